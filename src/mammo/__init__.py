@@ -1,0 +1,1 @@
+"""Reproducible deep learning on mammograms: the library behind the stages of dvc.yaml."""

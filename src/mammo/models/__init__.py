@@ -1,0 +1,76 @@
+"""Architectures, one file each: `build(params, image_shape) -> keras.Model`.
+
+A model takes raw pixels (n, h, w, 1) in 0..255, scales them inside, and returns the probability of malignancy (n, 1).
+It is one flat functional graph: its last spatial feature map is the layer `features`, its score before the sigmoid the
+layer `logit`. A nested base would break Grad-CAM after reloading.
+"""
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Protocol, cast
+
+import keras
+
+from mammo import models, registry, tables
+from mammo.errors import InputError
+from mammo.params import ModelParams
+
+Shape = tuple[int, int, int]
+EPOCH_OF_ZIP = (1980, 1, 1, 0, 0, 0)
+
+
+class Architecture(Protocol):
+    """What each file here offers."""
+
+    def build(self, params: ModelParams, image_shape: Shape) -> keras.Model:
+        """An untrained or pretrained model for images of that shape (h, w, 1)."""
+
+
+class ModelFileError(InputError):
+    """A model file cannot be used; the message says which and why."""
+
+
+def build(name: str, params: ModelParams, image_shape: Shape, seed: int) -> keras.Model:
+    """The architecture of that name with weights drawn from `seed`; an unknown name lists the others."""
+    architecture = cast(Architecture, registry.module(models, name, "models"))
+    keras.utils.set_random_seed(seed)  # Keras draws initial weights and dropout from its global state only
+    model = architecture.build(params, image_shape)
+    for layer in ("features", "logit"):
+        if layer not in {found.name for found in model.layers}:
+            raise ModelFileError(f"src/mammo/models/{name}.py builds a model without a layer named {layer!r}")
+    return model
+
+
+def save(model: keras.Model, path: Path) -> None:
+    """Write `model` as a .keras file whose bytes depend on the model alone, so that DVC sees equal models as equal.
+
+    Keras puts the date of saving into metadata.json and into the zip; both are replaced by a constant.
+    """
+    with tables.atomic(path) as unfinished:
+        dated = unfinished.with_suffix(".keras")
+        try:
+            model.save(dated)
+            _without_dates(dated, unfinished)
+        finally:
+            dated.unlink(missing_ok=True)
+
+
+def _without_dates(dated: Path, path: Path) -> None:
+    with zipfile.ZipFile(dated) as source, zipfile.ZipFile(path, "w") as target:
+        for name in sorted(source.namelist()):
+            content = source.read(name)
+            if name == "metadata.json":
+                metadata = {key: value for key, value in json.loads(content).items() if key != "date_saved"}
+                content = json.dumps(metadata, sort_keys=True).encode()
+            target.writestr(zipfile.ZipInfo(name, EPOCH_OF_ZIP), content)
+
+
+def load(path: Path) -> keras.Model:
+    """The model in a .keras file; raises ModelFileError."""
+    if not path.is_file():
+        raise ModelFileError(f"{path} does not exist; `dvc repro` trains the models, `dvc pull` fetches them")
+    try:
+        return keras.models.load_model(path, compile=False)
+    except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
+        raise ModelFileError(f"{path} cannot be loaded by Keras {keras.__version__}: {error}") from error

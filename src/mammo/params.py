@@ -1,0 +1,226 @@
+"""Typed, frozen sections of params.yaml; an unknown or wrong key is an error that names it and the valid ones."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from mammo.errors import InputError
+
+PARAMS_FILE = Path("params.yaml")
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+NonNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+Unit = Literal["lesion", "image"]
+AbnormalityType = Literal["mass", "calcification"]
+
+
+class ParamsError(InputError):
+    """params.yaml holds something it must not; the message says what, where and the valid choices."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DemoParams(_Section):
+    """Size and difficulty of the synthetic cohort."""
+
+    patients: Annotated[int, Field(ge=20)]
+    height_px: Annotated[int, Field(ge=96)]
+    signal: NonNegative
+
+
+class IngestParams(_Section):
+    """Where the data come from and what one sample is."""
+
+    source: str
+    dataset: str
+    root: str | None
+    unit: Unit
+    abnormality_types: Annotated[list[AbnormalityType], Field(min_length=1)]
+    demo: DemoParams
+
+
+class SplitParams(_Section):
+    """Patient-wise hold-out and folds."""
+
+    val_fraction: Fraction
+    folds: Annotated[int, Field(ge=2)]
+
+
+class PreprocessParams(_Section):
+    """Film -> square array."""
+
+    size_px: Annotated[int, Field(ge=32)]
+    context: Annotated[float, Field(ge=1)]
+    window_percentiles: tuple[Annotated[float, Field(ge=0, le=100)], Annotated[float, Field(ge=0, le=100)]]
+
+
+class AugmentationParams(_Section):
+    """Random changes of a training image, at strength 1."""
+
+    flip: bool
+    rotation_degrees: NonNegative
+    zoom: Share
+    translation: Share
+    contrast: Share
+    noise: Share
+
+
+class TrainParams(_Section):
+    """The recipe that all models share."""
+
+    epochs: Count
+    batch_size: Count
+    patience: Count
+    class_weights: bool
+    weight_decay: NonNegative
+    warmup_fraction: Share
+    augmentation: AugmentationParams
+    collapse_share: Annotated[float, Field(gt=0.5, le=1)]
+
+
+class ModelParams(_Section):
+    """One architecture and what is its own in the recipe."""
+
+    weights: str
+    trainable: list[str]
+    head_units: list[Count]
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    learning_rate: Positive
+    loss: Literal["binary_crossentropy", "focal"]
+    augmentation_strength: NonNegative
+
+
+class FocalParams(_Section):
+    """Focal loss (Lin et al., ICCV 2017)."""
+
+    gamma: NonNegative
+    alpha: Fraction
+
+
+class ContinueParams(_Section):
+    """Which finished model is trained on, and how."""
+
+    model: str
+    epochs: Count
+    learning_rate: Positive
+
+
+class CrossValidateParams(_Section):
+    """Which models are cross-validated."""
+
+    models: list[str]
+
+
+class EnsembleParams(_Section):
+    """How the models' probabilities are combined."""
+
+    methods: list[Literal["mean", "weighted"]]
+
+
+class EvaluateParams(_Section):
+    """The operating point and the intervals."""
+
+    target_sensitivity: Fraction
+    confidence: Fraction
+    resamples: Annotated[int, Field(ge=100)]
+
+
+class GradcamParams(_Section):
+    """How many test samples are explained."""
+
+    samples: Count
+
+
+class TrackingParams(_Section):
+    """Where MLflow runs are grouped."""
+
+    experiment: Annotated[str, Field(min_length=1)]
+
+
+class ComputeParams(_Section):
+    """How work is spread; never changes a result."""
+
+    workers: Count
+
+
+class Params(_Section):
+    """The whole of params.yaml."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    ingest: IngestParams
+    split: SplitParams
+    preprocess: PreprocessParams
+    train: TrainParams
+    models: Annotated[dict[str, ModelParams], Field(min_length=1)]
+    focal: FocalParams
+    continue_training: ContinueParams
+    cross_validate: CrossValidateParams
+    ensemble: EnsembleParams
+    evaluate: EvaluateParams
+    gradcam: GradcamParams
+    tracking: TrackingParams
+    compute: ComputeParams
+
+    @model_validator(mode="after")
+    def _named_models_exist(self) -> "Params":
+        for key, names in (
+            ("continue_training.model", [self.continue_training.model]),
+            ("cross_validate.models", self.cross_validate.models),
+        ):
+            for name in names:
+                if name not in self.models:
+                    raise ValueError(f"{key}: {name!r} is not under `models:`; there are {', '.join(self.models)}")
+        return self
+
+    def model(self, name: str) -> ModelParams:
+        """Section `models.<name>`; an unknown name lists the others."""
+        if name not in self.models:
+            raise ParamsError(f"unknown model {name!r}; params.yaml has models: {', '.join(self.models)}")
+        return self.models[name]
+
+
+def load(path: Path = PARAMS_FILE) -> Params:
+    """Read and check params.yaml; raises ParamsError naming file, key and the valid choices."""
+    if not path.is_file():
+        raise ParamsError(f"{path.resolve()} does not exist; run from the repository's root")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ParamsError(f"{path} is not valid YAML: {error}") from error
+    return parse(content, str(path))
+
+
+def parse(content: Any, where: str = "params") -> Params:
+    """Check a nested mapping as params.yaml holds it; `where` names it in errors."""
+    try:
+        return Params.model_validate(content)
+    except ValidationError as error:
+        problems = [_explain(issue) for issue in error.errors()]
+        raise ParamsError("\n".join(f"{where}: {problem}" for problem in problems)) from None
+
+
+def _explain(issue: Any) -> str:
+    key = ".".join(str(part) for part in issue["loc"])
+    if issue["type"] == "extra_forbidden":
+        return f"unknown key {key!r}; valid here: {', '.join(_valid_keys(issue['loc'][:-1]))}"
+    if issue["type"] == "missing":
+        return f"key {key!r} is missing"
+    message = issue["msg"].removeprefix("Value error, ")
+    return f"{key} = {issue['input']!r}: {message}" if key else message
+
+
+def _valid_keys(location: tuple[str | int, ...]) -> list[str]:
+    section: Any = Params
+    for part in location:
+        fields = getattr(section, "model_fields", None)
+        # In dict[str, Section] any name leads to the same section.
+        section = get_args(section)[-1] if fields is None else fields[part].annotation
+    return list(section.model_fields)

@@ -1,0 +1,118 @@
+"""Patient-wise hold-out and folds. The official test rows stay whole; training rows of their patients are dropped."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import StratifiedKFold, train_test_split
+
+from mammo.errors import InputError
+from mammo.tables import KEY, assert_patients_apart
+
+
+class SplitError(InputError):
+    """The cases cannot be split as asked; the message says why and what to change."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """`splits` (tables.SPLITS), and the cases that were `dropped` from it (tables.EXCLUDED)."""
+
+    splits: pd.DataFrame
+    dropped: pd.DataFrame
+
+
+def split(cases: pd.DataFrame, val_fraction: float, folds: int, seed: int) -> Split:
+    """Assign every case to train, val or test, and every training patient (train and val) to a fold.
+
+    cases: tables.CASES. Stratified by the patient's worst label and abnormality types.
+    """
+    test = cases["official_split"] == "test"
+    leaking = ~test & cases["patient_id"].isin(cases.loc[test, "patient_id"])
+    kept = cases[~leaking]
+    patients = _patients(kept[kept["official_split"] == "train"])
+    validation = _hold_out(patients, val_fraction, seed)
+    fold = _folds(patients, folds, seed)
+    splits = pd.DataFrame(
+        {
+            "sample_id": kept["sample_id"],
+            "patient_id": kept["patient_id"],
+            "split": np.select(
+                [kept["official_split"] == "test", kept["patient_id"].isin(validation)], ["test", "val"], "train"
+            ),
+            "fold": kept["patient_id"].map(fold).astype("Int64"),
+        }
+    )
+    assert_patients_apart(splits, "split")
+    _assert_both_classes(splits.assign(label=kept["label"]))
+    dropped = cases.loc[leaking, [*KEY, "official_split"]].assign(reason="patient is in the official test set")
+    return Split(splits, dropped)
+
+
+def inner_validation(index: pd.DataFrame, fold: int, val_fraction: float, seed: int) -> pd.DataFrame:
+    """Roles for one fold of a cross-validation: a copy of `index` (tables.INDEX) without the test rows.
+
+    `split` becomes "oof" for the held-out fold, and "train" or "val" for the rest: the inner validation, on which
+    early stopping and the operating point rest, is carved out of the training folds by patient.
+    """
+    rows = index[index["split"] != "test"].copy()
+    rest = rows[rows["fold"] != fold]
+    patients = rest.groupby("patient_id").agg(stratum=("label", "max")).astype(str)
+    validation = _hold_out(patients, val_fraction, seed + fold)
+    rows["split"] = np.select([rows["fold"] == fold, rows["patient_id"].isin(validation)], ["oof", "val"], "train")
+    _assert_both_classes(rows, f"fold {fold}: ")
+    return rows
+
+
+def _patients(cases: pd.DataFrame) -> pd.DataFrame:
+    """One row per patient with a `stratum`; a stratum too rare to be split falls back to the label alone."""
+    grouped = cases.groupby("patient_id")
+    label = grouped["label"].max().astype(str)
+    types = grouped["abnormality_type"].agg(lambda values: "+".join(sorted(set(values))))
+    stratum = label + " " + types
+    rare = stratum.map(stratum.value_counts()) < 10
+    return pd.DataFrame({"stratum": stratum.mask(rare, label)})
+
+
+def _hold_out(patients: pd.DataFrame, fraction: float, seed: int) -> set[str]:
+    try:
+        _, held_out = train_test_split(
+            patients.index.to_numpy(), test_size=fraction, stratify=patients["stratum"], random_state=seed
+        )
+    except ValueError as error:
+        raise SplitError(
+            f"cannot hold out {fraction:.0%} of {len(patients)} training patients ({error}); "
+            "change split.val_fraction or use more patients"
+        ) from error
+    return set(held_out)
+
+
+def _folds(patients: pd.DataFrame, folds: int, seed: int) -> dict[str, int]:
+    fewest = int(patients["stratum"].str[0].value_counts().min()) if len(patients) else 0
+    if fewest < folds:
+        raise SplitError(
+            f"split.folds = {folds}, but the rarer class has only {fewest} of {len(patients)} training patients; "
+            "use fewer folds or more patients"
+        )
+    strata = patients["stratum"]
+    strata = strata.mask(strata.map(strata.value_counts()) < folds, strata.str[0])
+    splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
+    order = patients.index.to_numpy()
+    return {
+        patient: number
+        for number, (_, members) in enumerate(splitter.split(order, strata))
+        for patient in order[members]
+    }
+
+
+def _assert_both_classes(rows: pd.DataFrame, where: str = "") -> None:
+    for name, labels in rows.groupby("split")["label"]:
+        for value, word in ((0, "benign"), (1, "malignant")):
+            if not (labels == value).any():
+                raise SplitError(
+                    f"{where}split {name!r} has {len(labels)} samples and none of them {word}; "
+                    "use more patients or change split.val_fraction, split.folds or the seed"
+                )
+    missing = {"train", "val"} - set(rows["split"])
+    if missing:
+        raise SplitError(f"{where}split {', '.join(sorted(missing))} is empty; use more patients")

@@ -1,0 +1,488 @@
+"""Everything that resamples or tests: intervals and comparisons that know which rows share a patient.
+
+Rows of one patient are correlated, so the patient is the unit that is resampled and counted. What cannot be
+estimated is nan (a class or patients missing, no variation to learn from); input that is wrong raises a
+ValueError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import norm, rankdata
+
+from mammo import metrics
+from mammo.metrics import Floats, Mask, ratio
+
+Integers = NDArray[np.intp]
+Weights = NDArray[Any]
+
+# A block of this many weights stays in a core's cache, where cumulative sums run about twice as fast.
+BLOCK_WEIGHTS = 2**17
+# Eight sums fill a cache line: narrower blocks waste it, wider ones leave the cache at 100,000 rows.
+MIN_BLOCK = 8
+MAX_UNDEFINED = 0.05
+# Spread below this is rounding error: there was nothing to learn a variance from.
+NO_SPREAD = 1e-12
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value with its confidence limits and the rows and patients behind it; nan where not estimable."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    n_patients: int
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """Difference b - a of two AUCs on the same rows, its limits and two-sided p; nan where not estimable."""
+
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    n: int
+    n_patients: int
+
+
+# --- resampling ---------------------------------------------------------------------------------------------
+
+
+def resample_blocks(patient_id: ArrayLike, resamples: int, seed: int) -> Iterator[Weights]:
+    """Yield the lines of `patient_resamples` in blocks (block, n) int32 of bounded size, for large n."""
+    member, n_patients = _codes(patient_id, "patient_id")
+    _check_resamples(resamples)
+    if n_patients == 0:
+        raise ValueError("patient_id is empty: there is no patient to draw")
+    rng = np.random.default_rng(seed)
+    size = max(MIN_BLOCK, BLOCK_WEIGHTS // member.size)
+    return (_draw(rng, min(size, resamples - start), member, n_patients) for start in range(0, resamples, size))
+
+
+def patient_resamples(patient_id: ArrayLike, resamples: int, seed: int) -> Weights:
+    """Resample patients with replacement; return how often each row is drawn, (resamples, n) int32.
+
+    patient_id: (n,) strings or integers. As many patients are drawn as there are (cluster bootstrap: Field &
+    Welsh, J R Stat Soc B 2007). Takes 4 bytes x resamples x n: for large n see `resample_blocks`.
+    ValueError for a missing patient, no row or no resample.
+    """
+    return np.concatenate(list(resample_blocks(patient_id, resamples, seed)))
+
+
+def _draw(rng: np.random.Generator, block: int, member: Integers, n_patients: int) -> Weights:
+    """Return weights (block, n), stored transposed so that reordering rows copies whole lines."""
+    drawn = rng.integers(n_patients, size=(block, n_patients))
+    cell = drawn * block + np.arange(block)[:, None]
+    times = np.bincount(cell.ravel(), minlength=n_patients * block).astype(np.int32)
+    return times.reshape(n_patients, block)[member].T
+
+
+def _codes(names: ArrayLike, what: str) -> tuple[Integers, int]:
+    """Number distinct names from 0; return each row's number (n,) and how many names there are."""
+    array = np.asarray(names)
+    if array.ndim != 1:
+        raise ValueError(f"{what} has shape {array.shape}; expected one per row, shape (n,)")
+    missing = array != array
+    if array.dtype == object and array.size:
+        kind = str if isinstance(array[0], str) else int | np.integer
+        missing = np.array([not isinstance(name, kind) for name in array])
+    if missing.any():
+        row = int(np.argmax(missing))
+        raise ValueError(f"{what} is {array[row]!r} at row {row}; give each a string, or each an integer")
+    distinct, code = np.unique(array, return_inverse=True)
+    return code.astype(np.intp), distinct.size
+
+
+def _members(patient_id: ArrayLike | None, n: int) -> tuple[Integers, int]:
+    """Number the patients of n rows; without patient_id each row is its own patient."""
+    member, n_patients = _codes(np.arange(n) if patient_id is None else patient_id, "patient_id")
+    if member.size != n:
+        raise ValueError(f"patient_id has {member.size} rows but there are {n} labels; give one patient per row")
+    return member, n_patients
+
+
+def _strata(group: ArrayLike | None, n: int) -> list[Integers]:
+    """Return the rows of each group; all rows together when there is no group."""
+    if group is None:
+        return [np.arange(n)]
+    code, n_groups = _codes(group, "group")
+    if code.size != n:
+        raise ValueError(f"group has {code.size} rows but there are {n} labels; give one group per row")
+    return [np.flatnonzero(code == one) for one in range(max(1, n_groups))]
+
+
+# --- metrics of all resamples at once -----------------------------------------------------------------------
+
+
+class _Ranking(NamedTuple):
+    """Rows from the highest score down; `last` is the place where each run of equal scores ends."""
+
+    row: Integers
+    positive: Mask
+    last: Integers
+
+
+def _rank(positive: Mask, score: Floats, rows: Integers) -> _Ranking:
+    row = rows[np.argsort(-score[rows], kind="stable")]
+    return _Ranking(row, positive[row], np.flatnonzero(np.diff(score[row], append=np.nan) != 0))
+
+
+def _roc_counts(ranking: _Ranking, weights: Weights) -> tuple[Weights, Weights]:
+    """Return true and false positives (distinct scores, resamples) as the threshold falls past each score."""
+    ordered = weights.T[ranking.row]
+    exact = np.result_type(ordered, np.int64)
+    tp = np.cumsum(ordered * ranking.positive[:, None], axis=0, dtype=exact)[ranking.last]
+    called = np.cumsum(ordered, axis=0, dtype=exact)[ranking.last]
+    return tp, called - tp
+
+
+def _auc_of_counts(tp: Weights, fp: Weights) -> Floats:
+    """Trapezoids under (fp, tp), so that ties count 1/2; (resamples,)."""
+    gained = np.diff(fp, axis=0, prepend=0)
+    twice = np.einsum("ir,ir->r", tp, gained) + np.einsum("ir,ir->r", tp[:-1], gained[1:])
+    return ratio(twice, 2.0 * tp[-1:].sum(axis=0) * fp[-1:].sum(axis=0))
+
+
+def _average_precision_of_counts(tp: Weights, fp: Weights) -> Floats:
+    """Step sum of precision x gained recall; (resamples,)."""
+    gained = np.diff(tp, axis=0, prepend=0)
+    called = tp + fp
+    precision = np.divide(tp, called, out=np.zeros(tp.shape), where=called > 0)
+    return ratio(np.einsum("ir,ir->r", gained, precision), tp[-1:].sum(axis=0))
+
+
+def weighted_auc(label: ArrayLike, prob: ArrayLike, weights: ArrayLike) -> Floats:
+    """Return the AUC (resamples,) under each line of weights (resamples, n) >= 0.
+
+    label: (n,) 0/1; prob: (n,) finite. An integer weight repeats its row; nan where a class has no weight.
+    One sort, then linear in n per resample. ValueError for wrong input.
+    """
+    positive = metrics.binary(label)
+    score = metrics.finite(prob, positive.size)
+    rows = np.asarray(weights)
+    if rows.ndim != 2 or rows.shape[1] != positive.size:
+        raise ValueError(f"weights have shape {rows.shape}; expected (resamples, {positive.size})")
+    if not np.all(rows >= 0):
+        raise ValueError("weights hold a negative value or NaN; give how often each row counts, 0 or more")
+    return _auc_of_counts(*_roc_counts(_rank(positive, score, np.arange(positive.size)), rows))
+
+
+def _over_groups(metric: Callable[[Weights, Weights], Floats], curves: list[tuple[Weights, Weights]]) -> Floats:
+    """Average a metric of the groups' (tp, fp), weighted by the rows drawn from each group; (resamples,)."""
+    size = np.stack([(tp[-1:] + fp[-1:]).sum(axis=0) for tp, fp in curves])
+    value = np.stack([metric(tp, fp) for tp, fp in curves])
+    return ratio(np.sum(value * size, axis=0), size.sum(axis=0))
+
+
+def _brier_of_weights(positive: Mask, score: Floats, weights: Weights) -> Floats:
+    if np.any((score < 0) | (score > 1)):
+        return np.full(weights.shape[0], np.nan)
+    return ratio(weights @ (score - positive) ** 2, weights.sum(axis=1))
+
+
+# --- intervals ----------------------------------------------------------------------------------------------
+
+# The rows that a proportion is a proportion of; a metric that is no proportion of rows has no entry.
+_PROPORTION_OF: dict[str, Callable[[Mask, Mask], Mask]] = {
+    "accuracy": lambda positive, called: np.ones_like(positive),
+    "sensitivity": lambda positive, called: positive,
+    "specificity": lambda positive, called: ~positive,
+    "ppv": lambda positive, called: called,
+    "npv": lambda positive, called: ~called,
+}
+
+
+def clustered_intervals(
+    label: ArrayLike,
+    prob: ArrayLike,
+    called: ArrayLike,
+    patient_id: ArrayLike,
+    *,
+    resamples: int,
+    seed: int,
+    confidence: float = 0.95,
+    group: ArrayLike | None = None,
+) -> dict[str, Interval]:
+    """Return auc, average_precision, brier and each `metrics.AT_THRESHOLD` metric with limits by patient.
+
+    label, called: (n,) 0/1; the caller applies the threshold, in cross-validation that of each fold. prob:
+    (n,) finite; where it leaves 0-1 (a reader's score), brier is nan. patient_id: (n,). group: (n,), for
+    example folds: auc and average_precision become averages of the values within the groups, weighted by
+    their rows, because the scores of two models share no scale. ValueError for wrong input.
+
+    The limits are percentiles over resampled patients; resamples where a metric is undefined are left out.
+    They are nan when these are more than 5 %, when
+    there are fewer than two patients, and when all resamples agree (an AUC of 1, constant scores): a
+    bootstrap would claim certainty. A proportion of exactly 0 or 1 gets exact binomial limits instead, its
+    patients being the trials.
+    """
+    positive, call = metrics.binary(label), metrics.binary(called, "called")
+    score = metrics.finite(prob, positive.size)
+    member, n_patients = _members(patient_id, positive.size)
+    _check_resamples(resamples)
+    _check_confidence(confidence)
+    rankings = [_rank(positive, score, rows) for rows in _strata(group, positive.size)]
+
+    def values(weights: Weights) -> dict[str, Floats]:
+        curves = [_roc_counts(ranking, weights) for ranking in rankings]
+        table = metrics.counts(positive, call, weights)
+        return {
+            "auc": _over_groups(_auc_of_counts, curves),
+            "average_precision": _over_groups(_average_precision_of_counts, curves),
+            "brier": _brier_of_weights(positive, score, weights),
+            **{name: metric(*table) for name, metric in metrics.AT_THRESHOLD.items()},
+        }
+
+    def limits(name: str, value: float) -> tuple[float, float]:
+        if value in (0, 1) and name in _PROPORTION_OF and _mostly_defined(draws[name]):
+            trials = np.unique(member[_PROPORTION_OF[name](positive, call)]).size
+            return _exact_limits(value, trials, confidence)
+        return _percentiles(draws[name], confidence)
+
+    point = values(np.ones((1, positive.size)))
+    draws = _bootstrap(values, member, n_patients, resamples, seed)
+    return {
+        name: Interval(float(value), *limits(name, value), positive.size, n_patients)
+        for name, (value,) in point.items()
+    }
+
+
+def _check_resamples(resamples: int) -> None:
+    if resamples < 1:
+        raise ValueError(f"resamples is {resamples}; at least 1 is needed, and 1000 or more for an interval")
+
+
+def _check_confidence(confidence: float) -> None:
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence is {confidence}; it must lie between 0 and 1, usually 0.95")
+
+
+def _bootstrap(
+    values: Callable[[Weights], dict[str, Floats]],
+    member: Integers,
+    n_patients: int,
+    resamples: int,
+    seed: int,
+) -> dict[str, Floats]:
+    """Apply `values` to each block of resamples; nan throughout with fewer than two patients to draw from."""
+    if n_patients < 2:
+        return {name: np.full(resamples, np.nan) for name in values(np.ones((1, member.size)))}
+    blocks = [values(weights) for weights in resample_blocks(member, resamples, seed)]
+    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+
+
+def _mostly_defined(draws: Floats) -> bool:
+    return bool(np.mean(np.isnan(draws)) <= MAX_UNDEFINED)
+
+
+def _percentiles(draws: Floats, confidence: float) -> tuple[float, float]:
+    """Return the central percentiles of the defined draws (resamples,); nan where these say nothing."""
+    if not _mostly_defined(draws):
+        return np.nan, np.nan
+    low, high = np.nanquantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return (float(low), float(high)) if high - low > NO_SPREAD else (np.nan, np.nan)
+
+
+def _exact_limits(value: float, trials: int, confidence: float) -> tuple[float, float]:
+    """Limits of a proportion of 0 or 1 in independent trials (Clopper & Pearson, Biometrika 1934)."""
+    margin = float(((1 - confidence) / 2) ** (1 / trials))
+    return (margin, 1.0) if value == 1 else (0.0, 1 - margin)
+
+
+# --- DeLong -------------------------------------------------------------------------------------------------
+
+
+def delong(label: ArrayLike, probs: ArrayLike) -> tuple[Floats, Floats]:
+    """Return AUCs (models,) and their covariance (models, models), taking each row as independent.
+
+    label: (n,) 0/1; probs: (models, n) finite. nan without both classes; the covariance also with one row of
+    a class. DeLong et al., Biometrics 1988, by midranks in O(n log n): Sun & Xu, IEEE Signal Process Lett
+    2014.
+    """
+    positive = metrics.binary(label)
+    return _delong(positive, _score_table(probs, positive.size), _members(None, positive.size)[0])
+
+
+def clustered_delong(label: ArrayLike, probs: ArrayLike, patient_id: ArrayLike) -> tuple[Floats, Floats]:
+    """Return what `delong` returns, with rows of one patient correlated; equal to it at one row per patient.
+
+    patient_id: (n,). The covariance needs both classes, each from two patients, else nan. Obuchowski,
+    Biometrics 1997.
+    """
+    positive = metrics.binary(label)
+    return _delong(positive, _score_table(probs, positive.size), _members(patient_id, positive.size)[0])
+
+
+def delong_interval(
+    label: ArrayLike, prob: ArrayLike, patient_id: ArrayLike | None = None, *, confidence: float = 0.95
+) -> Interval:
+    """Return the AUC with limits from its DeLong variance on the logit scale, which keeps them within 0-1.
+
+    Clustered when patient_id (n,) is given, else each row counts as a patient. The limits are nan where the
+    variance is 0 or cannot be had, so for an AUC of 0 or 1. ValueError for wrong input.
+    Pepe, The Statistical Evaluation of Medical Tests for Classification and Prediction, 2003.
+    """
+    positive = metrics.binary(label)
+    _check_confidence(confidence)
+    member, n_patients = _members(patient_id, positive.size)
+    (value,), ((variance,),) = _delong(positive, _score_table([prob], positive.size), member)
+    low = high = np.nan
+    if variance > NO_SPREAD**2 and 0 < value < 1:
+        centre = np.log(value / (1 - value))
+        margin = norm.ppf((1 + confidence) / 2) * np.sqrt(variance) / (value * (1 - value))
+        low, high = (float(1 / (1 + np.exp(-limit))) for limit in (centre - margin, centre + margin))
+    return Interval(float(value), low, high, positive.size, n_patients)
+
+
+def delong_test(
+    label: ArrayLike,
+    a: ArrayLike,
+    b: ArrayLike,
+    patient_id: ArrayLike | None = None,
+    *,
+    confidence: float = 0.95,
+) -> PairedTest:
+    """Compare the AUCs of scores a and b (n,) on the same rows: z-test and normal limits for b - a.
+
+    Clustered when patient_id (n,) is given, else each row counts as a patient. p is 1 for no difference, nan
+    for a difference without variance; ValueError for wrong input.
+    """
+    positive = metrics.binary(label)
+    _check_confidence(confidence)
+    member, n_patients = _members(patient_id, positive.size)
+    probs = _score_table([a, b], positive.size)
+    difference, variance = _auc_difference(positive, probs, member, _strata(None, positive.size))
+    margin = norm.ppf((1 + confidence) / 2) * np.sqrt(variance) if variance > NO_SPREAD**2 else np.nan
+    p_value = _two_sided(difference, variance)
+    return PairedTest(difference, difference - margin, difference + margin, p_value, positive.size, n_patients)
+
+
+def _score_table(probs: Any, n: int) -> Floats:
+    return np.stack([metrics.finite(prob, n, f"probs[{model}]") for model, prob in enumerate(probs)])
+
+
+def _delong(positive: Mask, probs: Floats, member: Integers) -> tuple[Floats, Floats]:
+    aucs, deviation = _placements(positive, probs)
+    return aucs, _covariance(positive, deviation, member)
+
+
+def _placements(positive: Mask, probs: Floats) -> tuple[Floats, Floats]:
+    """Return AUCs (models,) and each row's placement in the other class, less the AUC (models, n)."""
+    if positive.all() or not positive.any():
+        return np.full(len(probs), np.nan), np.full(probs.shape, np.nan)
+    place = rankdata(probs, axis=1)
+    for rows in (positive, ~positive):
+        place[:, rows] -= rankdata(probs[:, rows], axis=1)
+    place /= np.where(positive, np.sum(~positive), np.sum(positive))
+    place[:, ~positive] = 1 - place[:, ~positive]
+    aucs = place[:, positive].mean(axis=1)
+    return aucs, place - aucs[:, None]
+
+
+def _covariance(positive: Mask, deviation: Floats, member: Integers) -> Floats:
+    """Return the covariance (models, models) from placements summed per patient (Obuchowski 1997)."""
+    models, n_patients = len(deviation), int(member.max(initial=-1)) + 1
+    malignant, benign = (np.zeros((n_patients, models)) for _ in range(2))
+    for sums, rows in ((malignant, positive), (benign, ~positive)):
+        np.add.at(sums, member[rows], deviation[:, rows].T)
+        sums /= max(1, rows.sum())
+    patients = [np.unique(member[rows]).size for rows in (positive, ~positive, positive | ~positive)]
+    if min(patients) < 2:
+        return np.full((models, models), np.nan)
+    of_malignant, of_benign, of_all = (count / (count - 1) for count in patients)
+    cross = malignant.T @ benign
+    covariance: Floats = (
+        of_malignant * malignant.T @ malignant + of_benign * benign.T @ benign + of_all * (cross + cross.T)
+    )
+    return covariance
+
+
+def _auc_difference(positive: Mask, probs: Floats, member: Integers, strata: list[Integers]) -> tuple[float, float]:
+    """Return the AUC of probs[1] less that of probs[0], averaged over strata by rows, and its variance.
+
+    The variance is that of the difference of placements: exactly 0 for equal rankings, unlike a sum of
+    covariances.
+    """
+    difference = variance = 0.0
+    for rows in strata:
+        share = rows.size / max(1, positive.size)
+        aucs, deviation = _placements(positive[rows], probs[:, rows])
+        difference += share * float(aucs[1] - aucs[0])
+        variance += share**2 * float(_covariance(positive[rows], np.diff(deviation, axis=0), member[rows])[0, 0])
+    return difference, variance
+
+
+def _two_sided(difference: float, variance: float) -> float:
+    if variance > NO_SPREAD**2:
+        return float(2 * norm.sf(abs(difference) / np.sqrt(variance)))
+    return 1.0 if abs(difference) < NO_SPREAD and not np.isnan(variance) else np.nan
+
+
+# --- comparison ---------------------------------------------------------------------------------------------
+
+
+def paired_auc_test(
+    label: ArrayLike,
+    prob_a: ArrayLike,
+    prob_b: ArrayLike,
+    patient_id: ArrayLike,
+    *,
+    resamples: int,
+    seed: int,
+    confidence: float = 0.95,
+    group: ArrayLike | None = None,
+) -> PairedTest:
+    """Compare two models' AUCs on the same rows: b - a, bootstrap limits by patient, DeLong p-value.
+
+    label (n,) 0/1; prob_a, prob_b (n,) finite; patient_id (n,). group: (n,) folds, as in
+    `clustered_intervals`; a patient lies in one group. The limits are percentiles of the difference when
+    patients, with both models' scores, are resampled. The p-value is that of the z-test with Obuchowski's
+    variance: it has no floor at 1/resamples and no Monte Carlo noise, so that it survives `holm`. Near
+    significance the two may disagree by a hair. nan where not estimable; p is 1 for no difference at all.
+    ValueError for wrong input.
+    """
+    positive = metrics.binary(label)
+    probs = _score_table([prob_a, prob_b], positive.size)
+    member, n_patients = _members(patient_id, positive.size)
+    _check_resamples(resamples)
+    _check_confidence(confidence)
+    strata = _strata(group, positive.size)
+    if sum(np.unique(member[rows]).size for rows in strata) != n_patients:
+        raise ValueError("a patient has rows in two groups; make the folds by patient, else their scores leak")
+    rankings_a, rankings_b = ([_rank(positive, score, rows) for rows in strata] for score in probs)
+
+    def values(weights: Weights) -> dict[str, Floats]:
+        a, b = (
+            _over_groups(_auc_of_counts, [_roc_counts(ranking, weights) for ranking in rankings])
+            for rankings in (rankings_a, rankings_b)
+        )
+        return {"difference": b - a}
+
+    draws = _bootstrap(values, member, n_patients, resamples, seed)
+    low, high = _percentiles(draws["difference"], confidence)
+    difference, variance = _auc_difference(positive, probs, member, strata)
+    return PairedTest(difference, low, high, _two_sided(difference, variance), positive.size, n_patients)
+
+
+def holm(p_values: ArrayLike) -> Floats:
+    """Return p-values (tests,) adjusted for the number of tests, so that the family-wise error holds.
+
+    A test that was not estimable (nan) stays nan and does not count. ValueError for a p outside 0-1.
+    Holm, Scand J Stat 1979.
+    """
+    p = np.asarray(p_values, dtype=np.float64)
+    if p.ndim != 1 or np.any((p < 0) | (p > 1)):
+        raise ValueError(f"p_values are {p_values!r}; expected one dimension of values from 0 to 1, or nan")
+    adjusted = np.full(p.shape, np.nan)
+    order = np.argsort(p)[: np.sum(~np.isnan(p))]
+    stepped = p[order] * np.arange(order.size, 0, -1)
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(stepped))
+    return adjusted

@@ -1,0 +1,25 @@
+"""Thin entry points, one per DVC stage: `python -m stages.train light_cnn`.
+
+A queued experiment runs in a copy of the repository and must import that copy's code, which an installed `mammo` is
+not: the copy's own src comes first on the path.
+"""
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow reports every missing GPU library
+
+from mammo.errors import InputError
+
+
+def run(main: Callable[..., None]) -> None:
+    """Call a stage's `main` with the command line's words; bad input ends in one message and exit code 1."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    try:
+        main(*sys.argv[1:])
+    except InputError as error:
+        sys.exit(f"\nerror: {error}")

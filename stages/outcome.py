@@ -1,0 +1,69 @@
+"""What train and continue_training leave behind: model, predictions, history, figures and the record's numbers."""
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import pandas as pd
+
+from mammo import inference, metrics, models, report, statistics, tables
+from mammo.batches import Samples
+from mammo.monitors import THRESHOLD
+from mammo.params import FocalParams, ModelParams, TrainParams
+from mammo.tracking import Tracked
+from mammo.training import Fitted
+from stages.paths import FIGURES, HISTORY, MODELS, PREDICTIONS
+
+
+def parameters(seed: int, recipe: TrainParams, own: ModelParams, focal: FocalParams) -> dict[str, Any]:
+    """The parameters that a trained model rests on, as its record holds them."""
+    return {"seed": seed, **recipe.model_dump(), **own.model_dump(), "focal": focal.model_dump()}
+
+
+def write(name: str, model: keras.Model, result: Fitted, samples: Samples, tracked: Tracked) -> None:
+    """Write everything that belongs to the trained model `name`, and put it into its record."""
+    models.save(model, MODELS / f"{name}.keras")
+    predictions = pd.concat([inference.predict(model, samples.take(split)) for split in ("val", "test")])
+    tables.write(PREDICTIONS / f"{name}.csv", predictions[list(tables.PREDICTIONS.columns)], tables.PREDICTIONS)
+    tables.write_text(HISTORY / f"{name}.csv", _history_table(result).to_csv(index=False, lineterminator="\n"))
+    tracked.log_metrics({"best_epoch": result.best_epoch + 1, "parameters": model.count_params()})
+    tracked.log_metrics(validation_metrics(predictions[predictions["split"] == "val"]))
+    tracked.log_model(MODELS / f"{name}.keras")
+    tracked.log_artifact(PREDICTIONS / f"{name}.csv")
+    for path in _figures(name, result, predictions[predictions["split"] == "val"]):
+        tracked.log_artifact(path)
+
+
+def validation_metrics(validation: pd.DataFrame) -> dict[str, float]:
+    """Metrics on validation rows, to watch a training by; the table's numbers come from the evaluate stage."""
+    label, prob = validation["label"].to_numpy(), validation["prob"].to_numpy()
+    auc = statistics.delong_interval(label, prob, validation["patient_id"].to_numpy())
+    table = metrics.counts(label, prob >= THRESHOLD)
+    return {
+        "val_auc": auc.value,
+        "val_auc_low": auc.low,
+        "val_auc_high": auc.high,
+        **{f"val_{metric}": float(function(*table)) for metric, function in metrics.AT_THRESHOLD.items()},
+    }
+
+
+def _history_table(result: Fitted) -> pd.DataFrame:
+    table = pd.DataFrame(result.history)
+    table.insert(0, "epoch", range(1, len(table) + 1))
+    return table
+
+
+def _figures(name: str, result: Fitted, validation: pd.DataFrame) -> list[Path]:
+    """Training curves, and ROC and confusion matrix on the validation rows."""
+    called = validation.assign(called=(validation["prob"] >= THRESHOLD).astype(int))
+    table = metrics.counts(called["label"], called["called"])
+    point = (1 - float(metrics.specificity(*table)), float(metrics.sensitivity(*table)))
+    figures = {
+        "history": report.history_figure(result.history, result.best_epoch, name),
+        "validation_roc": report.roc_figure({name: called}, {name: f"{name}, validation"}, {name: point}),
+        "validation_confusion": report.confusion_figure(called, f"{name}, validation, threshold {THRESHOLD}"),
+    }
+    paths = {FIGURES / "train" / name / f"{title}.png": figure for title, figure in figures.items()}
+    for path, figure in paths.items():
+        report.save(figure, path)
+    return list(paths)

@@ -1,0 +1,29 @@
+"""Every path that a stage reads or writes, as dvc.yaml names it."""
+
+from pathlib import Path
+
+RAW = Path("data/raw")
+CASES = Path("data/cases.csv")
+EXCLUDED = Path("data/excluded.csv")
+MANIFEST = Path("data/manifest.csv")
+SPLITS = Path("data/splits.csv")
+DROPPED = Path("data/dropped.csv")
+PIXELS = Path("data/pixels")
+FINGERPRINT = PIXELS / "fingerprint.txt"
+MODELS = Path("data/models")
+PREDICTIONS = Path("data/predictions")
+OUT_OF_FOLD = Path("data/out_of_fold")
+ENSEMBLES = Path("data/ensembles")
+GRADCAM = Path("data/gradcam")
+FIGURES = Path("data/figures")
+
+HISTORY = Path("metrics/history")
+EVALUATION = Path("metrics/evaluation.json")
+PAIRED_TESTS = Path("metrics/paired_tests.csv")
+ROC = Path("metrics/roc.csv")
+COMPARISON = Path("metrics/comparison.csv")
+
+
+def fingerprint() -> str:
+    """SHA-256 of the pixel store, which names the data in records and tags."""
+    return FINGERPRINT.read_text(encoding="utf-8").strip()

@@ -1,0 +1,40 @@
+"""Which files of this repository a module imports, directly or through others, read from the source."""
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PLACES = {"mammo": ROOT / "src" / "mammo", "stages": ROOT / "stages"}
+
+
+def file_of(module: str) -> Path | None:
+    """The file of a module of this repository; None for one from elsewhere."""
+    package, *parts = module.split(".")
+    if package not in PLACES:
+        return None
+    path = PLACES[package].joinpath(*parts)
+    found = [file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()]
+    return found[0] if found else None
+
+
+def direct(file: Path) -> set[Path]:
+    """Files that `file` imports, and the __init__ files of the packages on the way."""
+    modules: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            modules |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    prefixes = {".".join(module.split(".")[:end]) for module in modules for end in range(1, module.count(".") + 2)}
+    return {found for module in prefixes if (found := file_of(module))}
+
+
+def closure(files: set[Path]) -> set[Path]:
+    """`files`, what they import, what those import, and so on."""
+    known: set[Path] = set()
+    waiting = set(files)
+    while waiting:
+        file = waiting.pop()
+        known.add(file)
+        waiting |= direct(file) - known
+    return known

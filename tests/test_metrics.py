@@ -1,0 +1,191 @@
+"""Clinical metrics: by hand on six rows, and against scikit-learn on random rows with ties."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose
+from sklearn import metrics as sk
+
+from mammo import metrics
+
+# Six rows; called at .5: TP 2, FP 1, TN 2, FN 1.
+LABEL = np.array([1, 1, 0, 1, 0, 0])
+PROB = np.array([0.9, 0.8, 0.7, 0.4, 0.3, 0.1])
+CALLED = PROB >= 0.5
+
+rows_with_ties = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 8)), min_size=2, max_size=60).filter(
+    lambda rows: {label for label, _ in rows} == {0, 1}
+)
+
+
+def arrays(rows: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
+    label, score = np.array(rows).T
+    return label, score / 8
+
+
+def test_counts_by_hand():
+    assert metrics.counts(LABEL, CALLED) == (2, 1, 2, 1)
+
+
+def test_counts_under_weights_are_those_of_the_repeated_rows():
+    weights = np.array([[1, 1, 1, 1, 1, 1], [2, 0, 3, 0, 1, 0]])
+    table = np.array(metrics.counts(LABEL, CALLED, weights))
+    assert_allclose(table.T, [[2, 1, 2, 1], [2, 3, 1, 0]])
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("accuracy", 4 / 6),
+        ("sensitivity", 2 / 3),
+        ("specificity", 2 / 3),
+        ("ppv", 2 / 3),
+        ("npv", 2 / 3),
+        ("f1", 4 / 6),
+        ("balanced_accuracy", 2 / 3),
+        ("mcc", (2 * 2 - 1 * 1) / 9),
+    ],
+)
+def test_metric_at_threshold_by_hand(name, expected):
+    assert metrics.AT_THRESHOLD[name](*metrics.counts(LABEL, CALLED)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "reference"),
+    [
+        ("accuracy", sk.accuracy_score),
+        ("sensitivity", sk.recall_score),
+        ("specificity", lambda y, c: sk.recall_score(y, c, pos_label=0)),
+        ("ppv", sk.precision_score),
+        ("npv", lambda y, c: sk.precision_score(y, c, pos_label=0)),
+        ("f1", sk.f1_score),
+        ("balanced_accuracy", sk.balanced_accuracy_score),
+        ("mcc", sk.matthews_corrcoef),
+    ],
+)
+def test_metric_at_threshold_agrees_with_sklearn(name, reference):
+    rng = np.random.default_rng(5)
+    label, called = rng.integers(2, size=(2, 90))
+    assert float(metrics.AT_THRESHOLD[name](*metrics.counts(label, called))) == pytest.approx(reference(label, called))
+
+
+@pytest.mark.parametrize("name", metrics.AT_THRESHOLD)
+def test_metric_broadcasts_and_is_nan_without_a_warning_where_undefined(name):
+    tables = np.array([[2.0, 0.0], [1.0, 0.0], [2.0, 0.0], [1.0, 0.0]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        defined, undefined = metrics.AT_THRESHOLD[name](*tables)
+    assert np.isfinite(defined)
+    assert np.isnan(undefined)
+
+
+@pytest.mark.parametrize(
+    ("name", "table"),
+    [
+        ("sensitivity", (0, 1, 2, 0)),
+        ("specificity", (2, 0, 0, 1)),
+        ("ppv", (0, 0, 2, 1)),
+        ("npv", (2, 1, 0, 0)),
+        ("f1", (0, 0, 2, 0)),
+        ("balanced_accuracy", (0, 1, 2, 0)),
+        ("mcc", (0, 0, 2, 1)),
+    ],
+)
+def test_metric_without_its_rows_is_nan(name, table):
+    assert np.isnan(metrics.AT_THRESHOLD[name](*table))
+
+
+def test_curve_metrics_by_hand():
+    # Malignant beats benign in 3 + 3 + 2 of 9 pairs; precision 1, 1, 3/4 at the three malignant rows.
+    assert metrics.auc(LABEL, PROB) == pytest.approx(8 / 9)
+    assert metrics.average_precision(LABEL, PROB) == pytest.approx((1 + 1 + 3 / 4) / 3)
+    assert metrics.brier(LABEL, PROB) == pytest.approx((0.01 + 0.04 + 0.49 + 0.36 + 0.09 + 0.01) / 6)
+
+
+@given(rows_with_ties)
+@settings(deadline=None, max_examples=100)
+def test_curve_metrics_agree_with_sklearn(rows):
+    label, prob = arrays(rows)
+    assert metrics.auc(label, prob) == pytest.approx(sk.roc_auc_score(label, prob))
+    assert metrics.average_precision(label, prob) == pytest.approx(sk.average_precision_score(label, prob))
+    assert metrics.brier(label, prob) == pytest.approx(sk.brier_score_loss(label, prob))
+    for ours, theirs in zip(
+        metrics.roc_points(label, prob), sk.roc_curve(label, prob, drop_intermediate=False), strict=True
+    ):
+        assert_allclose(ours, theirs)
+
+
+@pytest.mark.parametrize("label", [[0, 0, 0], [1, 1, 1], []])
+def test_curve_metrics_are_nan_when_a_class_is_missing(label):
+    prob = np.linspace(0, 1, len(label))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.isnan(metrics.auc(label, prob))
+        fpr, tpr, _ = metrics.roc_points(label, prob)
+        assert np.isnan(fpr).all() or np.isnan(tpr).all()
+        assert np.isnan(metrics.average_precision(label, prob)) == (1 not in label)
+
+
+def test_constant_scores_rank_nothing():
+    assert metrics.auc(LABEL, np.full(6, 0.3)) == 0.5
+
+
+@given(rows_with_ties, st.floats(0.01, 1))
+@settings(deadline=None, max_examples=100)
+def test_threshold_for_sensitivity_is_the_highest_that_reaches_the_target(rows, target):
+    label, prob = arrays(rows)
+    threshold = metrics.threshold_for_sensitivity(label, prob, target)
+
+    def found(at: float) -> float:
+        return float(np.mean(prob[label == 1] >= at))
+
+    assert found(threshold) >= target
+    assert found(np.nextafter(threshold, np.inf)) < target
+
+
+def test_threshold_for_sensitivity_is_not_misled_by_rounding():
+    # .07 * 100 is 7.000000000000001 in floating point; seven of a hundred are enough.
+    assert metrics.threshold_for_sensitivity(np.ones(100), np.arange(100), 0.07) == 93
+
+
+@given(rows_with_ties)
+@settings(deadline=None, max_examples=100)
+def test_threshold_youden_has_the_largest_j_and_is_finite(rows):
+    label, prob = arrays(rows)
+
+    def j(at: float) -> float:
+        return float(np.mean(prob[label == 1] >= at) - np.mean(prob[label == 0] >= at))
+
+    threshold = metrics.threshold_youden(label, prob)
+    assert threshold in prob
+    assert j(threshold) == pytest.approx(max(j(at) for at in np.unique(prob)))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: metrics.auc([0, 2], [0.1, 0.2]), "label holds .*2.* at row 1"),
+        (lambda: metrics.auc([0, np.nan], [0.1, 0.2]), "label holds .*nan.* at row 1"),
+        (lambda: metrics.auc([[0, 1]], [0.1, 0.2]), r"label has shape \(1, 2\)"),
+        (lambda: metrics.auc([0, 1], [0.1, np.nan]), "not finite in 1 of 2 rows .first: row 1"),
+        (lambda: metrics.auc([0, 1], [0.1]), r"prob has shape \(1,\) but there are 2 labels"),
+        (lambda: metrics.brier([0, 1], [0.1, 4]), r"prob is 4\.0 at row 1"),
+        (lambda: metrics.counts([0, 1], [0, 3]), "called holds .*3.* at row 1"),
+        (lambda: metrics.counts([0, 1], [0]), "called has 1 rows but label has 2"),
+        (lambda: metrics.counts([0, 1], [0, 1], [[1, 1, 1]]), r"expected \(resamples, 2\)"),
+        (
+            lambda: metrics.threshold_for_sensitivity([0, 0], [0.1, 0.2], 0.9),
+            "none of the 2 rows is positive",
+        ),
+        (lambda: metrics.threshold_for_sensitivity([0, 1], [0.1, 0.2], 90), "target sensitivity is 90"),
+        (lambda: metrics.threshold_youden([1, 1], [0.1, 0.2]), "needs both classes"),
+    ],
+)
+def test_wrong_input_is_refused_with_what_and_where(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
