@@ -50,7 +50,7 @@ def _fold(name: str, fold: int, samples: Samples, loaded: Params, tracked: Track
     tracked.log_metrics(
         {
             f"fold{fold}_auc": metrics.auc(held_out["label"], held_out["prob"]),
-            f"fold{fold}_best_epoch": result.best_epoch + 1,
+            f"fold{fold}_kept_epoch": result.kept_epoch + 1,
         }
     )
     predictions = pd.concat([inference.predict(model, roles.take("val")), held_out])

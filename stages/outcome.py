@@ -26,7 +26,7 @@ def write(name: str, model: keras.Model, result: Fitted, samples: Samples, track
     predictions = pd.concat([inference.predict(model, samples.take(split)) for split in ("val", "test")])
     tables.write(PREDICTIONS / f"{name}.csv", predictions[list(tables.PREDICTIONS.columns)], tables.PREDICTIONS)
     tables.write_text(HISTORY / f"{name}.csv", _history_table(result).to_csv(index=False, lineterminator="\n"))
-    tracked.log_metrics({"best_epoch": result.best_epoch + 1, "parameters": model.count_params()})
+    tracked.log_metrics({"kept_epoch": result.kept_epoch + 1, "parameters": model.count_params()})
     tracked.log_metrics(validation_metrics(predictions[predictions["split"] == "val"]))
     tracked.log_model(MODELS / f"{name}.keras")
     tracked.log_artifact(PREDICTIONS / f"{name}.csv")
@@ -59,7 +59,7 @@ def _figures(name: str, result: Fitted, validation: pd.DataFrame) -> list[Path]:
     table = metrics.counts(called["label"], called["called"])
     point = (1 - float(metrics.specificity(*table)), float(metrics.sensitivity(*table)))
     figures = {
-        "history": report.history_figure(result.history, result.best_epoch, name),
+        "history": report.history_figure(result.history, result.kept_epoch, name),
         "validation_roc": report.roc_figure({name: called}, {name: f"{name}, validation"}, {name: point}),
         "validation_confusion": report.confusion_figure(called, f"{name}, validation, threshold {THRESHOLD}"),
     }

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from mammo.errors import InputError
 
@@ -25,7 +25,7 @@ class ParamsError(InputError):
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DemoParams(_Section):
@@ -61,6 +61,13 @@ class PreprocessParams(_Section):
     context: Annotated[float, Field(ge=1)]
     window_percentiles: tuple[Annotated[float, Field(ge=0, le=100)], Annotated[float, Field(ge=0, le=100)]]
 
+    @field_validator("window_percentiles")
+    @classmethod
+    def _black_below_white(cls, percentiles: tuple[float, float]) -> tuple[float, float]:
+        if percentiles[0] >= percentiles[1]:
+            raise ValueError("the first must be below the second: they become black and white")
+        return percentiles
+
 
 class AugmentationParams(_Section):
     """Random changes of a training image, at strength 1."""
@@ -78,6 +85,7 @@ class TrainParams(_Section):
 
     epochs: Count
     batch_size: Count
+    keep: Literal["last", "best"]
     patience: Count
     class_weights: bool
     weight_decay: NonNegative
@@ -193,7 +201,7 @@ def load(path: Path = PARAMS_FILE) -> Params:
         raise ParamsError(f"{path.resolve()} does not exist; run from the repository's root")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ParamsError(f"{path} is not valid YAML: {error}") from error
     return parse(content, str(path))
 

@@ -16,6 +16,8 @@ Box = tuple[int, int, int, int]  # top, left, bottom, right; right and bottom ex
 BINARY_SHARE = 0.9  # of pixels near 0 or 255; JPEG blurs a mask's outline, a grey crop has far fewer
 EXTREME = 25
 BREAST_ANALYSIS_PX = 256
+END_MARKERS = {b"\xff\xd8": b"\xff\xd9", b"\x89P": b"IEND"}  # of a JPEG and a PNG, by their first bytes
+END_BYTES = 1024
 
 
 class PixelError(InputError):
@@ -24,6 +26,7 @@ class PixelError(InputError):
 
 def shape(path: Path) -> tuple[int, int]:
     """(height, width) from the file's header, without decoding."""
+    _refuse_cut_short(path)
     try:
         with Image.open(path) as image:
             return image.height, image.width
@@ -33,6 +36,7 @@ def shape(path: Path) -> tuple[int, int]:
 
 def read_grey(path: Path, reduced: bool = False) -> Grey:
     """Decode as (h, w) uint8; `reduced` decodes a JPEG at an eighth of its size, for a quick look."""
+    _refuse_cut_short(path)
     flag = cv2.IMREAD_REDUCED_GRAYSCALE_8 if reduced else cv2.IMREAD_GRAYSCALE
     try:
         image = cv2.imread(str(path), flag)
@@ -41,6 +45,19 @@ def read_grey(path: Path, reduced: bool = False) -> Grey:
     if image is None:
         raise PixelError(f"{path}: cannot be decoded (missing, truncated or not an image)")
     return np.asarray(image, dtype=np.uint8)
+
+
+def _refuse_cut_short(path: Path) -> None:
+    """Raise PixelError for a file without its end marker: of a truncated JPEG OpenCV makes a film that is half grey."""
+    try:
+        with path.open("rb") as file:
+            marker = END_MARKERS.get(file.read(2), b"")
+            file.seek(max(0, path.stat().st_size - END_BYTES))
+            whole = marker in file.read()
+    except OSError as error:
+        raise PixelError(f"{path}: cannot be read ({error.strerror})") from error
+    if not whole:
+        raise PixelError(f"{path}: truncated, the image's end is missing")
 
 
 def is_binary(path: Path) -> bool:
@@ -158,5 +175,7 @@ def _pad_square(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 
 def _resize_mask(mask: Mask, size_px: int) -> Mask:
     """A pixel belongs to the lesion when half of it does; the largest share counts where none reaches half."""
-    share = resize(mask * np.uint8(255), size_px)
-    return (share >= max(1, min(128, int(share.max())))).astype(np.uint8)
+    interpolation = cv2.INTER_AREA if mask.shape[0] >= size_px else cv2.INTER_LINEAR
+    # As floats: in 8 bits a lesion of a few pixels on a large film would round to nothing.
+    share = np.asarray(cv2.resize(mask.astype(np.float32), (size_px, size_px), interpolation=interpolation))
+    return np.asarray((share > 0) & (share >= min(0.5, share.max())), dtype=np.uint8)

@@ -15,6 +15,7 @@ from mammo import metrics, tables
 MODEL_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#332288", "#882255")
 BASELINE_COLOUR = "#777777"
 DPI = 120
+TABLE_METRICS = ("auc", "sensitivity", "specificity", "accuracy", "ppv", "npv", "f1")
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -70,7 +71,7 @@ def confusion_figure(rows: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
-def history_figure(history: Sequence[dict[str, float]], best_epoch: int, title: str) -> Figure:
+def history_figure(history: Sequence[dict[str, float]], kept_epoch: int, title: str) -> Figure:
     """Loss and clinical validation metrics over the epochs; the epoch that was kept is marked."""
     table = pd.DataFrame(history)
     table.index = pd.RangeIndex(1, len(table) + 1)
@@ -83,7 +84,7 @@ def history_figure(history: Sequence[dict[str, float]], best_epoch: int, title: 
     left.set(title=title, xlabel="epoch", ylabel="loss")
     right.set(title="validation (threshold 0.5)", xlabel="epoch", ylim=(-0.02, 1.02))
     for axes in (left, right):
-        axes.axvline(best_epoch + 1, color="#999999", linestyle=":", label="kept")
+        axes.axvline(kept_epoch + 1, color="#999999", linestyle=":", label="kept")
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(fontsize=8, frameon=False)
     figure.tight_layout()
@@ -128,9 +129,8 @@ def with_interval(row: pd.Series, metric: str) -> str:
     return f"{value} ({low}-{high})" if pd.notna(row[f"{metric}_low"]) else value
 
 
-def comparison_markdown(comparison: pd.DataFrame) -> str:
-    """The comparison table for people: every metric with its 95 % interval."""
-    columns = ["auc", "sensitivity", "specificity", "accuracy", "ppv", "npv", "f1"]
+def comparison_markdown(comparison: pd.DataFrame, columns: Sequence[str] = TABLE_METRICS) -> str:
+    """The comparison table for people: every metric in `columns` with its interval."""
     head = [
         "model",
         "weights",

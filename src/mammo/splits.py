@@ -44,7 +44,7 @@ def split(cases: pd.DataFrame, val_fraction: float, folds: int, seed: int) -> Sp
         }
     )
     assert_patients_apart(splits, "split")
-    _assert_both_classes(splits.assign(label=kept["label"]))
+    _assert_both_classes(splits.assign(label=kept["label"]), {"train", "val", "test"})
     dropped = cases.loc[leaking, [*KEY, "official_split"]].assign(reason="patient is in the official test set")
     return Split(splits, dropped)
 
@@ -60,18 +60,22 @@ def inner_validation(index: pd.DataFrame, fold: int, val_fraction: float, seed: 
     patients = rest.groupby("patient_id").agg(stratum=("label", "max")).astype(str)
     validation = _hold_out(patients, val_fraction, seed + fold)
     rows["split"] = np.select([rows["fold"] == fold, rows["patient_id"].isin(validation)], ["oof", "val"], "train")
-    _assert_both_classes(rows, f"fold {fold}: ")
+    _assert_both_classes(rows, {"train", "val", "oof"}, f"fold {fold}: ")
     return rows
 
 
 def _patients(cases: pd.DataFrame) -> pd.DataFrame:
-    """One row per patient with a `stratum`; a stratum too rare to be split falls back to the label alone."""
+    """One row per patient with a `stratum`; a stratum too rare to be split falls back to the label alone.
+
+    A patient who would be left alone there takes all patients of that label along.
+    """
     grouped = cases.groupby("patient_id")
     label = grouped["label"].max().astype(str)
     types = grouped["abnormality_type"].agg(lambda values: "+".join(sorted(set(values))))
     stratum = label + " " + types
     rare = stratum.map(stratum.value_counts()) < 10
-    return pd.DataFrame({"stratum": stratum.mask(rare, label)})
+    alone = rare.groupby(label).transform("sum") == 1
+    return pd.DataFrame({"stratum": stratum.mask(rare | alone, label)})
 
 
 def _hold_out(patients: pd.DataFrame, fraction: float, seed: int) -> set[str]:
@@ -105,7 +109,7 @@ def _folds(patients: pd.DataFrame, folds: int, seed: int) -> dict[str, int]:
     }
 
 
-def _assert_both_classes(rows: pd.DataFrame, where: str = "") -> None:
+def _assert_both_classes(rows: pd.DataFrame, needed: set[str], where: str = "") -> None:
     for name, labels in rows.groupby("split")["label"]:
         for value, word in ((0, "benign"), (1, "malignant")):
             if not (labels == value).any():
@@ -113,6 +117,6 @@ def _assert_both_classes(rows: pd.DataFrame, where: str = "") -> None:
                     f"{where}split {name!r} has {len(labels)} samples and none of them {word}; "
                     "use more patients or change split.val_fraction, split.folds or the seed"
                 )
-    missing = {"train", "val"} - set(rows["split"])
+    missing = needed - set(rows["split"])
     if missing:
         raise SplitError(f"{where}split {', '.join(sorted(missing))} is empty; use more patients")

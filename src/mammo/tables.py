@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 import pandera.pandas as pa
+from pandera.dtypes import is_string
 
 from mammo.errors import InputError
 
@@ -119,9 +120,9 @@ def read(path: Path, schema: pa.DataFrameSchema) -> pd.DataFrame:
     """The table in `path`, checked against `schema`; raises TableError."""
     if not path.is_file():
         raise TableError(f"{path} does not exist; `dvc repro` writes it")
-    text = {name: str for name, column in schema.columns.items() if column.dtype.type is str}
+    text = {name: str for name, column in schema.columns.items() if is_string(column.dtype)}
     try:
-        table = pd.read_csv(path, dtype=text)
+        table = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise TableError(f"{path} is not a CSV table: {error}") from error
     return check(table, schema, str(path))
@@ -210,6 +211,8 @@ def sha256(path: Path) -> str:
     if path.is_file():
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
+    if not path.is_dir():
+        raise FileNotFoundError(path)
     files = sorted(file for file in path.rglob("*") if file.is_file())
     lines = [f"{file.relative_to(path).as_posix()} {sha256(file)}" for file in files]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()

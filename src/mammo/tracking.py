@@ -209,7 +209,7 @@ class _Live:
 
 
 def _find(experiment_id: str, records: list[Record]) -> dict[str, Run]:
-    """Finished runs by content, the newest of each. MLflow knows no `tag IN (...)`, so the questions go side by side."""
+    """Finished runs by content, the newest of each; side by side, because MLflow knows no `tag IN (...)`."""
 
     def ask(content: str) -> list[Run]:
         condition = f"attributes.status = 'FINISHED' AND tags.content = '{content}'"

@@ -1,4 +1,4 @@
-"""Fitting one model: optimiser, schedule, augmentation, early stopping on the validation AUC."""
+"""Fitting one model: optimiser, schedule, augmentation, and which epoch is kept."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class Fitted:
     """What `fit` returns beside the trained weights: all epochs, and the one whose weights were kept (from 0)."""
 
     history: list[Epoch]
-    best_epoch: int
+    kept_epoch: int
 
 
 def use_deterministic_kernels() -> None:
@@ -37,19 +37,22 @@ def fit(
     seed: int,
     log: Callable[[int, Epoch], None],
 ) -> Fitted:
-    """Train `model` in place and leave it at the epoch of the best validation AUC.
+    """Train `model` in place and leave it at the epoch that `recipe.keep` names.
 
+    "best" stops early and keeps the epoch of the best validation AUC; on a few dozen patients that is mostly the
+    luckiest one, so "last" keeps the last epoch, when the learning rate has faded out.
     `log(epoch, values)` is called after every epoch. Test rows are never seen here.
     """
     data = batches.TrainingBatches(train, recipe.batch_size, recipe.class_weights, seed)
     augmented = _augmented(model, batches.augmentation(recipe.augmentation, own.augmentation_strength, seed))
     augmented.compile(_optimizer(own.learning_rate, recipe, len(data)), losses.get(own.loss, focal), jit_compile=False)
     watch = monitors.ValidationMetrics(validation, model, recipe.collapse_share, log)
-    stop = keras.callbacks.EarlyStopping(
-        monitor="val_auc", mode="max", patience=recipe.patience, restore_best_weights=True, start_from_epoch=0
+    best = keras.callbacks.EarlyStopping(
+        monitor="val_auc", mode="max", patience=recipe.patience, restore_best_weights=True
     )
-    augmented.fit(data, epochs=recipe.epochs, callbacks=[watch, stop], verbose=2)
-    return Fitted(watch.history, stop.best_epoch)
+    callbacks = [watch, best] if recipe.keep == "best" else [watch]
+    augmented.fit(data, epochs=recipe.epochs, callbacks=callbacks, verbose=2)
+    return Fitted(watch.history, best.best_epoch if recipe.keep == "best" else len(watch.history) - 1)
 
 
 def _augmented(model: keras.Model, layers: list[keras.layers.Layer]) -> keras.Model:

@@ -84,7 +84,10 @@ def _read_rows(root: Path, abnormality_types: list[str]) -> pd.DataFrame:
             "that holds csv/ and jpeg/, or leave types out of ingest.abnormality_types"
         )
     parts = [_read_csv(root / "csv" / name).assign(official_split=split) for (_, split), name in wanted.items()]
-    return pd.concat(parts, ignore_index=True)
+    rows = pd.concat(parts, ignore_index=True)
+    if rows.empty:
+        raise DatasetError(f"{root}: {', '.join(wanted.values())} in csv/ hold no rows; take the files as published")
+    return rows
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
@@ -101,7 +104,8 @@ def _read_csv(path: Path) -> pd.DataFrame:
         )
     stripped = pd.DataFrame({name: table[column].str.strip() for column, name in COLUMNS.items()})
     for column in ("breast_density", "birads", "subtlety"):
-        stripped[column] = pd.to_numeric(stripped[column], errors="coerce").astype("Int64")
+        numbers = pd.to_numeric(stripped[column], errors="coerce")
+        stripped[column] = numbers.where(numbers % 1 == 0).astype("Int64")
     return stripped
 
 

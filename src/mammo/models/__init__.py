@@ -6,6 +6,7 @@ layer `logit`. A nested base would break Grad-CAM after reloading.
 """
 
 import json
+import re
 import zipfile
 from pathlib import Path
 from typing import Protocol, cast
@@ -45,25 +46,37 @@ def build(name: str, params: ModelParams, image_shape: Shape, seed: int) -> kera
 def save(model: keras.Model, path: Path) -> None:
     """Write `model` as a .keras file whose bytes depend on the model alone, so that DVC sees equal models as equal.
 
-    Keras puts the date of saving into metadata.json and into the zip; both are replaced by a constant.
+    Keras puts the date of saving into metadata.json and into the zip, and memory addresses into config.json.
     """
     with tables.atomic(path) as unfinished:
-        dated = unfinished.with_suffix(".keras")
+        as_saved = unfinished.with_suffix(".keras")
         try:
-            model.save(dated)
-            _without_dates(dated, unfinished)
+            model.save(as_saved)
+            _canonical(as_saved, unfinished)
         finally:
-            dated.unlink(missing_ok=True)
+            as_saved.unlink(missing_ok=True)
 
 
-def _without_dates(dated: Path, path: Path) -> None:
-    with zipfile.ZipFile(dated) as source, zipfile.ZipFile(path, "w") as target:
+def _canonical(as_saved: Path, path: Path) -> None:
+    edit = {"metadata.json": _without_date, "config.json": _with_numbered_objects}
+    with zipfile.ZipFile(as_saved) as source, zipfile.ZipFile(path, "w") as target:
         for name in sorted(source.namelist()):
             content = source.read(name)
-            if name == "metadata.json":
-                metadata = {key: value for key, value in json.loads(content).items() if key != "date_saved"}
-                content = json.dumps(metadata, sort_keys=True).encode()
+            if name in edit:
+                content = edit[name](content.decode()).encode()
             target.writestr(zipfile.ZipInfo(name, EPOCH_OF_ZIP), content)
+
+
+def _without_date(metadata: str) -> str:
+    return json.dumps({key: value for key, value in json.loads(metadata).items() if key != "date_saved"})
+
+
+def _with_numbered_objects(config: str) -> str:
+    """Shared objects keep their identity, under the order of their appearance instead of their address."""
+    numbers: dict[str, int] = {}
+    return re.sub(
+        r'("shared_object_id": )(\d+)', lambda found: f"{found[1]}{numbers.setdefault(found[2], len(numbers))}", config
+    )
 
 
 def load(path: Path) -> keras.Model:

@@ -8,6 +8,9 @@ import keras
 from mammo.errors import InputError
 from mammo.params import ModelParams
 
+# Keras' 0.99 needs hundreds of steps before validation sees the statistics that training used; small data have fewer.
+NORM_MOMENTUM = 0.9
+
 
 class WeightsError(InputError):
     """Pretrained weights cannot be had; the message names the alternatives."""
@@ -26,7 +29,7 @@ def grey_to_rgb(image: keras.KerasTensor) -> keras.KerasTensor:
 def pretrained(application: Callable[..., keras.Model], weights: str, rgb: keras.KerasTensor) -> keras.Model:
     """A base of keras.applications on top of `rgb`; weights: none, imagenet (downloaded) or a path."""
     if weights == "none":
-        return application(include_top=False, weights=None, input_tensor=rgb)
+        return _quick_norms(application(include_top=False, weights=None, input_tensor=rgb))
     if weights == "imagenet":
         try:
             return application(include_top=False, weights="imagenet", input_tensor=rgb)
@@ -48,6 +51,13 @@ def pretrained(application: Callable[..., keras.Model], weights: str, rgb: keras
     return base
 
 
+def _quick_norms(base: keras.Model) -> keras.Model:
+    for layer in base.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = NORM_MOMENTUM
+    return base
+
+
 def set_trainable(base: keras.Model, prefixes: list[str]) -> None:
     """Let only the layers of `base` learn whose names start with one of `prefixes`; [all] is everything."""
     names = [layer.name for layer in base.layers if layer.weights]
@@ -61,7 +71,7 @@ def set_trainable(base: keras.Model, prefixes: list[str]) -> None:
 def classifier(features: keras.KerasTensor, params: ModelParams) -> keras.KerasTensor:
     """Spatial features -> probability: average pooling, normalisation, `head_units` hidden layers, one logit."""
     x = keras.layers.GlobalAveragePooling2D(name="pool")(features)
-    x = keras.layers.BatchNormalization(name="pool_norm")(x)
+    x = keras.layers.BatchNormalization(momentum=NORM_MOMENTUM, name="pool_norm")(x)
     for number, units in enumerate(params.head_units, start=1):
         x = keras.layers.Dense(units, activation="relu", name=f"head_{number}")(x)
         x = keras.layers.Dropout(params.dropout, name=f"head_{number}_dropout")(x)

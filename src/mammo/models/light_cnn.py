@@ -28,5 +28,5 @@ def build(params: ModelParams, image_shape: Shape) -> keras.Model:
 
 def _block(x: keras.KerasTensor, width: int, name: str) -> keras.KerasTensor:
     x = keras.layers.Conv2D(width, 3, padding="same", use_bias=False, name=f"{name}_conv")(x)
-    x = keras.layers.BatchNormalization(name=f"{name}_norm")(x)
+    x = keras.layers.BatchNormalization(momentum=_parts.NORM_MOMENTUM, name=f"{name}_norm")(x)
     return keras.layers.Activation("relu", name=f"{name}_relu")(x)

@@ -1,0 +1,56 @@
+# make run · make test · make ui: each sets up all it needs on a fresh machine with Python 3.11, git and make.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: help setup setup-dev run test test-fast lint types ui lock clean
+
+help:            ## this list
+	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## ?/\t/' | expand -t 12
+
+setup: $(VENV)/.run          ## the virtual environment, with what the pipeline needs
+
+setup-dev: $(VENV)/.dev      ## and with what tests, lint and types need
+
+run: setup                   ## the whole pipeline (dvc repro), then the comparison table
+	dvc repro
+	@python -m mammo summary
+
+test: setup-dev              ## all tests
+	pytest -n 2
+
+test-fast: setup-dev         ## all tests but those that run the whole DAG
+	pytest -n 2 -m "not slow"
+
+lint: setup-dev              ## ruff: lint and format
+	ruff check .
+	ruff format --check .
+
+types: setup-dev             ## mypy
+	mypy
+
+ui: setup                    ## the MLflow UI on http://127.0.0.1:5000
+	mlflow server --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlflow.db}" --host 127.0.0.1 --port 5000
+
+lock: setup-dev              ## requirements/*.in -> the pinned files beside them
+	pip install --quiet pip-tools
+	pip-compile --quiet --strip-extras --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
+		--no-emit-trusted-host --output-file requirements.txt requirements/base.in
+	pip-compile --quiet --strip-extras --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
+		--no-emit-trusted-host --output-file requirements/dev.txt requirements/dev.in
+
+clean:           ## remove the virtual environment and all computed data, not the tracking store
+	rm -rf $(VENV) data/* .dvc/cache .dvc/tmp
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: requirements.txt pyproject.toml | $(BIN)/python
+	pip install --quiet --disable-pip-version-check -r requirements.txt
+	pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.run
+	pip install --quiet --disable-pip-version-check -r requirements/dev.txt
+	@touch $@

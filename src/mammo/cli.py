@@ -1,0 +1,68 @@
+"""`python -m mammo`: what is done beside `dvc repro`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from mammo import profiles, report, results
+from mammo.errors import InputError
+
+SUMMARY_METRICS = ["auc", "sensitivity", "specificity", "accuracy"]
+SUMMARY_WIDTH = 170
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Run one command; bad input ends in one message and exit code 1."""
+    asked = _parser().parse_args(words)
+    try:
+        asked.run(asked)
+    except InputError as error:
+        sys.exit(f"error: {error}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="mammo", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    profile = commands.add_parser("profile", help="merge profiles/NAME.yaml into params.yaml, keeping its comments")
+    profile.add_argument("name", metavar="NAME", help=f"one of: {', '.join(profiles.names()) or '(none here)'}")
+    profile.set_defaults(run=_profile)
+    result = commands.add_parser("results", help="write docs/results/NAME from the finished run, and README's table")
+    result.add_argument("name", metavar="NAME")
+    result.set_defaults(run=_results)
+    summary = commands.add_parser("summary", help="print the comparison table, and where figures and runs are")
+    summary.set_defaults(run=_summary)
+    return parser
+
+
+def _profile(asked: argparse.Namespace) -> None:
+    changed = profiles.apply(asked.name)
+    print(f"params.yaml: {len(changed)} values changed ({', '.join(changed) or 'it was merged already'})")
+    print("`git diff params.yaml` shows the experiment, `dvc repro` runs it, `git checkout params.yaml` undoes it")
+
+
+def _results(asked: argparse.Namespace) -> None:
+    command = f"python -m mammo profile {asked.name} && dvc repro"
+    for path in results.write(asked.name, command):
+        print(path)
+
+
+def _summary(asked: argparse.Namespace) -> None:
+    comparison = results.read_comparison()
+    table = Table(title="In brackets: intervals resampled by patient")
+    for column in ("model", "weights", "samples", "n (patients)", *SUMMARY_METRICS):
+        table.add_column(column, no_wrap=True)
+    for _, row in comparison.iterrows():
+        count = f"{row['n']:.0f} ({row['n_patients']:.0f})"
+        values = [report.with_interval(row, name) for name in SUMMARY_METRICS]
+        table.add_row(row["model"], row["weights"], row["samples"], count, *values)
+    console = Console(width=SUMMARY_WIDTH)
+    console.print(table)
+    console.print(
+        "baseline_*: no image is seen; cross_validate_*: training patients, out of fold; others: official test"
+    )
+    console.print("table    metrics/comparison.csv and .md (read back from the tracking server)", highlight=False)
+    console.print("figures  data/figures/, data/gradcam/", highlight=False)
+    console.print("runs     `make ui`, then http://127.0.0.1:5000", highlight=False)

@@ -1,0 +1,68 @@
+"""Named parameter sets: profiles/<name>.yaml holds what differs from the default, and is merged into params.yaml."""
+
+from collections.abc import Iterator, MutableMapping
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from mammo import params, tables
+from mammo.errors import InputError
+
+PROFILES = Path("profiles")
+NULL_TAG = "tag:yaml.org,2002:null"
+
+
+def names(folder: Path = PROFILES) -> list[str]:
+    """The profiles that there are."""
+    return sorted(path.stem for path in folder.glob("*.yaml"))
+
+
+def apply(name: str, folder: Path = PROFILES, target: Path = params.PARAMS_FILE) -> list[str]:
+    """Merge profile `name` into params.yaml, keeping its comments; returns the keys whose value changed.
+
+    The merged file is checked before it is written: a profile with a wrong key changes nothing.
+    """
+    if name not in names(folder):
+        raise InputError(f"unknown profile {name!r}; {folder}/ has: {', '.join(names(folder)) or 'none'}")
+    params.load(target)
+    yaml = _round_trip()
+    content = yaml.load(target.read_text(encoding="utf-8"))
+    changed = list(_merge(content, _read(yaml, folder / f"{name}.yaml")))
+    params.parse(content, f"{target} with {folder / name}.yaml")
+    text = StringIO()
+    yaml.dump(content, text)
+    tables.write_text(target, text.getvalue())
+    return changed
+
+
+def _round_trip() -> YAML:
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 1000
+    yaml.representer.add_representer(type(None), lambda dumper, _: dumper.represent_scalar(NULL_TAG, "null"))
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    return yaml
+
+
+def _read(yaml: YAML, path: Path) -> MutableMapping[str, Any]:
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"))
+    except YAMLError as error:
+        raise InputError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(content, MutableMapping):
+        raise InputError(f"{path} holds no mapping of parameters")
+    return content
+
+
+def _merge(target: MutableMapping[str, Any], source: MutableMapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Write `source` into `target`, section by section; yields the dotted keys that got another value."""
+    for key, value in source.items():
+        here = target.get(key)
+        if isinstance(value, MutableMapping) and isinstance(here, MutableMapping):
+            yield from _merge(here, value, f"{prefix}{key}.")
+        elif here != value:
+            target[key] = value
+            yield f"{prefix}{key}"

@@ -1,0 +1,63 @@
+"""Results that last: the comparison table of a finished run as a small page under docs/results/ and in README.md."""
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+
+from mammo import report, tables
+from mammo.errors import InputError
+
+RESULTS = Path("docs/results")
+COMPARISON = Path("metrics/comparison.csv")
+ROC = Path("data/figures/evaluate/roc.png")
+README = Path("README.md")
+COLUMNS = ["model", "unit", "n", "n_patients", "auc", "auc_low", "auc_high", "accuracy", "sensitivity", "specificity"]
+BEGIN, END = "<!-- results: {name} -->", "<!-- /results -->"
+
+
+def read_comparison() -> pd.DataFrame:
+    """The comparison table of the workspace; raises InputError where there is none yet."""
+    if not COMPARISON.is_file():
+        raise InputError(f"{COMPARISON} does not exist; run `dvc repro` first")
+    return pd.read_csv(COMPARISON)
+
+
+def write(name: str, command: str) -> list[Path]:
+    """Write docs/results/<name>.csv, .md and its ROC figure from metrics/comparison.csv, and README.md's table.
+
+    `command`: what was run, for the page. README.md is changed between its markers for `name`, where it has them.
+    """
+    comparison = read_comparison()
+    whole = comparison[COLUMNS].astype({"n": int, "n_patients": int}).round(4)
+    tables.write_text(RESULTS / f"{name}.csv", whole.to_csv(index=False, lineterminator="\n"))
+    shutil.copyfile(ROC, RESULTS / f"{name}-roc.png")
+    tables.write_text(RESULTS / f"{name}.md", _page(name, command, comparison))
+    _update_readme(name, comparison)
+    return [RESULTS / f"{name}.csv", RESULTS / f"{name}.md", RESULTS / f"{name}-roc.png"]
+
+
+def _page(name: str, command: str, comparison: pd.DataFrame) -> str:
+    return f"""# Results: {name}
+
+Written by `python -m mammo results {name}` from `metrics/comparison.csv`, which `publish` reads from the tracking
+server. In brackets: 95 % confidence interval, resampled by patient. The operating point is chosen on validation.
+
+```
+{command}
+```
+
+{report.comparison_markdown(comparison)}
+![ROC curves]({name}-roc.png)
+"""
+
+
+def _update_readme(name: str, comparison: pd.DataFrame) -> None:
+    begin = BEGIN.format(name=name)
+    text = README.read_text(encoding="utf-8") if README.is_file() else ""
+    if begin not in text:
+        return
+    before, rest = text.split(begin, 1)
+    after = rest.split(END, 1)[1]
+    short = report.comparison_markdown(comparison, ["auc", "sensitivity", "specificity", "accuracy"])
+    tables.write_text(README, f"{before}{begin}\n{short}{END}{after}")

@@ -1,0 +1,95 @@
+"""Small seeded arrays for tests that need no cohort: a pixel store with a planted cue, prediction tables, recipes."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from mammo import params
+from mammo.params import EvaluateParams, FocalParams, ModelParams, TrainParams
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+SIZE_PX = 32
+SHAPE = (SIZE_PX, SIZE_PX, 1)
+BLOB_RADIUS_PX = 5
+SPLITS = ["train", "train", "train", "val", "test"]
+
+_DEFAULT = params.load(Path(__file__).resolve().parents[1] / "params.yaml")
+AUGMENTATION = _DEFAULT.train.augmentation.model_copy(
+    update={
+        "flip": True,
+        "rotation_degrees": 10.0,
+        "zoom": 0.1,
+        "translation": 0.05,
+        "contrast": 0.15,
+        "noise": 0.02,
+    }
+)
+RECIPE = _DEFAULT.train.model_copy(
+    update={"epochs": 6, "batch_size": 16, "keep": "last", "patience": 6, "augmentation": AUGMENTATION}
+)
+LIGHT = _DEFAULT.model("light_cnn").model_copy(
+    update={"dropout": 0.2, "learning_rate": 0.003, "augmentation_strength": 1.0}
+)
+FOCAL = FocalParams(gamma=2.0, alpha=0.5)
+EVALUATE = EvaluateParams(target_sensitivity=0.8, confidence=0.95, resamples=100)
+
+
+def images(labels: npt.NDArray[np.int64], seed: int = 0) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+    """Noise (n, 32, 32) uint8 with a bright disc where the label is 1, and the discs' masks."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:SIZE_PX, :SIZE_PX]
+    centres = rng.integers(BLOB_RADIUS_PX, SIZE_PX - BLOB_RADIUS_PX, (len(labels), 2, 1, 1))
+    inside = (rows - centres[:, 0]) ** 2 + (columns - centres[:, 1]) ** 2 <= BLOB_RADIUS_PX**2
+    masks = inside & (labels[:, np.newaxis, np.newaxis] == 1)
+    noise = rng.normal(60, 15, masks.shape)
+    return np.clip(noise + 120 * masks, 0, 255).astype(np.uint8), masks
+
+
+def index(patients: int = 40, seed: int = 0) -> pd.DataFrame:
+    """tables.INDEX with two samples per patient, whole patients in each split, a third of them malignant."""
+    patient = np.repeat(np.arange(patients), 2)
+    split = np.array(SPLITS)[patient % len(SPLITS)]
+    labels = np.random.default_rng(seed).permutation(np.arange(patients) % 3 == 0).astype(np.int64)
+    return pd.DataFrame(
+        {
+            "sample_id": [f"P_{owner:03d}_{view}" for owner, view in zip(patient, ["CC", "MLO"] * patients, strict=True)],
+            "patient_id": [f"P_{owner:03d}" for owner in patient],
+            "split": split,
+            "fold": pd.array(np.where(split == "test", None, patient % 3), dtype="Int64"),
+            "label": labels[patient],
+        }
+    )
+
+
+def predictions(patients: int = 60, skill: float = 1.0, seed: int = 0) -> pd.DataFrame:
+    """tables.PREDICTIONS whose log-odds are `skill` apart per class, give or take 1; `seed` draws the noise alone."""
+    rows = index(patients).query("split != 'train'").reset_index(drop=True)
+    logit = skill * (rows["label"] - 0.5) + np.random.default_rng(seed).normal(size=len(rows))
+    return rows[["sample_id", "patient_id", "split", "label"]].assign(prob=1 / (1 + np.exp(-logit)))
+
+
+def out_of_fold(patients: int = 60, skill: float = 2.0, shifts: tuple[float, ...] = (0, 0, 0)) -> pd.DataFrame:
+    """tables.OUT_OF_FOLD of three folds, whose log-odds are each shifted by a constant."""
+    rows = index(patients).query("split != 'test'").reset_index(drop=True)
+    parts = []
+    for fold, shift in enumerate(shifts):
+        role = np.where(rows["fold"] == fold, "oof", np.where(rows["split"] == "val", "val", "none"))
+        logit = skill * (rows["label"] - 0.5) + shift + np.random.default_rng(fold).normal(size=len(rows))
+        part = rows.assign(fold=fold, split=role, prob=1 / (1 + np.exp(-logit)))
+        parts.append(part[part["split"] != "none"])
+    return pd.concat(parts, ignore_index=True)[["sample_id", "patient_id", "fold", "split", "label", "prob"]]
+
+
+def light(**changes: Any) -> ModelParams:
+    """Parameters of light_cnn with some changed."""
+    return LIGHT.model_copy(update=changes)
+
+
+def recipe(**changes: Any) -> TrainParams:
+    """The shared recipe with some values changed."""
+    return RECIPE.model_copy(update=changes)

@@ -1,0 +1,30 @@
+"""Fixtures that several test files share: a small synthetic cohort, and the real mammograms where they lie."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from mammo.sources import demo
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Root of a synthetic cohort of 30 patients; shared by all tests, so copy it before changing it."""
+    root = tmp_path_factory.mktemp("cohort")
+    demo.write_cohort(root, patients=30, height_px=128, signal=1.8, seed=7)
+    return root
+
+
+@pytest.fixture(scope="session")
+def real_root() -> Path:
+    """Root of the real mass set (800 px, Kaggle layout); skips where it is absent."""
+    default = REPOSITORY.parent / "shared" / "cbis-ddsm-mass"
+    root = Path(os.environ.get("MAMMO_CBIS_DDSM_MASS", default))
+    if not (root / "csv").is_dir():
+        pytest.skip(
+            f"real mammograms are not at {root}; MAMMO_CBIS_DDSM_MASS names the folder that holds csv/ and jpeg/"
+        )
+    return root

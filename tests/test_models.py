@@ -1,0 +1,322 @@
+"""Every architecture keeps the same contract; then what each promises of its own."""
+
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from mammo import models, params, registry, training
+from mammo.batches import Samples
+from mammo.errors import InputError
+from mammo.models import ModelFileError
+from mammo.models._parts import WeightsError, classifier, grey_input, pretrained
+from mammo.params import ModelParams
+from tests import arrays
+
+NAMES = registry.names(models)
+ROOT = Path(__file__).resolve().parents[1]
+WITH_A_BASE = ["basic_vgg16", "medical_vgg16", "efficientnet_b0"]
+
+Weights = dict[str, list[npt.NDArray[np.float32]]]
+
+
+def own(name: str, **changes: object) -> ModelParams:
+    """`models.<name>` of params.yaml, untrained and with some values changed."""
+    return params.load(ROOT / "params.yaml").model(name).model_copy(update={"weights": "none", **changes})
+
+
+def weights(model: keras.Model) -> Weights:
+    """Weights of each layer that has any, by the layer's name."""
+    return {layer.name: layer.get_weights() for layer in model.layers if layer.weights}
+
+
+def equal(one: Weights, other: Weights, layer: str) -> bool:
+    return all(np.array_equal(a, b) for a, b in zip(one[layer], other[layer], strict=True))
+
+
+def changed(one: Weights, other: Weights) -> set[str]:
+    return {layer for layer in one if not equal(one, other, layer)}
+
+
+def raw_images() -> npt.NDArray[np.float32]:
+    """Noise, black and white, (4, 32, 32, 1) in 0..255."""
+    noise = np.random.default_rng(0).integers(0, 256, (2, *arrays.SHAPE))
+    return np.stack([*noise, np.zeros(arrays.SHAPE), np.full(arrays.SHAPE, 255)]).astype(np.float32)
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def model(name: str) -> keras.Model:
+    return models.build(name, own(name), arrays.SHAPE, seed=3)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Weights before and after a short training, and its loss per epoch."""
+
+    before: Weights
+    after: Weights
+    losses: list[float]
+
+
+@pytest.fixture(scope="module")
+def trained(name: str) -> Trained:
+    """Five epochs of two steps on 32 images, without noise from dropout or augmentation."""
+    index = arrays.index(patients=20)
+    samples = Samples(index.assign(split="train"), arrays.images(index["label"].to_numpy())[0])
+    quiet = own(name, dropout=0.0, augmentation_strength=0.0, learning_rate=0.001)
+    model = models.build(name, quiet, arrays.SHAPE, seed=3)
+    before = weights(model)
+    recipe = arrays.recipe(epochs=5, batch_size=20)
+    fitted = training.fit(model, samples, samples, recipe, quiet, arrays.FOCAL, 3, lambda epoch, values: None)
+    return Trained(before, weights(model), [epoch["loss"] for epoch in fitted.history])
+
+
+def test_raw_grey_pixels_go_in_and_a_probability_comes_out(model):
+    prob = model.predict_on_batch(raw_images())
+    assert model.input_shape == (None, *arrays.SHAPE)
+    assert prob.shape == (4, 1)
+    assert np.isfinite(prob).all()
+    assert ((prob >= 0) & (prob <= 1)).all()
+
+
+def test_the_last_feature_map_and_the_score_are_named(model):
+    assert len(model.get_layer("features").output.shape) == 4
+    assert tuple(model.get_layer("logit").output.shape) == (None, 1)
+
+
+def test_the_probability_is_the_sigmoid_of_the_logit(model):
+    logit = keras.Model(model.inputs, model.get_layer("logit").output).predict_on_batch(raw_images())
+    np.testing.assert_allclose(model.predict_on_batch(raw_images()), 1 / (1 + np.exp(-logit)), atol=1e-5)
+
+
+def test_the_graph_is_flat(model):
+    assert not [layer.name for layer in model.layers if isinstance(layer, keras.Model)]
+
+
+def test_a_model_does_not_mix_the_images_of_a_batch(model):
+    together = model.predict_on_batch(raw_images())
+    apart = np.concatenate([model.predict_on_batch(image[np.newaxis]) for image in raw_images()])
+    np.testing.assert_allclose(together, apart, atol=1e-5)
+
+
+def test_the_seed_decides_the_weights(name, model):
+    again = models.build(name, own(name), arrays.SHAPE, seed=3)
+    other = models.build(name, own(name), arrays.SHAPE, seed=4)
+    assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), again.get_weights(), strict=True))
+    assert any(not np.array_equal(a, b) for a, b in zip(model.get_weights(), other.get_weights(), strict=True))
+
+
+@pytest.fixture
+def saved(model: keras.Model, tmp_path: Path) -> Iterator[Path]:
+    models.save(model, tmp_path / "model.keras")
+    yield tmp_path / "model.keras"
+    for path in tmp_path.iterdir():
+        path.unlink()
+
+
+def test_a_loaded_model_predicts_as_the_saved_one(model, saved):
+    loaded = models.load(saved)
+    np.testing.assert_allclose(
+        loaded.predict_on_batch(raw_images()), model.predict_on_batch(raw_images()), rtol=0, atol=1e-6
+    )
+    assert loaded.get_layer("features").output.shape == model.get_layer("features").output.shape
+
+
+def test_two_saves_of_a_model_are_the_same_bytes_and_leave_nothing_else(model, saved):
+    models.save(model, saved.with_name("again.keras"))
+    assert saved.read_bytes() == saved.with_name("again.keras").read_bytes()
+    assert {path.name for path in saved.parent.iterdir()} == {"model.keras", "again.keras"}
+
+
+def test_a_few_steps_lower_the_training_loss(trained):
+    assert np.isfinite(trained.losses).all()
+    assert trained.losses[-1] < trained.losses[0]
+
+
+def test_training_changes_the_layers_that_may_learn_and_no_other(name, trained):
+    moved, prefixes = changed(trained.before, trained.after), own(name).trainable
+    base = {layer for layer in trained.before if layer.startswith("block")} if "vgg16" in name else set()
+    frozen = {layer for layer in base if not layer.startswith(tuple(prefixes))}
+    assert moved == set(trained.before) - frozen - unlearnable(name)
+
+
+def unlearnable(name: str) -> set[str]:
+    """Layers whose weights are constants of the architecture."""
+    return {"normalization"} if name == "efficientnet_b0" else set()
+
+
+@pytest.mark.parametrize("shape", [(48, 32, 1), (64, 64, 1)])
+def test_other_image_shapes_are_taken(shape):
+    model = models.build("light_cnn", arrays.LIGHT, shape, seed=0)
+    assert model.predict_on_batch(np.zeros((2, *shape), np.float32)).shape == (2, 1)
+
+
+def test_the_light_cnn_is_light():
+    assert models.build("light_cnn", own("light_cnn"), arrays.SHAPE, seed=0).count_params() <= 500_000
+
+
+def test_the_basic_vgg16_learns_in_its_head_only():
+    basic = models.build("basic_vgg16", own("basic_vgg16"), arrays.SHAPE, seed=0)
+    assert {layer.name for layer in basic.layers if layer.trainable_weights} == {"pool_norm", "head_1", "logit"}
+
+
+def test_the_medical_vgg16_learns_in_its_upper_blocks_under_a_larger_head():
+    basic, medical = (
+        models.build(name, own(name), arrays.SHAPE, seed=0) for name in ("basic_vgg16", "medical_vgg16")
+    )
+    learning = {layer.name for layer in medical.layers if layer.trainable_weights}
+    assert {name[:6] for name in learning if name.startswith("block")} == {"block4", "block5"}
+    assert own("medical_vgg16").loss == "focal"
+    assert own("medical_vgg16").augmentation_strength > own("basic_vgg16").augmentation_strength
+    assert medical.count_params() > basic.count_params()
+
+
+def test_a_save_holds_no_date(tmp_path):
+    models.save(models.build("light_cnn", arrays.LIGHT, arrays.SHAPE, seed=0), tmp_path / "light.keras")
+    with zipfile.ZipFile(tmp_path / "light.keras") as archive:
+        assert b"date" not in archive.read("metadata.json")
+        assert {entry.date_time for entry in archive.infolist()} == {models.EPOCH_OF_ZIP}
+
+
+def test_an_unknown_model_lists_the_others():
+    with pytest.raises(InputError, match="'resnet50'.*" + ", ".join(NAMES)):
+        models.build("resnet50", arrays.LIGHT, arrays.SHAPE, seed=0)
+
+
+def test_an_architecture_without_a_features_layer_is_refused(monkeypatch):
+    def build(params: ModelParams, image_shape: models.Shape) -> keras.Model:
+        image = grey_input(image_shape)
+        return keras.Model(image, classifier(image, params))
+
+    monkeypatch.setattr("mammo.models.light_cnn.build", build)
+    with pytest.raises(ModelFileError, match=r"light_cnn\.py.*'features'"):
+        models.build("light_cnn", arrays.LIGHT, arrays.SHAPE, seed=0)
+
+
+@pytest.mark.parametrize("name", WITH_A_BASE[1:])
+def test_an_unknown_trainable_prefix_lists_the_layers(name):
+    with pytest.raises(InputError, match=r"'blok5'.*all, .*conv"):
+        models.build(name, own(name, trainable=["blok5"]), arrays.SHAPE, seed=0)
+
+
+def test_the_basic_vgg16_refuses_to_unfreeze():
+    with pytest.raises(InputError, match="medical_vgg16"):
+        models.build("basic_vgg16", own("basic_vgg16", trainable=["block5"]), arrays.SHAPE, seed=0)
+
+
+@pytest.mark.parametrize("change", [{"weights": "imagenet"}, {"trainable": []}])
+def test_the_light_cnn_refuses_what_it_has_not(change):
+    with pytest.raises(InputError, match="weights: none"):
+        models.build("light_cnn", arrays.light(**change), arrays.SHAPE, seed=0)
+
+
+@pytest.mark.parametrize("name", WITH_A_BASE)
+def test_weights_that_are_no_file_name_the_alternatives(name, tmp_path):
+    with pytest.raises(WeightsError, match=r"none, nor imagenet.*absent\.weights\.h5"):
+        models.build(name, own(name, weights=str(tmp_path / "absent.weights.h5")), arrays.SHAPE, seed=0)
+
+
+@pytest.mark.parametrize("name", WITH_A_BASE)
+def test_imagenet_without_a_network_names_the_alternatives(name, monkeypatch):
+    def unreachable(*args: object, **kwargs: object) -> str:
+        raise Exception("URL fetch failure: None -- Temporary failure in name resolution")  # Keras raises it bare
+
+    monkeypatch.setattr("keras.src.utils.file_utils.get_file", unreachable)
+    with pytest.raises(WeightsError, match=r"name resolution.*weights: none.*weights: <path>"):
+        models.build(name, own(name, weights="imagenet"), arrays.SHAPE, seed=0)
+
+
+def vgg16_of_photographs() -> keras.Model:
+    return keras.applications.VGG16(include_top=False, weights=None, input_shape=(32, 32, 3))
+
+
+def as_weights(model: keras.Model, folder: Path) -> Path:
+    model.save_weights(folder / "vgg16.weights.h5")
+    return folder / "vgg16.weights.h5"
+
+
+def as_model(model: keras.Model, folder: Path) -> Path:
+    model.save(folder / "vgg16.keras")
+    return folder / "vgg16.keras"
+
+
+@pytest.mark.parametrize("write", [as_weights, as_model])
+def test_weights_of_the_bare_base_load_by_path(write: Callable[[keras.Model, Path], Path], tmp_path):
+    base = vgg16_of_photographs()
+    path = write(base, tmp_path)
+    built = weights(models.build("basic_vgg16", own("basic_vgg16", weights=str(path)), arrays.SHAPE, seed=0))
+    path.unlink()
+    assert all(equal(weights(base), built, layer) for layer in weights(base))
+
+
+@pytest.mark.parametrize("content", [b"", b"not a weights file"])
+def test_a_weights_file_that_is_none_is_refused(content, tmp_path):
+    path = tmp_path / "broken.weights.h5"
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match=r"broken\.weights\.h5 does not fit VGG16"):
+        models.build("basic_vgg16", own("basic_vgg16", weights=str(path)), arrays.SHAPE, seed=0)
+
+
+@pytest.mark.parametrize("suffix", [".weights.h5", ".txt"])
+def test_weights_of_another_architecture_are_refused(suffix, tmp_path):
+    light, path = models.build("light_cnn", arrays.LIGHT, arrays.SHAPE, seed=0), tmp_path / f"light{suffix}"
+    light.save_weights(tmp_path / "light.weights.h5")
+    (tmp_path / "light.weights.h5").rename(path)
+    with pytest.raises(WeightsError, match=r"light.* does not fit VGG16 without top"):
+        models.build("basic_vgg16", own("basic_vgg16", weights=str(path)), arrays.SHAPE, seed=0)
+
+
+def test_frozen_normalisation_keeps_its_statistics(tmp_path):
+    image = grey_input(arrays.SHAPE)
+    base = pretrained(small_base, "none", image)
+    assert base.get_layer("norm").name == "norm"
+
+
+def small_base(include_top: bool, weights: str | None, input_tensor: keras.KerasTensor) -> keras.Model:
+    x = keras.layers.Conv2D(2, 3, name="conv")(input_tensor)
+    return keras.Model(keras.utils.get_source_inputs(input_tensor), keras.layers.BatchNormalization(name="norm")(x))
+
+
+def test_a_missing_model_file_names_the_stages_that_write_it(tmp_path):
+    with pytest.raises(ModelFileError, match=r"absent\.keras does not exist; `dvc repro`"):
+        models.load(tmp_path / "absent.keras")
+
+
+def truncated(whole: bytes) -> bytes:
+    return whole[: len(whole) // 2]
+
+
+def flipped(whole: bytes) -> bytes:
+    """The archive with one byte of its weights changed."""
+    middle = len(whole) // 2
+    return whole[:middle] + bytes([whole[middle] ^ 0xFF]) + whole[middle + 1 :]
+
+
+@pytest.mark.parametrize("damage", [lambda whole: b"", lambda whole: b"no zip", truncated, flipped])
+def test_a_damaged_model_file_is_refused_by_name(damage: Callable[[bytes], bytes], tmp_path):
+    path = tmp_path / "light.keras"
+    models.save(models.build("light_cnn", arrays.LIGHT, arrays.SHAPE, seed=0), path)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(ModelFileError, match=r"light\.keras cannot be loaded by Keras"):
+        models.load(path)
+
+
+@pytest.mark.parametrize("config", ["{}", "no json", '{"module": "keras", "class_name": "Nonesuch", "config": {}}'])
+def test_a_model_file_with_an_unknown_config_is_refused(config, tmp_path):
+    path = tmp_path / "light.keras"
+    models.save(models.build("light_cnn", arrays.LIGHT, arrays.SHAPE, seed=0), tmp_path / "whole.keras")
+    with zipfile.ZipFile(tmp_path / "whole.keras") as whole, zipfile.ZipFile(path, "w") as other:
+        for entry in whole.namelist():
+            other.writestr(entry, config if entry == "config.json" else whole.read(entry))
+    with pytest.raises(ModelFileError, match=r"light\.keras cannot be loaded by Keras"):
+        models.load(path)

@@ -1,0 +1,192 @@
+"""The whole DAG on the smallest cohort, driven through the real dvc, in a copy of this repository."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import imports
+import mlflow
+import pandas as pd
+import pytest
+import yaml
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pipeline")]
+
+TINY = {
+    "ingest": {"demo": {"patients": 40, "height_px": 96}},
+    "split": {"folds": 2},
+    "preprocess": {"size_px": 32},
+    "train": {"epochs": 2},
+    "continue_training": {"epochs": 1},
+    "evaluate": {"resamples": 100},
+    "gradcam": {"samples": 4},
+}
+KEPT_MODELS = ["basic_vgg16", "light_cnn"]
+
+
+class Repository:
+    """A copy of this repository with its own git history, DVC cache and tracking store."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        foreign = {name for name in os.environ if name.startswith(("DVC_", "MLFLOW_", "GIT_"))}
+        self.environment = {key: value for key, value in os.environ.items() if key not in foreign}
+        self.environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
+    def run(self, *words: str, expect: int = 0) -> str:
+        done = subprocess.run(words, cwd=self.root, env=self.environment, capture_output=True, text=True)
+        output = done.stdout + done.stderr
+        assert (done.returncode == 0) == (expect == 0), f"{' '.join(words)} gave {done.returncode}:\n{output[-4000:]}"
+        return output
+
+    def commit(self) -> None:
+        self.run("git", "add", "--all")
+        self.run("git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "--quiet", "--message", "x")
+
+    def runs(self, condition: str = "") -> list[mlflow.entities.Run]:
+        client = mlflow.MlflowClient(f"sqlite:///{self.root / 'mlflow.db'}")
+        experiment = client.get_experiment_by_name("mammo")
+        assert experiment is not None
+        return list(client.search_runs([experiment.experiment_id], condition))
+
+    def read(self, path: str) -> bytes:
+        return (self.root / path).read_bytes()
+
+
+def copy_repository(target: Path) -> Repository:
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=imports.ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    for name in listed:
+        if (imports.ROOT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(imports.ROOT / name, target / name)
+    repository = Repository(target)
+    repository.run("git", "init", "--quiet")
+    return repository
+
+
+def shrink(path: Path) -> None:
+    content = yaml.safe_load(path.read_text())
+    for section, values in TINY.items():
+        for key, value in values.items():
+            content[section][key] = content[section][key] | value if isinstance(value, dict) else value
+    content["models"] = {name: content["models"][name] for name in KEPT_MODELS}
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repository]:
+    copy = copy_repository(tmp_path_factory.mktemp("repository"))
+    shrink(copy.root / "params.yaml")
+    (copy.root / "dvc.lock").unlink()
+    copy.commit()
+    copy.run("dvc", "repro")
+    copy.commit()
+    yield copy
+    shutil.rmtree(copy.root, ignore_errors=True)
+
+
+def test_the_table_has_a_row_per_model_ensemble_baseline_and_cross_validation(repository: Repository) -> None:
+    table = pd.read_csv(repository.root / "metrics/comparison.csv")
+    assert list(table["model"]) == [
+        "basic_vgg16",
+        "light_cnn",
+        "continue_training",
+        "ensemble_mean",
+        "ensemble_weighted",
+        "baseline_birads",
+        "baseline_density_type",
+        "baseline_prevalence",
+        "cross_validate_light_cnn",
+    ]
+    cases = pd.read_csv(repository.root / "data/cases.csv")
+    assert set(table["n"][:-1]) == {(cases["official_split"] == "test").sum()}
+
+
+def test_every_tracked_stage_is_a_finished_run_with_parameters(repository: Repository) -> None:
+    runs = repository.runs()
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert {run.data.tags["dvc.stage"] for run in runs} == {
+        "ingest",
+        "split",
+        "preprocess",
+        "train",
+        "continue_training",
+        "cross_validate",
+        "ensemble",
+        "evaluate",
+        "compare",
+        "gradcam",
+    }
+    assert all(run.data.params for run in runs)
+
+
+def test_a_second_repro_runs_publish_alone_and_replays_nothing(repository: Repository) -> None:
+    before = len(repository.runs())
+    output = repository.run("dvc", "repro")
+    assert [line for line in output.splitlines() if line.startswith("Running stage")] == ["Running stage 'publish':"]
+    assert "0 of them replayed" in output
+    assert len(repository.runs()) == before
+    assert repository.run("git", "status", "--porcelain") == ""
+
+
+def test_the_status_is_clean_but_for_publish(repository: Repository) -> None:
+    assert repository.run("dvc", "status").split() == ["publish:", "always", "changed"]
+
+
+def test_a_forced_run_gives_the_same_bytes(repository: Repository) -> None:
+    files = [f"data/{kind}/light_cnn.{end}" for kind, end in (("predictions", "csv"), ("models", "keras"))]
+    before = [repository.read(name) for name in files]
+    repository.run("dvc", "repro", "--force", "--single-item", "train@light_cnn")
+    assert [repository.read(name) for name in files] == before
+    assert repository.run("git", "status", "--porcelain", "dvc.lock") == ""
+
+
+def test_a_lost_server_is_filled_again_and_the_table_is_the_same(repository: Repository) -> None:
+    table, runs = repository.read("metrics/comparison.csv"), repository.runs("tags.`dvc.stage` = 'train'")
+    epochs = {run.data.tags["content"]: run.data.metrics for run in runs}
+    (repository.root / "mlflow.db").unlink()
+    repository.run("dvc", "repro")
+    assert repository.read("metrics/comparison.csv") == table
+    replayed = repository.runs("tags.`dvc.stage` = 'train'")
+    assert {run.data.tags["content"]: run.data.metrics for run in replayed} == epochs
+
+
+def test_a_queued_experiment_lands_in_the_same_store(repository: Repository) -> None:
+    overrides = ["-S", "train.epochs=1", "-S", "models.light_cnn.learning_rate=0.001"]
+    repository.run("dvc", "exp", "run", "--queue", "--name", "queued", *overrides)
+    repository.run("dvc", "queue", "start")
+    repository.run("dvc", "queue", "logs", "--follow", "queued")
+    assert "Success" in repository.run("dvc", "queue", "status")
+    runs = repository.runs("tags.`dvc.exp` = 'queued'")
+    trained = [run for run in runs if run.data.tags["dvc.stage"] == "train" and run.data.tags["model"] == "light_cnn"]
+    assert [run.data.params["learning_rate"] for run in trained] == ["0.001"]
+    assert Path(trained[0].info.artifact_uri.removeprefix("file://")).is_dir()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("epochs: 2", "epoch: 2", "unknown key 'train.epoch'"),
+        ("source: demo", "source: nowhere", "src/mammo/sources/nowhere.py"),
+        ("source: demo", "source: folder", "ingest.root is not set"),
+    ],
+)
+def test_bad_parameters_end_in_one_message(old: str, new: str, message: str, repository: Repository) -> None:
+    parameters = repository.root / "params.yaml"
+    text = parameters.read_text()
+    try:
+        parameters.write_text(text.replace(old, new, 1))
+        output = repository.run("dvc", "repro", expect=1)
+        assert message in output
+        assert "Traceback" not in output
+    finally:
+        parameters.write_text(text)

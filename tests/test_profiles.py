@@ -1,0 +1,72 @@
+"""`python -m mammo profile NAME`."""
+
+import shutil
+from pathlib import Path
+
+import imports
+import pytest
+
+from mammo import params, profiles
+from mammo.errors import InputError
+
+REAL = sorted(path.stem for path in (imports.ROOT / "profiles").glob("*.yaml"))
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    return Path(shutil.copy(imports.ROOT / "params.yaml", tmp_path / "params.yaml"))
+
+
+def write_profile(folder: Path, text: str) -> None:
+    (folder / "mine.yaml").write_text(text)
+
+
+def comments(path: Path) -> list[str]:
+    return [line.split("#", 1)[1].strip() for line in path.read_text().splitlines() if "#" in line]
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_every_profile_gives_valid_parameters_and_keeps_all_comments(name: str, target: Path) -> None:
+    before = comments(target)
+    assert profiles.apply(name, imports.ROOT / "profiles", target)
+    params.load(target)
+    assert comments(target) == before
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_merging_twice_changes_nothing_more(name: str, target: Path) -> None:
+    profiles.apply(name, imports.ROOT / "profiles", target)
+    once = target.read_text()
+    assert profiles.apply(name, imports.ROOT / "profiles", target) == []
+    assert target.read_text() == once
+
+
+def test_only_the_lines_of_the_profile_change(tmp_path: Path, target: Path) -> None:
+    write_profile(tmp_path, "train:\n  epochs: 99\n")
+    before = target.read_text().splitlines()
+    assert profiles.apply("mine", tmp_path, target) == ["train.epochs"]
+    after = target.read_text().splitlines()
+    assert sum(old != new for old, new in zip(before, after, strict=True)) == 1
+
+
+def test_an_unknown_profile_lists_the_others(tmp_path: Path, target: Path) -> None:
+    write_profile(tmp_path, "seed: 1\n")
+    with pytest.raises(InputError, match=r"unknown profile 'nope'.*mine"):
+        profiles.apply("nope", tmp_path, target)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("train:\n  epoch: 3\n", "unknown key 'train.epoch'"),
+        ("train:\n  epochs: none\n", "train.epochs"),
+        ("- 1\n", "no mapping"),
+        ("a: [\n", "not valid YAML"),
+    ],
+)
+def test_a_wrong_profile_changes_nothing(text: str, message: str, tmp_path: Path, target: Path) -> None:
+    write_profile(tmp_path, text)
+    before = target.read_bytes()
+    with pytest.raises(InputError, match=message):
+        profiles.apply("mine", tmp_path, target)
+    assert target.read_bytes() == before
