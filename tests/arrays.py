@@ -57,7 +57,9 @@ def index(patients: int = 40, seed: int = 0) -> pd.DataFrame:
     labels = np.random.default_rng(seed).permutation(np.arange(patients) % 3 == 0).astype(np.int64)
     return pd.DataFrame(
         {
-            "sample_id": [f"P_{owner:03d}_{view}" for owner, view in zip(patient, ["CC", "MLO"] * patients, strict=True)],
+            "sample_id": [
+                f"P_{owner:03d}_{view}" for owner, view in zip(patient, ["CC", "MLO"] * patients, strict=True)
+            ],
             "patient_id": [f"P_{owner:03d}" for owner in patient],
             "split": split,
             "fold": pd.array(np.where(split == "test", None, patient % 3), dtype="Int64"),

@@ -171,9 +171,7 @@ def test_the_basic_vgg16_learns_in_its_head_only():
 
 
 def test_the_medical_vgg16_learns_in_its_upper_blocks_under_a_larger_head():
-    basic, medical = (
-        models.build(name, own(name), arrays.SHAPE, seed=0) for name in ("basic_vgg16", "medical_vgg16")
-    )
+    basic, medical = (models.build(name, own(name), arrays.SHAPE, seed=0) for name in ("basic_vgg16", "medical_vgg16"))
     learning = {layer.name for layer in medical.layers if layer.trainable_weights}
     assert {name[:6] for name in learning if name.startswith("block")} == {"block4", "block5"}
     assert own("medical_vgg16").loss == "focal"

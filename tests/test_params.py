@@ -188,6 +188,6 @@ def test_a_file_that_is_no_yaml_is_named(tmp_path: Path, broken: bytes) -> None:
 def test_errors_from_a_file_name_the_file(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump(changed("train.epochs", 0)), encoding="utf-8")
-    with pytest.raises(ParamsError, match="train.epochs") as error:
+    with pytest.raises(ParamsError, match=r"train\.epochs") as error:
         params.load(path)
     assert str(error.value).startswith(str(path))

@@ -58,7 +58,7 @@ def inner_validation(index: pd.DataFrame, fold: int, val_fraction: float, seed: 
     rows = index[index["split"] != "test"].copy()
     rest = rows[rows["fold"] != fold]
     patients = rest.groupby("patient_id").agg(stratum=("label", "max")).astype(str)
-    validation = _hold_out(patients, val_fraction, seed + fold)
+    validation = _hold_out(patients, val_fraction, (seed + fold) % 2**32)
     rows["split"] = np.select([rows["fold"] == fold, rows["patient_id"].isin(validation)], ["oof", "val"], "train")
     _assert_both_classes(rows, {"train", "val", "oof"}, f"fold {fold}: ")
     return rows
