@@ -1,5 +1,5 @@
 # make run · make test · make ui: each sets up all it needs on a fresh machine with Python 3.11, git and make.
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -18,10 +18,10 @@ run: setup                   ## the whole pipeline (dvc repro), then the compari
 	@python -m mammo summary
 
 test: setup-dev              ## all tests
-	pytest -n 2
+	pytest -n 2 --dist loadgroup
 
 test-fast: setup-dev         ## all tests but those that run the whole DAG
-	pytest -n 2 -m "not slow"
+	pytest -n 2 --dist loadgroup -m "not slow"
 
 lint: setup-dev              ## ruff: lint and format
 	ruff check .

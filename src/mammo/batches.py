@@ -104,4 +104,5 @@ def augmentation(params: AugmentationParams, strength: float, seed: int) -> list
         layers.RandomContrast(strength * params.contrast, value_range=(0, 1), seed=seed + 4),
         layers.GaussianNoise(strength * params.noise, seed=seed + 5),
         layers.Rescaling(255.0),
+        layers.ReLU(max_value=255.0),  # noise leaves the range of pixels
     ]

@@ -37,7 +37,10 @@ class ValidationMetrics(keras.callbacks.Callback):
         """Measure, write into `logs` (where early stopping reads it), keep and report."""
         if not np.isfinite(logs["loss"]):
             raise TrainingError(f"epoch {epoch + 1}: the training loss is {logs['loss']}; lower the learning rate")
-        logs.update(validation_metrics(self.validation, inference.probabilities(self.watched, self.validation)))
+        prob = inference.probabilities(self.watched, self.validation)
+        if not np.isfinite(prob).all():
+            raise TrainingError(f"epoch {epoch + 1}: the model predicts nan; lower the learning rate")
+        logs.update(validation_metrics(self.validation, prob))
         called = logs.pop("val_called_malignant")
         logs["val_collapsed"] = float(max(called, 1 - called) > self.collapse_share)
         values = {key: float(value) for key, value in sorted(logs.items())}

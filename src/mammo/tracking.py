@@ -27,6 +27,8 @@ from mlflow.exceptions import MlflowException
 from mammo import project, tables
 
 RECORDS = Path("metrics/records")
+# The UI opens such an experiment as model training, not as a chat application.
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 LOOKUPS = 8  # questions to the server at a time
 log = logging.getLogger(__name__)
 
@@ -128,10 +130,11 @@ def run(
     tracked = Tracked(stage, model, parameters, live, tags)
     try:
         yield tracked
+        record = tracked.record()
+        _check_artifacts(record)
     except BaseException:
         live.attempt(lambda client, run_id: client.set_terminated(run_id, "FAILED"))
         raise
-    record = tracked.record()
     tables.write_text(record_path(stage, model), record.text())
     live.attempt(lambda client, run_id: _finish(client, run_id, record))
 
@@ -170,7 +173,7 @@ def connect(experiment: str) -> str:
         return str(found.experiment_id)
     location = (project.root() / "mlartifacts").as_uri() if embedded else None
     try:
-        return str(mlflow.create_experiment(experiment, artifact_location=location))
+        return str(mlflow.create_experiment(experiment, location, EXPERIMENT_TAGS))
     except MlflowException:  # another stage was faster
         found = mlflow.get_experiment_by_name(experiment)
         if found is None:
@@ -222,6 +225,7 @@ def _find(experiment_id: str, records: list[Record]) -> dict[str, Run]:
 
 
 def _replay(experiment: str, record: Record) -> Run:
+    _check_artifacts(record)
     live_tags = _run_tags(record.stage, record.model) | record.tags | {"replayed": "true"}
     client = mlflow.MlflowClient()
     created = client.create_run(connect(experiment), tags=live_tags, run_name=record.name)
@@ -240,9 +244,9 @@ def _finish(client: mlflow.MlflowClient, run_id: str, record: Record) -> None:
         params=_params(record.parameters),
         tags=[RunTag(key, value) for key, value in record.tags.items()],
     )
-    for path, digest in record.artifacts.items():
+    for path in record.artifacts:
         if path != record.model_file:
-            _log_artifact(client, run_id, Path(path), digest)
+            _log_artifact(client, run_id, Path(path))
     if record.model_file is not None:
         _log_model(run_id, Path(record.model_file), record)
     client.log_text(run_id, record.text(), "record.json")
@@ -250,11 +254,16 @@ def _finish(client: mlflow.MlflowClient, run_id: str, record: Record) -> None:
     client.set_terminated(run_id)
 
 
-def _log_artifact(client: mlflow.MlflowClient, run_id: str, path: Path, digest: str) -> None:
-    if not path.exists() or tables.sha256(path) != digest:
-        raise tables.TableError(
-            f"{path} is not what its record says; restore it with `dvc checkout`, or rerun its stage with `dvc repro`"
-        )
+def _check_artifacts(record: Record) -> None:
+    for path, digest in record.artifacts.items():
+        if not Path(path).exists() or tables.sha256(Path(path)) != digest:
+            raise tables.TableError(
+                f"{path} is not what its record says; "
+                "restore it with `dvc checkout`, or rerun its stage with `dvc repro`"
+            )
+
+
+def _log_artifact(client: mlflow.MlflowClient, run_id: str, path: Path) -> None:
     if path.is_dir():
         client.log_artifacts(run_id, str(path), path.name)
     else:

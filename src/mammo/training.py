@@ -43,6 +43,7 @@ def fit(
     luckiest one, so "last" keeps the last epoch, when the learning rate has faded out.
     `log(epoch, values)` is called after every epoch. Test rows are never seen here.
     """
+    _seed_dropout(model, seed)
     data = batches.TrainingBatches(train, recipe.batch_size, recipe.class_weights, seed)
     augmented = _augmented(model, batches.augmentation(recipe.augmentation, own.augmentation_strength, seed))
     augmented.compile(_optimizer(own.learning_rate, recipe, len(data)), losses.get(own.loss, focal), jit_compile=False)
@@ -51,8 +52,16 @@ def fit(
         monitor="val_auc", mode="max", patience=recipe.patience, restore_best_weights=True
     )
     callbacks = [watch, best] if recipe.keep == "best" else [watch]
-    augmented.fit(data, epochs=recipe.epochs, callbacks=callbacks, verbose=2)
+    # Keras would shuffle the batches once more, with Python's global generator.
+    augmented.fit(data, epochs=recipe.epochs, callbacks=callbacks, shuffle=False, verbose=2)
     return Fitted(watch.history, best.best_epoch if recipe.keep == "best" else len(watch.history) - 1)
+
+
+def _seed_dropout(model: keras.Model, seed: int) -> None:
+    """Keras saves no seeds: a loaded model's dropout has drawn its own from Python's global generator."""
+    layers = [layer for layer in model.layers if hasattr(layer, "seed_generator")]
+    for number, layer in enumerate(layers):
+        layer.seed_generator.state.assign([(seed + number) % 2**31, 0])
 
 
 def _augmented(model: keras.Model, layers: list[keras.layers.Layer]) -> keras.Model:
