@@ -248,7 +248,8 @@ def add_tape(film: Grey) -> None:
 
 
 def add_all(film: Grey) -> None:
-    for artefact in (add_label, add_border, add_tape):
+    """The border leads from the chest wall to the tape."""
+    for artefact in (add_label, add_border, add_border_at_the_chest_wall, add_tape):
         artefact(film)
 
 
@@ -269,6 +270,7 @@ def test_the_breast_is_found_without_what_else_is_on_the_film(
     assert found.shape == film.shape
     assert set(np.unique(found)) == {0, 1}
     assert overlap(found, truth) > 0.9
+    assert pixels.bounding_box(found) == pytest.approx(pixels.bounding_box(truth), abs=4 * scale)
 
 
 def test_the_label_is_not_breast() -> None:
@@ -279,7 +281,9 @@ def test_the_label_is_not_breast() -> None:
 
 @pytest.mark.parametrize("level", [0, 255])
 def test_a_film_without_contrast_counts_whole(level: int) -> None:
-    assert pixels.breast_mask(np.full(FILM, level, np.uint8)).all()
+    found = pixels.breast_mask(np.full(FILM, level, np.uint8))
+    assert pixels.bounding_box(found) == (0, 0, *FILM)
+    assert found.mean() > 0.99
 
 
 def test_the_breasts_of_the_cohort_hold_their_lesions_and_are_one_piece(cohort: Path) -> None:
@@ -289,6 +293,20 @@ def test_the_breasts_of_the_cohort_hold_their_lesions_and_are_one_piece(cohort: 
         breast = pixels.breast_mask(film)
         assert breast[lesion > 0].mean() > 0.9, case.sample_id
         assert cv2.connectedComponents(breast)[0] == 2
+
+
+def test_the_breasts_of_real_films_hold_their_lesions_and_leave_the_films_rim_out(real_root: Path) -> None:
+    cases = cbis_ddsm.locate(real_root, "image", ["mass"], 2).cases.iloc[::16]
+    inside, box_shares = [], []
+    for case in cases.itertuples():
+        film = pixels.read_grey(real_root / case.image_path)
+        lesion = pixels.read_mask(real_root / case.mask_path.split(";")[0], film.shape)
+        breast = pixels.breast_mask(film)
+        top, left, bottom, right = pixels.bounding_box(breast)
+        inside.append(breast[lesion > 0].mean())
+        box_shares.append((bottom - top) * (right - left) / film.size)
+    assert np.mean(np.array(inside) > 0.9) > 0.97
+    assert np.mean(np.array(box_shares) > 0.98) < 0.1
 
 
 # Files

@@ -223,6 +223,12 @@ def test_every_training_sample_is_held_out_once(cases: pd.DataFrame) -> None:
     assert sorted(held_out) == sorted(index.loc[index["split"] != "test", "sample_id"])
 
 
+def test_inner_validation_takes_its_share_of_the_training_folds(cases: pd.DataFrame) -> None:
+    index = indexed(cases, splits.split(cases, 0.2, 3, 0))
+    patients = splits.inner_validation(index, 1, 0.25, 0).groupby("split")["patient_id"].nunique()
+    assert patients.to_dict() == {"train": 60, "val": 20, "oof": 40}
+
+
 def test_inner_validation_follows_the_seed(cases: pd.DataFrame) -> None:
     index = indexed(cases, splits.split(cases, 0.2, 3, 0))
     drawn = [tuple(splits.inner_validation(index, 1, 0.2, seed)["split"]) for seed in (5, 5, 6)]

@@ -125,8 +125,13 @@ def breast_mask(image: Grey) -> Mask:
     )
     smooth = cv2.GaussianBlur(small, (5, 5), 0)
     dark, _ = cv2.threshold(smooth, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_TRIANGLE)
+    # Black beyond the film, or opening would leave the borders, which lie at its edge.
     bright = cv2.morphologyEx(
-        (smooth > dark).astype(np.uint8), cv2.MORPH_OPEN, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9))
+        (smooth > dark).astype(np.uint8),
+        cv2.MORPH_OPEN,
+        cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9)),
+        borderType=cv2.BORDER_CONSTANT,
+        borderValue=0,
     )
     count, components, statistics, _ = cv2.connectedComponentsWithStats(bright)
     if count < 2:
