@@ -1,6 +1,5 @@
 """Small seeded arrays for tests that need no cohort: a pixel store with a planted cue, prediction tables, recipes."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,6 @@ import pandas as pd
 
 from mammo import params
 from mammo.params import EvaluateParams, FocalParams, ModelParams, TrainParams
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 SIZE_PX = 32
 SHAPE = (SIZE_PX, SIZE_PX, 1)

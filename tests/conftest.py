@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
 from mammo.sources import demo
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -399,6 +399,12 @@ def test_a_duplicate_row_is_excluded_and_the_first_one_stays(victim: Victim, les
     same_rows(located.cases, lesions.cases)
 
 
+def test_a_duplicate_row_does_not_cost_its_image(victim: Victim) -> None:
+    before = locate(victim.root, unit="image")
+    victim.repeat()
+    same_rows(locate(victim.root, unit="image").cases, before.cases)
+
+
 def test_a_cut_off_last_line_is_an_excluded_row(victim: Victim, lesions: Located) -> None:
     with victim.table.open("a", encoding="utf-8") as file:
         file.write("P_09999,3,LEFT\r\n")

@@ -191,3 +191,10 @@ def test_errors_from_a_file_name_the_file(tmp_path: Path) -> None:
     with pytest.raises(ParamsError, match=r"train\.epochs") as error:
         params.load(path)
     assert str(error.value).startswith(str(path))
+
+
+def test_an_augmentation_beyond_the_whole_range_is_refused() -> None:
+    content = yaml.safe_load(COMMITTED.read_text(encoding="utf-8"))
+    content["models"]["light_cnn"]["augmentation_strength"] = 30
+    with pytest.raises(ParamsError, match=r"models\.light_cnn\.augmentation_strength times train\.augmentation\.zoom"):
+        params.parse(content)

@@ -188,6 +188,19 @@ class Params(_Section):
                     raise ValueError(f"{key}: {name!r} is not under `models:`; there are {', '.join(self.models)}")
         return self
 
+    @model_validator(mode="after")
+    def _augmentations_stay_shares(self) -> "Params":
+        augmentation = self.train.augmentation
+        for name, model in self.models.items():
+            for change in ("zoom", "translation", "contrast", "noise"):
+                amount = model.augmentation_strength * getattr(augmentation, change)
+                if amount > 1:
+                    raise ValueError(
+                        f"models.{name}.augmentation_strength times train.augmentation.{change} is {amount:g}, "
+                        "but it is a share of the image or of its range; lower one of them to at most 1 together"
+                    )
+        return self
+
     def model(self, name: str) -> ModelParams:
         """Section `models.<name>`; an unknown name lists the others."""
         if name not in self.models:

@@ -122,7 +122,7 @@ def _outlines(mask: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.int32]]:
 
 
 def with_interval(row: pd.Series, metric: str) -> str:
-    """`.758 (.712-.801)`; a value that cannot be estimated is a dash."""
+    """`0.758 (0.712-0.801)`; a value that cannot be estimated is a dash."""
     if pd.isna(row[metric]):
         return "-"
     value, low, high = (f"{row[name]:.3f}" for name in (metric, f"{metric}_low", f"{metric}_high"))

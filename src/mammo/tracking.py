@@ -165,9 +165,10 @@ def connect(experiment: str) -> str:
     # MLflow retries a server that is away for minutes; a training should not wait for that.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    embedded = "MLFLOW_TRACKING_URI" not in os.environ
+    own_store = f"sqlite:///{project.root() / 'mlflow.db'}"
+    embedded = os.environ.get("MLFLOW_TRACKING_URI", own_store) == own_store
     if embedded:
-        mlflow.set_tracking_uri(f"sqlite:///{project.root() / 'mlflow.db'}")
+        mlflow.set_tracking_uri(own_store)
     found = mlflow.get_experiment_by_name(experiment)
     if found is not None:
         return str(found.experiment_id)

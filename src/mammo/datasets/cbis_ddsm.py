@@ -40,6 +40,7 @@ PATHOLOGIES = ["BENIGN_WITHOUT_CALLBACK", "BENIGN", "MALIGNANT"]  # from the sur
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png"}
 ASPECT_TOLERANCE = 0.01
 IMAGE_KEY = ["patient_id", "laterality", "view"]
+DUPLICATE = "duplicate of an earlier row"
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,7 @@ def _same_aspect(a: tuple[int, int], b: tuple[int, int]) -> bool:
 def _bad_values(rows: pd.DataFrame) -> pd.Series:
     """The reason why a row's own values make it unusable, or an empty text."""
     reasons = pd.Series("", index=rows.index)
-    reasons[rows.duplicated(KEY)] = "duplicate of an earlier row"
+    reasons[rows.duplicated(KEY)] = DUPLICATE
     for column, valid in (("pathology", PATHOLOGIES), ("laterality", ["LEFT", "RIGHT"]), ("view", ["CC", "MLO"])):
         bad = ~rows[column].isin(valid)
         reasons[bad] = f"unknown {column} " + rows.loc[bad, column].map(repr) + f" (valid: {', '.join(valid)})"
@@ -177,7 +178,7 @@ def _bad_values(rows: pd.DataFrame) -> pd.Series:
 
 def _spread_to_image(rows: pd.DataFrame) -> pd.Series:
     """An image is used whole or not at all: its label needs all of its abnormalities."""
-    first = rows[rows["reason"] != ""].groupby(IMAGE_KEY)["reason"].first().rename("elsewhere")
+    first = rows[~rows["reason"].isin(["", DUPLICATE])].groupby(IMAGE_KEY)["reason"].first().rename("elsewhere")
     elsewhere = rows.join(first, on=IMAGE_KEY)["elsewhere"]
     spread = ("another abnormality of this image: " + elsewhere).fillna("")
     return rows["reason"].mask(rows["reason"] == "", spread)

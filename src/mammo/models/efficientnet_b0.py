@@ -5,11 +5,25 @@ import keras
 from mammo.models import Shape, _parts
 from mammo.params import ModelParams
 
+IMAGENET_STD = (0.229, 0.224, 0.225)  # RGB
+
 
 def build(params: ModelParams, image_shape: Shape) -> keras.Model:
     """EfficientNetB0, of which the layers named in `trainable` learn, and a classifier."""
     image = _parts.grey_input(image_shape)
     base = _parts.pretrained(keras.applications.EfficientNetB0, params.weights, _parts.grey_to_rgb(image))
+    if params.weights not in ("none", "imagenet"):
+        _complete_scaling(base)
     _parts.set_trainable(base, params.trainable)
     features = keras.layers.Identity(name="features")(base.output)
     return keras.Model(image, _parts.classifier(features, params))
+
+
+def _complete_scaling(base: keras.Model) -> None:
+    """Give a base whose weights came from a file the division by sqrt(SD) that Keras adds for "imagenet" only.
+
+    The published weights were trained with it; here it goes into the variance by which the base normalises.
+    """
+    layer = next(layer for layer in base.layers if isinstance(layer, keras.layers.Normalization))
+    layer.adapt_variance.assign(layer.adapt_variance * keras.ops.convert_to_tensor(IMAGENET_STD, layer.variance.dtype))
+    layer.finalize_state()

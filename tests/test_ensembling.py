@@ -1,0 +1,109 @@
+"""Ensembles: means by hand, weights from validation rows alone, never worse than the mean where they were fitted."""
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mammo import ensembling
+from mammo.errors import InputError
+from tests import arrays
+
+MEMBERS = {
+    "good": arrays.predictions(skill=3, seed=1),
+    "fair": arrays.predictions(skill=1.5, seed=2),
+    "blind": arrays.predictions(skill=0, seed=3),
+}
+
+
+def log_loss(weights: npt.NDArray[np.float64], probs: npt.NDArray[np.float64], label: npt.NDArray[np.float64]) -> float:
+    prob = np.clip(probs @ weights, ensembling.PROB_FLOOR, 1 - ensembling.PROB_FLOOR)
+    return float(-np.mean(label * np.log(prob) + (1 - label) * np.log(1 - prob)))
+
+
+def test_the_mean_by_hand():
+    tables = {name: arrays.predictions(patients=10).assign(prob=prob) for name, prob in (("a", 0.2), ("b", 0.7))}
+    combined, weights = ensembling.combine(tables, "mean")
+    np.testing.assert_allclose(combined["prob"], 0.45)
+    assert weights == {"a": 0.5, "b": 0.5}
+
+
+@pytest.mark.parametrize("method", sorted(ensembling.METHODS))
+def test_the_combined_table_has_the_samples_of_its_members(method):
+    combined, weights = ensembling.combine(MEMBERS, method)
+    pd.testing.assert_frame_equal(combined[ensembling.SAMPLE], MEMBERS["good"][ensembling.SAMPLE])
+    assert combined["prob"].between(0, 1).all()
+    assert list(weights) == list(MEMBERS)
+
+
+@pytest.mark.parametrize("method", sorted(ensembling.METHODS))
+def test_one_member_is_its_own_ensemble(method):
+    combined, weights = ensembling.combine({"good": MEMBERS["good"]}, method)
+    np.testing.assert_allclose(combined["prob"], MEMBERS["good"]["prob"], atol=1e-12)
+    assert weights["good"] == pytest.approx(1)
+
+
+@st.composite
+def validation(draw: st.DrawFn) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Probabilities (n, models), with certain ones and copies among them, and labels (n,) of one or both classes."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    rows, members = draw(st.integers(1, 40)), draw(st.integers(1, 6))
+    probs = rng.random((rows, members))
+    if draw(st.booleans()):
+        probs = probs.round()
+    if draw(st.booleans()):
+        probs[:, -1] = probs[:, 0]
+    return probs, rng.integers(0, 2, rows).astype(np.float64)
+
+
+@settings(max_examples=150, deadline=None)
+@given(validation())
+def test_fitted_weights_are_shares_and_never_worse_than_the_mean(rows):
+    probs, label = rows
+    weights = ensembling.weighted(probs, label)
+    assert weights.shape == (probs.shape[1],)
+    assert (weights >= 0).all()
+    assert weights.sum() == pytest.approx(1)
+    assert log_loss(weights, probs, label) <= log_loss(ensembling.mean(probs, label), probs, label) + 1e-9
+
+
+def test_the_better_member_weighs_more():
+    _, weights = ensembling.combine(MEMBERS, "weighted")
+    assert weights["good"] > weights["blind"]
+
+
+def test_weights_are_those_of_a_fine_grid():
+    rows = MEMBERS["good"]["split"] == "val"
+    probs = np.column_stack([MEMBERS[name].loc[rows, "prob"] for name in ("fair", "blind")])
+    label = MEMBERS["good"].loc[rows, "label"].to_numpy(float)
+    grid = np.linspace(0, 1, 2001)
+    best = grid[np.argmin([log_loss(np.array([share, 1 - share]), probs, label) for share in grid])]
+    assert ensembling.weighted(probs, label)[0] == pytest.approx(best, abs=2e-3)
+
+
+@pytest.mark.parametrize("column", ["label", "prob"])
+@pytest.mark.parametrize("method", sorted(ensembling.METHODS))
+def test_test_rows_do_not_reach_the_weights(method, column):
+    def inverted(table: pd.DataFrame) -> pd.DataFrame:
+        return table.assign(**{column: table[column].where(table["split"] == "val", 1 - table[column])})
+
+    _, weights = ensembling.combine(MEMBERS, method)
+    _, same = ensembling.combine({name: inverted(table) for name, table in MEMBERS.items()}, method)
+    assert weights == same
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        MEMBERS["fair"].iloc[1:],
+        MEMBERS["fair"].iloc[::-1],
+        MEMBERS["fair"].assign(label=1 - MEMBERS["fair"]["label"]),
+        MEMBERS["fair"].assign(split="test"),
+    ],
+    ids=["fewer", "another order", "other labels", "other splits"],
+)
+def test_members_over_other_samples_are_refused(other):
+    with pytest.raises(InputError, match="predictions of fair are for other samples than good's"):
+        ensembling.combine({"good": MEMBERS["good"], "fair": other}, "mean")

@@ -1,0 +1,375 @@
+"""One identity: a run leaves the same record each time, the server holds what the record says, and gets it back."""
+
+import json
+import logging
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+
+from mammo import models, report, tables, tracking
+from mammo.tracking import Record, Tracked
+from tests import arrays
+
+EXPERIMENT = "tests"
+EPOCHS = [{"loss": 0.7, "val_auc": 0.5}, {"loss": 0.4, "val_auc": 0.75}]
+PREDICTIONS = Path("data/predictions/light_cnn.csv")
+NAN = float("nan")
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A new SQLite store; MLflow takes seconds to make one, so tests copy it."""
+    path = tmp_path_factory.mktemp("store") / "empty.db"
+    mlflow.MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture(autouse=True)
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty repository as the current folder, without MLflow's and DVC's settings of this process."""
+    for variable in ("MLFLOW_TRACKING_URI", "DVC_ROOT", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    (tmp_path / "repository").mkdir()
+    monkeypatch.chdir(tmp_path / "repository")
+    yield tmp_path / "repository"
+    mlflow.set_tracking_uri(None)
+
+
+@pytest.fixture
+def new_server(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Start an empty server of that name and make it the current one."""
+
+    def start(name: str) -> None:
+        shutil.copyfile(empty_store, tmp_path / f"{name}.db")
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / name}.db")
+
+    return start
+
+
+@pytest.fixture
+def server(new_server: Callable[[str], None]) -> None:
+    new_server("server")
+
+
+def run_stage(
+    stage: str = "train",
+    model: str | None = "light_cnn",
+    parameters: dict[str, object] | None = None,
+    tags: dict[str, str] | None = None,
+    metrics: dict[str, float] | None = None,
+) -> Record:
+    """Track a small stage with two epochs, a file and a folder; its record as written."""
+    tables.write_text(PREDICTIONS, "sample_id,prob\na,0.5\n")
+    tables.write_text(Path("data/gradcam/samples.csv"), "sample_id\na\n")
+    with tracking.run(
+        stage,
+        model=model,
+        experiment=EXPERIMENT,
+        parameters=parameters or {"seed": 3, "augmentation": {"flip": True}},
+        tags={"data": "abc"} | (tags or {}),
+    ) as tracked:
+        for epoch, values in enumerate(EPOCHS):
+            tracked.log_epoch(epoch, values)
+        tracked.log_metrics(metrics or {"auc": 0.75})
+        tracked.log_artifact(PREDICTIONS)
+        tracked.log_artifact(Path("data/gradcam"))
+    return tracking.read_record(tracking.record_path(stage, model))
+
+
+def runs(condition: str = "") -> list[Run]:
+    experiment = mlflow.get_experiment_by_name(EXPERIMENT)
+    return [] if experiment is None else list(mlflow.MlflowClient().search_runs([experiment.experiment_id], condition))
+
+
+def history(run: Run, metric: str) -> list[tuple[int, float]]:
+    found = mlflow.MlflowClient().get_metric_history(run.info.run_id, metric)
+    return sorted((entry.step, entry.value) for entry in found)
+
+
+def artifacts(run: Run) -> dict[str, str]:
+    folder = Path(mlflow.artifacts.download_artifacts(run_id=run.info.run_id))
+    return {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+def as_the_record_says(run: Run, record: Record) -> bool:
+    return (
+        run.data.tags["content"] == record.content()
+        and run.data.params == {key: str(value) for key, value in record.parameters.items()}
+        and run.data.metrics["auc"] == record.metrics["auc"]
+        and history(run, "val_auc") == [(0, 0.5), (1, 0.75)]
+        and artifacts(run)["record.json"] == record.text()
+    )
+
+
+def test_a_run_leaves_a_record_and_the_same_on_the_server(server):
+    record = run_stage()
+    (run,) = runs()
+    assert run.info.status == "FINISHED"
+    assert run.info.run_name == record.name == "train@light_cnn"
+    assert as_the_record_says(run, record)
+    assert {key: run.data.tags[key] for key in ("dvc.stage", "model", "data")} == {
+        "dvc.stage": "train",
+        "model": "light_cnn",
+        "data": "abc",
+    }
+    assert run.data.params == {"seed": "3", "augmentation.flip": "True"}
+    assert {"light_cnn.csv", "gradcam/samples.csv", "record.json"} == set(artifacts(run))
+
+
+def test_a_record_knows_neither_run_nor_time(server):
+    record = run_stage()
+    assert set(json.loads(record.text())) == set(Record.__dataclass_fields__)
+    assert runs()[0].info.run_id not in record.text()
+
+
+def test_a_repeated_run_writes_the_same_bytes(server, workspace):
+    run_stage()
+    path = tracking.record_path("train", "light_cnn")
+    first = path.read_bytes()
+    path.unlink()
+    run_stage()
+    assert path.read_bytes() == first
+    assert len(runs(f"tags.content = '{tracking.read_record(path).content()}'")) == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"parameters": {"seed": 4}}, {"metrics": {"auc": 0.8}}, {"tags": {"data": "other"}}, {"model": "basic_vgg16"}],
+    ids=lambda change: next(iter(change)),
+)
+def test_what_a_run_computed_decides_its_content(server, change):
+    assert run_stage(**change).content() != run_stage().content()
+
+
+def test_a_record_of_a_stage_without_a_model():
+    assert tracking.record_path("ingest") == Path("metrics/records/ingest.json")
+    assert Record("ingest", None, {}, {}, {}, [], {}, None).name == "ingest"
+
+
+def test_a_record_reads_back_as_it_was(server):
+    record = run_stage(metrics={"auc": 0.75, "ppv": NAN})
+    tables.write_text(Path("copy.json"), record.text())
+    assert tracking.read_record(Path("copy.json")) == record
+
+
+def fail(error: BaseException) -> None:
+    with tracking.run("train", model="light_cnn", experiment=EXPERIMENT, parameters={}, tags={}):
+        raise error
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt()], ids=["error", "interrupt"])
+def test_a_failed_block_fails_its_run_and_leaves_no_record(server, error):
+    with pytest.raises(type(error)):
+        fail(error)
+    (run,) = runs()
+    assert run.info.status == "FAILED"
+    assert "content" not in run.data.tags
+    assert not tracking.record_path("train", "light_cnn").exists()
+
+
+def test_an_artifact_that_changes_within_its_stage_leaves_no_record(server):
+    def log_and_overwrite() -> None:
+        with tracking.run("split", experiment=EXPERIMENT, parameters={}, tags={}) as tracked:
+            tables.write_text(PREDICTIONS, "sample_id,prob\n")
+            tracked.log_artifact(PREDICTIONS)
+            tables.write_text(PREDICTIONS, "sample_id,prob\na,0.5\n")
+
+    with pytest.raises(tables.TableError, match="is not what its record says"):
+        log_and_overwrite()
+    assert runs()[0].info.status == "FAILED"
+    assert not tracking.record_path("split").exists()
+
+
+def test_what_cannot_be_estimated_is_null_and_not_sent(server):
+    record = run_stage(metrics={"auc": 0.75, "ppv": NAN, "npv": float("inf")})
+    assert record.metrics == {"auc": 0.75, "ppv": None, "npv": None}
+    assert set(runs()[0].data.metrics) == {"auc", "loss", "val_auc"}
+
+
+def test_fold_histories_stay_apart_under_their_prefix(server):
+    with tracking.run("cross_validate", model="light_cnn", experiment=EXPERIMENT, parameters={}, tags={}) as tracked:
+        for fold in range(2):
+            tracked.log_epoch(0, {"loss": fold + 0.5}, prefix=f"fold{fold}_")
+    assert tracking.read_record(tracking.record_path("cross_validate", "light_cnn")).history == [
+        {"epoch": 0, "fold0_loss": 0.5},
+        {"epoch": 0, "fold1_loss": 1.5},
+    ]
+    assert runs()[0].data.metrics == {"fold0_loss": 0.5, "fold1_loss": 1.5}
+
+
+def test_a_tracked_model_loads_back_and_predicts_the_same(server):
+    model = models.build("light_cnn", arrays.LIGHT, arrays.SHAPE, seed=1)
+    path = Path("data/models/light_cnn.keras")
+    models.save(model, path)
+    with tracking.run("train", model="light_cnn", experiment=EXPERIMENT, parameters={}, tags={}) as tracked:
+        tracked.log_model(path)
+    assert tracking.read_record(tracking.record_path("train", "light_cnn")).model_file == path.as_posix()
+    (run,) = runs()
+    assert run.info.status == "FINISHED"
+    loaded = mlflow.pyfunc.load_model(f"runs:/{run.info.run_id}/light_cnn")
+    assert loaded.metadata.signature.inputs.to_dict()[0]["tensor-spec"]["shape"] == (-1, *arrays.SHAPE)
+    images = arrays.images(np.array([0, 1]))[0][..., np.newaxis].astype(np.float32)
+    np.testing.assert_allclose(loaded.predict(images), model.predict_on_batch(images), atol=1e-6)
+
+
+def test_publish_finds_what_a_run_left(server):
+    record = run_stage()
+    replayed, found = tracking.publish(EXPERIMENT, [record])
+    assert replayed == []
+    assert [run.info.run_id for run in found] == [runs()[0].info.run_id]
+
+
+def test_a_lost_server_gets_every_record_back_once(server, new_server):
+    records = [run_stage(model=name, parameters={"name": name}) for name in ("light_cnn", "basic_vgg16")]
+    records.append(run_stage("ingest", model=None))
+    new_server("empty")
+    replayed, found = tracking.publish(EXPERIMENT, records)
+    assert replayed == ["train@light_cnn", "train@basic_vgg16", "ingest"]
+    assert tracking.publish(EXPERIMENT, records)[0] == []
+    assert len(runs()) == 3
+    for run, record in zip(found, records, strict=True):
+        assert run.info.status == "FINISHED"
+        assert run.data.tags["replayed"] == "true"
+        assert run.info.run_name == record.name
+        assert as_the_record_says(run, record)
+
+
+def test_an_unfinished_or_failed_run_does_not_count_as_published(server):
+    record = run_stage()
+    mlflow.MlflowClient().set_terminated(runs()[0].info.run_id, "FAILED")
+    assert tracking.publish(EXPERIMENT, [record])[0] == ["train@light_cnn"]
+
+
+@pytest.mark.parametrize("change", [lambda: PREDICTIONS.write_text("other"), PREDICTIONS.unlink], ids=["other", "gone"])
+def test_an_artifact_that_changed_since_is_refused(server, new_server, change):
+    record = run_stage()
+    new_server("empty")
+    change()
+    with pytest.raises(tables.TableError, match=r"light_cnn\.csv is not what its record says.*`dvc checkout`"):
+        tracking.publish(EXPERIMENT, [record])
+    assert runs() == []
+    tables.write_text(PREDICTIONS, "sample_id,prob\na,0.5\n")
+    assert tracking.publish(EXPERIMENT, [record])[0] == ["train@light_cnn"]
+
+
+def test_a_model_file_that_changed_since_is_refused(server, new_server):
+    path = Path("data/models/light_cnn.keras")
+    models.save(models.build("light_cnn", arrays.LIGHT, arrays.SHAPE, seed=1), path)
+    with tracking.run("train", model="light_cnn", experiment=EXPERIMENT, parameters={}, tags={}) as tracked:
+        tracked.log_model(path)
+    new_server("empty")
+    models.save(models.build("light_cnn", arrays.LIGHT, arrays.SHAPE, seed=2), path)
+    with pytest.raises(tables.TableError, match=r"light_cnn\.keras is not what its record says"):
+        tracking.publish(EXPERIMENT, [tracking.read_record(tracking.record_path("train", "light_cnn"))])
+
+
+def test_without_a_server_the_work_goes_on_and_its_record_is_kept(new_server, monkeypatch, caplog):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    with caplog.at_level(logging.WARNING, "mammo.tracking"):
+        record = run_stage()
+    assert [entry.levelname for entry in caplog.records if entry.name == "mammo.tracking"] == ["WARNING"]
+    assert "http://127.0.0.1:9 failed" in caplog.text
+    assert "dvc repro publish" in caplog.text
+    new_server("later")
+    assert tracking.publish(EXPERIMENT, [record])[0] == ["train@light_cnn"]
+    assert as_the_record_says(runs()[0], record)
+
+
+def test_a_server_that_leaves_midway_changes_no_record(server, monkeypatch, caplog):
+    record = run_stage()
+    send = mlflow.MlflowClient.log_batch
+
+    def leave(client: mlflow.MlflowClient, run_id: str, *metrics: object, **others: object) -> None:
+        if metrics:
+            raise MlflowException("connection reset")
+        send(client, run_id, **others)
+
+    monkeypatch.setattr(mlflow.MlflowClient, "log_batch", leave)
+    with caplog.at_level(logging.WARNING, "mammo.tracking"):
+        again = run_stage()
+    assert again == record
+    assert caplog.text.count("connection reset") == 1
+
+
+def evaluated(name: str, order: int, auc: float, ppv: float) -> Record:
+    with tracking.run(
+        "evaluate",
+        model=name,
+        experiment=EXPERIMENT,
+        parameters={},
+        tags={"order": f"{order:03d}", "unit": "lesion"},
+    ) as tracked:
+        tracked.log_metrics({"auc": auc, "ppv": ppv})
+    return tracking.read_record(tracking.record_path("evaluate", name))
+
+
+@pytest.fixture
+def comparison(server: None) -> pd.DataFrame:
+    records = [evaluated("b", 2, 0.8, 0.3), evaluated("c", 10, 0.7, 0.2), evaluated("a", 0, 0.9, NAN)]
+    _, found = tracking.publish(EXPERIMENT, [*records, run_stage()])
+    return tracking.rows(found, "evaluate", ["model", "unit"])
+
+
+def test_the_table_stands_in_the_stated_order(comparison):
+    assert list(comparison["model"]) == ["a", "b", "c"]
+    assert list(comparison.columns) == ["model", "unit", "auc", "ppv"]
+    np.testing.assert_array_equal(comparison["auc"], [0.9, 0.8, 0.7])
+
+
+def test_what_cannot_be_estimated_is_missing_in_the_table_and_a_dash_for_people(comparison):
+    assert comparison["ppv"].isna().tolist() == [True, False, False]
+    assert report.with_interval(comparison.iloc[0], "ppv") == "-"
+
+
+def test_the_table_holds_this_workspaces_runs_and_no_newer_ones(server):
+    mine = evaluated("a", 0, 0.9, 0.5)
+    evaluated("a", 0, 0.6, 0.1)
+    _, found = tracking.publish(EXPERIMENT, [mine])
+    assert tracking.rows(found, "evaluate", ["model"])["auc"].tolist() == [0.9]
+
+
+def test_without_an_address_the_store_lies_in_the_users_repository(tmp_path, empty_store, monkeypatch):
+    """A queued experiment runs in a copy that is deleted: nothing may be left there."""
+    home = tmp_path / "home"
+    home.mkdir()
+    shutil.copyfile(empty_store, home / "mlflow.db")
+    monkeypatch.setenv("DVC_ROOT", str(home))
+    run_stage()
+    (run,) = runs()
+    assert mlflow.get_tracking_uri() == f"sqlite:///{home}/mlflow.db"
+    assert run.info.artifact_uri.startswith((home / "mlartifacts").as_uri())
+    assert not Path("mlruns").exists()
+    assert not Path("mlflow.db").exists()
+
+
+def test_an_experiment_of_dvc_is_named_with_the_commit_it_started_from(server, monkeypatch):
+    monkeypatch.setenv("DVC_EXP_NAME", "shy-mole")
+    monkeypatch.setenv("DVC_EXP_BASELINE_REV", "0" * 40)
+    run_stage()
+    assert {key: runs()[0].data.tags[key] for key in ("dvc.exp", "git.commit")} == {
+        "dvc.exp": "shy-mole",
+        "git.commit": "0" * 40,
+    }
+
+
+def test_the_experiment_is_no_part_of_the_record(server, monkeypatch):
+    record = run_stage()
+    monkeypatch.setenv("DVC_EXP_NAME", "shy-mole")
+    assert run_stage() == record
+
+
+def test_a_number_that_json_cannot_hold_never_reaches_a_record(server):
+    def unfinished(tracked: Tracked) -> str:
+        tracked.log_epoch(0, {"loss": NAN})
+        return tracked.record().text()
+
+    with tracking.run("train", model="light_cnn", experiment=EXPERIMENT, parameters={}, tags={}) as tracked:
+        assert json.loads(unfinished(tracked))["history"] == [{"epoch": 0, "loss": None}]
