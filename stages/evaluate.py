@@ -1,11 +1,12 @@
-"""Prediction tables -> one tracked run per row of the comparison table; no model is loaded here."""
+"""Prediction tables -> one tracked run per row of the comparison table, and the tables behind it."""
 
 import json
+from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from mammo import baselines, evaluation, metrics, params, report, tables, tracking
+from mammo import baselines, clinical, evaluation, figures, params, report, statistics, subgroups, tables, tracking
 from mammo.evaluation import Evaluated
 from mammo.params import Params
 from stages import run
@@ -13,9 +14,11 @@ from stages.paths import (
     CASES,
     ENSEMBLES,
     EVALUATION,
+    EVALUATION_TABLES,
     FIGURES,
     OUT_OF_FOLD,
     PAIRED_TESTS,
+    PIXELS,
     PREDICTIONS,
     ROC,
     SPLITS,
@@ -23,23 +26,25 @@ from stages.paths import (
 )
 
 HEADLINE = ["auc", "sensitivity", "specificity", "accuracy"]
+OFFICIAL_TEST = "official test"
+HELD_OUT = "train, out of fold"
 
 
 def main() -> None:
     """Evaluate models, ensembles and baselines on the test rows, and cross-validations on their held-out folds."""
     loaded = params.load()
-    on_test = {
-        name: evaluation.on_test(table, loaded.evaluate, loaded.seed) for name, table in _predictions(loaded).items()
-    }
+    predictions = _predictions(loaded)
     held_out = {
-        f"cross_validate_{name}": evaluation.out_of_fold(
-            tables.read(OUT_OF_FOLD / f"{name}.csv", tables.OUT_OF_FOLD), loaded.evaluate, loaded.seed
-        )
+        f"cross_validate_{name}": tables.read(OUT_OF_FOLD / f"{name}.csv", tables.OUT_OF_FOLD)
         for name in loaded.cross_validate.models
     }
-    for order, (name, evaluated) in enumerate((on_test | held_out).items()):
-        _track(name, order, evaluated, loaded)
-    _write_summary(on_test, held_out, loaded)
+    evaluated = {
+        name: evaluation.on_test(table, loaded.evaluate, loaded.seed) for name, table in predictions.items()
+    } | {name: evaluation.out_of_fold(table, loaded.evaluate, loaded.seed) for name, table in held_out.items()}
+    _write_tables(predictions, held_out, loaded)
+    for order, (name, row) in enumerate(evaluated.items()):
+        _track(name, order, row, HELD_OUT if name in held_out else OFFICIAL_TEST, loaded)
+    _write_summary(evaluated, list(predictions), loaded)
 
 
 def _predictions(loaded: Params) -> dict[str, pd.DataFrame]:
@@ -52,11 +57,38 @@ def _predictions(loaded: Params) -> dict[str, pd.DataFrame]:
     return {name: tables.read(path, tables.PREDICTIONS) for name, path in files.items()} | baselines.predictions(cases)
 
 
-def _track(name: str, order: int, evaluated: Evaluated, loaded: Params) -> None:
+def _write_tables(predictions: dict[str, pd.DataFrame], held_out: dict[str, pd.DataFrame], loaded: Params) -> None:
+    """Write metrics/evaluation/*.csv."""
+    cases = _cases_with_size()
+    found = {
+        name: clinical.of_predictions(
+            table, cases, HELD_OUT if name in held_out else OFFICIAL_TEST, loaded.evaluate, loaded.seed
+        )
+        for name, table in (predictions | held_out).items()
+    }
+    with tables.fresh_folder(EVALUATION_TABLES) as folder:
+        for table, columns in clinical.COLUMNS.items():
+            parts = [rows[table].assign(model=name) for name, rows in found.items() if table in rows]
+            _write_csv(folder / f"{table}.csv", pd.concat(parts)[columns])
+
+
+def _write_csv(path: Path, table: pd.DataFrame) -> None:
+    tables.write_text(path, table.round(6).to_csv(index=False, lineterminator="\n"))
+
+
+def _cases_with_size() -> pd.DataFrame:
+    """tables.CASES plus `size`: thirds of the lesion's share of the film, cut on the training rows."""
+    sizes = tables.read(PIXELS / "sizes.csv", tables.SIZES).merge(tables.read_splits(SPLITS), on="sample_id")
+    third = subgroups.thirds(sizes["lesion_share"], sizes["split"] == "train")
+    sizes = sizes[["sample_id"]].assign(size=third)
+    return tables.read(CASES, tables.CASES).merge(sizes, on="sample_id", how="left")
+
+
+def _track(name: str, order: int, evaluated: Evaluated, samples: str, loaded: Params) -> None:
     """One run of MLflow = one row of the table; `order` is the row's place in it."""
     folder = FIGURES / "evaluate" / name
-    report.save(_roc({name: evaluated}), folder / "roc.png")
-    report.save(report.confusion_figure(evaluated.rows, f"{name}, operating point"), folder / "confusion.png")
+    figures.save(_roc({name: evaluated}), folder / "roc.png")
+    figures.save(figures.confusion(evaluated.rows, f"{name}, operating point"), folder / "confusion.png")
     with tracking.run(
         "evaluate",
         model=name,
@@ -65,7 +97,7 @@ def _track(name: str, order: int, evaluated: Evaluated, loaded: Params) -> None:
         tags={
             "data": fingerprint(),
             "unit": loaded.ingest.unit,
-            "samples": "train, out of fold" if name.startswith("cross_validate_") else "official test",
+            "samples": samples,
             "weights": _weights(name, loaded),
             "order": f"{order:03d}",
         },
@@ -83,38 +115,47 @@ def _weights(name: str, loaded: Params) -> str:
     return loaded.continue_training.model if name == "continue_training" else "-"
 
 
-def _write_summary(on_test: dict[str, Evaluated], held_out: dict[str, Evaluated], loaded: Params) -> None:
-    """What concerns several rows at once: metrics for DVC, paired tests, ROC curves."""
-    values = {name: evaluated.values() for name, evaluated in (on_test | held_out).items()}
+def _write_summary(evaluated: dict[str, Evaluated], tested: list[str], loaded: Params) -> None:
+    """What concerns several rows at once: metrics for DVC, paired tests, ROC curves of the rows on the test set."""
+    values = {name: row.values() for name, row in evaluated.items()}
     headline = {name: {metric: round(row[metric], 4) for metric in HEADLINE} for name, row in values.items()}
     tables.write_text(EVALUATION, json.dumps(headline, indent=1) + "\n")
-    tests = evaluation.compare(on_test, loaded.evaluate, loaded.seed)
-    tables.write_text(PAIRED_TESTS, tests.round(6).to_csv(index=False, lineterminator="\n"))
-    points = [_roc_table(name, evaluated.rows) for name, evaluated in on_test.items()]
-    tables.write_text(ROC, pd.concat(points).round(4).to_csv(index=False, lineterminator="\n"))
-    report.save(_roc(on_test), FIGURES / "evaluate" / "roc.png")
+    on_test = {name: evaluated[name] for name in tested}
+    _write_csv(PAIRED_TESTS, evaluation.compare(on_test, loaded.evaluate, loaded.seed))
+    _write_csv(ROC, pd.concat([_curve_with_band(name, row.rows, loaded) for name, row in on_test.items()]))
+    figures.save(_roc(on_test), FIGURES / "evaluate" / "roc.png")
     with tracking.run(
         "compare",
         experiment=loaded.tracking.experiment,
         parameters=loaded.evaluate.model_dump(),
         tags={"data": fingerprint(), "unit": loaded.ingest.unit},
     ) as tracked:
-        for path in (EVALUATION, PAIRED_TESTS, ROC, FIGURES / "evaluate" / "roc.png"):
+        for path in (EVALUATION, EVALUATION_TABLES, PAIRED_TESTS, ROC, FIGURES / "evaluate" / "roc.png"):
             tracked.log_artifact(path)
 
 
 def _roc(evaluated: dict[str, Evaluated]) -> Figure:
     values = {name: row.values() for name, row in evaluated.items()}
-    return report.roc_figure(
-        {name: row.rows for name, row in evaluated.items()},
+    return figures.roc(
+        pd.concat([figures.roc_curve(name, row.rows) for name, row in evaluated.items()]),
         {name: f"{name} {report.with_interval(pd.Series(row), 'auc')}" for name, row in values.items()},
         {name: (1 - row["specificity"], row["sensitivity"]) for name, row in values.items()},
+        "ROC on the reported samples",
     )
 
 
-def _roc_table(name: str, rows: pd.DataFrame) -> pd.DataFrame:
-    fpr, tpr, _ = metrics.roc_points(rows["label"].to_numpy(), rows["prob"].to_numpy())
-    return pd.DataFrame({"model": name, "false_positive_rate": fpr, "sensitivity": tpr})
+def _curve_with_band(name: str, rows: pd.DataFrame, loaded: Params) -> pd.DataFrame:
+    curve = figures.roc_curve(name, rows)
+    low, high = statistics.roc_band(
+        rows["label"].to_numpy(),
+        rows["prob"].to_numpy(),
+        rows["patient_id"].to_numpy(),
+        curve["false_positive_rate"].to_numpy(),
+        resamples=loaded.evaluate.resamples,
+        confidence=loaded.evaluate.confidence,
+        seed=loaded.seed,
+    )
+    return curve.assign(low=low, high=high)
 
 
 if __name__ == "__main__":

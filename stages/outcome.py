@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import pandas as pd
 
-from mammo import inference, metrics, models, report, statistics, tables
+from mammo import figures, inference, metrics, models, statistics, tables
 from mammo.batches import Samples
 from mammo.monitors import THRESHOLD
 from mammo.params import FocalParams, ModelParams, TrainParams
@@ -58,12 +58,12 @@ def _figures(name: str, result: Fitted, validation: pd.DataFrame) -> list[Path]:
     called = validation.assign(called=(validation["prob"] >= THRESHOLD).astype(int))
     table = metrics.counts(called["label"], called["called"])
     point = (1 - float(metrics.specificity(*table)), float(metrics.sensitivity(*table)))
-    figures = {
-        "history": report.history_figure(result.history, result.kept_epoch, name),
-        "validation_roc": report.roc_figure({name: called}, {name: f"{name}, validation"}, {name: point}),
-        "validation_confusion": report.confusion_figure(called, f"{name}, validation, threshold {THRESHOLD}"),
+    drawn = {
+        "history": figures.history(result.history, result.kept_epoch, name),
+        "validation_roc": figures.roc(figures.roc_curve(name, called), {name: name}, {name: point}, "ROC, validation"),
+        "validation_confusion": figures.confusion(called, f"{name}, validation, threshold {THRESHOLD}"),
     }
-    paths = {FIGURES / "train" / name / f"{title}.png": figure for title, figure in figures.items()}
+    paths = {FIGURES / "train" / name / f"{title}.png": figure for title, figure in drawn.items()}
     for path, figure in paths.items():
-        report.save(figure, path)
+        figures.save(figure, path)
     return list(paths)

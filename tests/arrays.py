@@ -33,7 +33,17 @@ LIGHT = _DEFAULT.model("light_cnn").model_copy(
     update={"dropout": 0.2, "learning_rate": 0.003, "augmentation_strength": 1.0}
 )
 FOCAL = FocalParams(gamma=2.0, alpha=0.5)
-EVALUATE = EvaluateParams(target_sensitivity=0.8, confidence=0.95, resamples=100)
+EVALUATE = EvaluateParams(
+    rule="target_sensitivity",
+    value=0.8,
+    levels=["lesion", "patient"],
+    min_specificity=0.8,
+    prevalence=0.01,
+    conformal=[0.8],
+    errors=3,
+    confidence=0.95,
+    resamples=100,
+)
 
 
 def images(labels: npt.NDArray[np.int64], seed: int = 0) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:

@@ -17,8 +17,8 @@ def test_the_threshold_reaches_the_target_sensitivity_on_validation():
     table = arrays.predictions(skill=1)
     (threshold,) = evaluation.on_test(table, arrays.EVALUATE, SEED).thresholds
     malignant = table.query("split == 'val' and label == 1")["prob"]
-    assert (malignant >= threshold).mean() >= arrays.EVALUATE.target_sensitivity
-    assert (malignant > threshold).mean() < arrays.EVALUATE.target_sensitivity
+    assert (malignant >= threshold).mean() >= arrays.EVALUATE.value
+    assert (malignant > threshold).mean() < arrays.EVALUATE.value
 
 
 @pytest.mark.parametrize("column", ["label", "prob"])
@@ -74,7 +74,7 @@ def test_each_fold_has_its_own_operating_point():
     table = arrays.out_of_fold(shifts=(-2, 0, 2))
     evaluated = evaluation.out_of_fold(table, arrays.EVALUATE, SEED)
     expected = [
-        metrics.threshold_for_sensitivity(rows["label"], rows["prob"], arrays.EVALUATE.target_sensitivity)
+        metrics.threshold_for_sensitivity(rows["label"], rows["prob"], arrays.EVALUATE.value)
         for _, rows in table[table["split"] == "val"].groupby("fold")
     ]
     assert evaluated.thresholds == expected

@@ -49,6 +49,9 @@ def test_counts_under_weights_are_those_of_the_repeated_rows():
         ("f1", 4 / 6),
         ("balanced_accuracy", 2 / 3),
         ("mcc", (2 * 2 - 1 * 1) / 9),
+        ("likelihood_ratio_positive", (2 / 3) / (1 / 3)),
+        ("likelihood_ratio_negative", (1 / 3) / (2 / 3)),
+        ("diagnostic_odds", (2 * 2) / (1 * 1)),
     ],
 )
 def test_metric_at_threshold_by_hand(name, expected):
@@ -66,6 +69,9 @@ def test_metric_at_threshold_by_hand(name, expected):
         ("f1", sk.f1_score),
         ("balanced_accuracy", sk.balanced_accuracy_score),
         ("mcc", sk.matthews_corrcoef),
+        ("likelihood_ratio_positive", lambda y, c: sk.class_likelihood_ratios(y, c)[0]),
+        ("likelihood_ratio_negative", lambda y, c: sk.class_likelihood_ratios(y, c)[1]),
+        ("diagnostic_odds", lambda y, c: np.divide(*sk.class_likelihood_ratios(y, c))),
     ],
 )
 def test_metric_at_threshold_agrees_with_sklearn(name, reference):
@@ -94,10 +100,52 @@ def test_metric_broadcasts_and_is_nan_without_a_warning_where_undefined(name):
         ("f1", (0, 0, 2, 0)),
         ("balanced_accuracy", (0, 1, 2, 0)),
         ("mcc", (0, 0, 2, 1)),
+        ("likelihood_ratio_positive", (2, 0, 2, 1)),
+        ("likelihood_ratio_positive", (0, 1, 2, 0)),
+        ("likelihood_ratio_negative", (2, 1, 0, 1)),
+        ("likelihood_ratio_negative", (0, 1, 2, 0)),
+        ("diagnostic_odds", (2, 1, 2, 0)),
+        ("diagnostic_odds", (0, 0, 2, 0)),
     ],
 )
 def test_metric_without_its_rows_is_nan(name, table):
     assert np.isnan(metrics.AT_THRESHOLD[name](*table))
+
+
+def test_predictive_values_at_a_prevalence_by_hand():
+    table = metrics.counts(LABEL, CALLED)
+    # Of 1,000 with 100 malignant: 66.7 found, 300 called falsely, 600 cleared, 33.3 missed.
+    assert metrics.ppv_at(0.1)(*table) == pytest.approx(66.7 / 366.7, abs=1e-4)
+    assert metrics.npv_at(0.1)(*table) == pytest.approx(600 / 633.3, abs=1e-4)
+
+
+@given(st.tuples(*[st.integers(1, 50)] * 4))
+@settings(deadline=None, max_examples=50)
+def test_predictive_values_at_the_rows_own_prevalence_are_the_plain_ones(table):
+    tp, fp, tn, fn = map(float, table)
+    own = (tp + fn) / (tp + fp + tn + fn)
+    assert metrics.ppv_at(own)(tp, fp, tn, fn) == pytest.approx(float(metrics.ppv(tp, fp, tn, fn)))
+    assert metrics.npv_at(own)(tp, fp, tn, fn) == pytest.approx(float(metrics.npv(tp, fp, tn, fn)))
+
+
+@pytest.mark.parametrize("metric", [metrics.ppv_at(0.01), metrics.npv_at(0.01)])
+def test_predictive_values_at_a_prevalence_need_both_classes(metric):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.isnan(metric(*np.array([[0.0, 2.0], [1.0, 0.0], [2.0, 0.0], [0.0, 1.0]]))).all()
+
+
+def test_partial_auc_by_hand():
+    # Up to a false positive rate of .2 the sensitivity is 2/3; the diagonal's area is .02, the perfect one .2.
+    assert metrics.partial_auc(LABEL, PROB) == pytest.approx((1 + (0.2 * 2 / 3 - 0.02) / (0.2 - 0.02)) / 2)
+
+
+@given(rows_with_ties, st.floats(0, 0.95))
+@settings(deadline=None, max_examples=100)
+def test_partial_auc_agrees_with_sklearn(rows, min_specificity):
+    label, prob = arrays(rows)
+    expected = sk.roc_auc_score(label, prob, max_fpr=1 - min_specificity)
+    assert metrics.partial_auc(label, prob, min_specificity) == pytest.approx(expected)
 
 
 def test_curve_metrics_by_hand():
@@ -126,6 +174,7 @@ def test_curve_metrics_are_nan_when_a_class_is_missing(label):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert np.isnan(metrics.auc(label, prob))
+        assert np.isnan(metrics.partial_auc(label, prob))
         fpr, tpr, _ = metrics.roc_points(label, prob)
         assert np.isnan(fpr).all() or np.isnan(tpr).all()
         assert np.isnan(metrics.average_precision(label, prob)) == (1 not in label)
@@ -133,6 +182,7 @@ def test_curve_metrics_are_nan_when_a_class_is_missing(label):
 
 def test_constant_scores_rank_nothing():
     assert metrics.auc(LABEL, np.full(6, 0.3)) == 0.5
+    assert metrics.partial_auc(LABEL, np.full(6, 0.3)) == pytest.approx(0.5)
 
 
 @given(rows_with_ties, st.floats(0.01, 1))
@@ -151,6 +201,54 @@ def test_threshold_for_sensitivity_is_the_highest_that_reaches_the_target(rows, 
 def test_threshold_for_sensitivity_is_not_misled_by_rounding():
     # .07 * 100 is 7.000000000000001 in floating point; seven of a hundred are enough.
     assert metrics.threshold_for_sensitivity(np.ones(100), np.arange(100), 0.07) == 93
+
+
+@given(rows_with_ties, st.floats(0.01, 1))
+@settings(deadline=None, max_examples=100)
+def test_threshold_for_specificity_is_the_lowest_that_reaches_the_target(rows, target):
+    label, prob = arrays(rows)
+    threshold = metrics.threshold_for_specificity(label, prob, target)
+
+    def spared(at: float) -> float:
+        return float(np.mean(prob[label == 0] < at))
+
+    assert spared(threshold) >= target
+    assert spared(np.nextafter(threshold, -np.inf)) < target
+
+
+def test_threshold_for_specificity_is_finite_where_nothing_may_be_called():
+    assert metrics.threshold_for_specificity([0, 0, 1], [1, 1, 1], 1.0) == np.nextafter(1, 2)
+
+
+@given(rows_with_ties, st.sampled_from([0.25, 1, 3, 10]))
+@settings(deadline=None, max_examples=100)
+def test_threshold_for_cost_costs_least_and_is_the_highest_such(rows, cost_ratio):
+    label, prob = arrays(rows)
+
+    def cost(at: float) -> float:
+        return float(cost_ratio * np.sum(prob[label == 1] < at) + np.sum(prob[label == 0] >= at))
+
+    threshold = metrics.threshold_for_cost(label, prob, cost_ratio)
+    costs = {at: cost(at) for at in np.unique(prob)}
+    assert threshold == max(at for at, value in costs.items() if value == min(costs.values()))
+
+
+def test_a_higher_cost_of_a_miss_never_raises_the_threshold():
+    label, prob = np.random.default_rng(3).integers(2, size=80), np.random.default_rng(4).random(80)
+    chosen = [metrics.threshold_for_cost(label, prob + 0.3 * label, ratio) for ratio in (0.2, 1, 3, 10, 100)]
+    assert chosen == sorted(chosen, reverse=True)
+
+
+def test_of_equal_j_the_highest_threshold_is_chosen_whatever_the_rounding():
+    # At .8 J is 2/3 - 0, at .4 it is 1 - 1/3, which is the larger one in floating point.
+    assert metrics.threshold_youden(LABEL, PROB) == 0.8
+
+
+@pytest.mark.parametrize("name", metrics.THRESHOLD_RULES)
+def test_every_rule_takes_label_prob_and_value_and_ignores_the_order_of_rows(name):
+    rule = metrics.THRESHOLD_RULES[name]
+    assert rule(LABEL, PROB, 0.8) == rule(LABEL[::-1], PROB[::-1], 0.8)
+    assert rule(LABEL, np.full(6, 0.3), 0.8) == pytest.approx(0.3)
 
 
 @given(rows_with_ties)
@@ -184,6 +282,13 @@ def test_threshold_youden_has_the_largest_j_and_is_finite(rows):
         ),
         (lambda: metrics.threshold_for_sensitivity([0, 1], [0.1, 0.2], 90), "target sensitivity is 90"),
         (lambda: metrics.threshold_youden([1, 1], [0.1, 0.2]), "needs both classes"),
+        (lambda: metrics.threshold_for_cost([0, 0], [0.1, 0.2], 3), "needs both classes"),
+        (lambda: metrics.threshold_for_cost([0, 1], [0.1, 0.2], 0), "cost ratio is 0"),
+        (lambda: metrics.threshold_for_specificity([1, 1], [0.1, 0.2], 0.9), "all 2 rows are positive"),
+        (lambda: metrics.threshold_for_specificity([0, 1], [0.1, 0.2], 80), "target specificity is 80"),
+        (lambda: metrics.partial_auc([0, 1], [0.1, 0.2], 1), "min_specificity is 1"),
+        (lambda: metrics.ppv_at(0), "prevalence is 0"),
+        (lambda: metrics.npv_at(40), "prevalence is 40"),
     ],
 )
 def test_wrong_input_is_refused_with_what_and_where(call, message):

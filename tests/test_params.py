@@ -113,7 +113,7 @@ def test_a_value_of_the_wrong_kind_is_named(key: str) -> None:
         ("models.light_cnn.head_units", [0], "greater than or equal to 1"),
         ("focal.alpha", 1.5, "less than 1"),
         ("ensemble.methods", ["median"], "'mean' or 'weighted'"),
-        ("evaluate.target_sensitivity", 90, "less than 1"),
+        ("evaluate.prevalence", 90, "less than 1"),
         ("evaluate.resamples", 10, "greater than or equal to 100"),
         ("compute.workers", 0, "greater than or equal to 1"),
         ("tracking.experiment", "", "at least 1 character"),

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from mammo import report
+from mammo import figures, report
 from tests import arrays
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -16,12 +16,13 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 def roc() -> Figure:
     names = ["light_cnn", "baseline_birads"]
-    curves = {name: arrays.predictions(skill=skill) for skill, name in enumerate(names)}
-    return report.roc_figure(curves, {name: f"{name} .7" for name in names}, dict.fromkeys(names, (0.2, 0.8)))
+    curves = [figures.roc_curve(name, arrays.predictions(skill=skill)) for skill, name in enumerate(names)]
+    legend = {name: f"{name} .7" for name in names}
+    return figures.roc(pd.concat(curves), legend, dict.fromkeys(names, (0.2, 0.8)), "ROC")
 
 
 def confusion() -> Figure:
-    return report.confusion_figure(pd.DataFrame({"label": [0, 0, 1, 1, 1], "called": [0, 1, 1, 1, 0]}), "light_cnn")
+    return figures.confusion(pd.DataFrame({"label": [0, 0, 1, 1, 1], "called": [0, 1, 1, 1, 0]}), "light_cnn")
 
 
 def history() -> Figure:
@@ -29,18 +30,18 @@ def history() -> Figure:
         {"loss": 1 / n, "val_loss": 2 / n, "val_auc": 0.6, "val_sensitivity": 0.5, "val_specificity": float("nan")}
         for n in range(1, 5)
     ]
-    return report.history_figure(epochs, 2, "light_cnn")
+    return figures.history(epochs, 2, "light_cnn")
 
 
 def overlays() -> Figure:
     images, masks = arrays.images(np.array([1, 0, 1, 1, 0]))
     heat = np.random.default_rng(0).random(images.shape).astype(np.float32)
-    return report.samples_figure(images, masks.astype(np.uint8), list("abcde"), heat)
+    return figures.samples(images, masks.astype(np.uint8), list("abcde"), heat)
 
 
 def contact_sheet_of_one() -> Figure:
     images, masks = arrays.images(np.array([1]))
-    return report.samples_figure(images, masks.astype(np.uint8), ["a"])
+    return figures.samples(images, masks.astype(np.uint8), ["a"])
 
 
 FIGURES = [roc, confusion, history, overlays, contact_sheet_of_one]
@@ -48,8 +49,8 @@ FIGURES = [roc, confusion, history, overlays, contact_sheet_of_one]
 
 @pytest.mark.parametrize("draw", FIGURES, ids=lambda draw: draw.__name__)
 def test_a_figure_drawn_twice_is_the_same_png(draw: Callable[[], Figure], tmp_path):
-    report.save(draw(), tmp_path / "new" / "one.png")
-    report.save(draw(), tmp_path / "new" / "two.png")
+    figures.save(draw(), tmp_path / "new" / "one.png")
+    figures.save(draw(), tmp_path / "new" / "two.png")
     content = (tmp_path / "new" / "one.png").read_bytes()
     assert content.startswith(PNG)
     assert b"matplotlib" not in content.lower()
@@ -64,7 +65,7 @@ def test_the_confusion_matrix_shows_its_counts():
 
 
 def test_a_confusion_matrix_without_a_class_draws():
-    figure = report.confusion_figure(pd.DataFrame({"label": [0, 0], "called": [0, 0]}), "no malignant row")
+    figure = figures.confusion(pd.DataFrame({"label": [0, 0], "called": [0, 0]}), "no malignant row")
     assert [text.get_text() for text in figure.axes[0].texts] == ["2\n100%", "0\n0%", "0\n0%", "0\n0%"]
 
 

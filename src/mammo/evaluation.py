@@ -6,9 +6,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mammo import metrics, statistics
+from mammo import metrics, operating, statistics
 from mammo.params import EvaluateParams
 from mammo.statistics import Interval, PairedTest
+
+METRIC_COLUMNS = ["point", "metric", "value", "low", "high", "n", "n_patients"]
+WITHOUT_THRESHOLD = "all"
 
 
 @dataclass(frozen=True)
@@ -36,10 +39,9 @@ def on_test(predictions: pd.DataFrame, params: EvaluateParams, seed: int) -> Eva
 
     predictions: tables.PREDICTIONS.
     """
-    threshold = _operating_point(predictions[predictions["split"] == "val"], params)
-    test = predictions[predictions["split"] == "test"]
-    test = test.assign(called=(test["prob"] >= threshold).astype(np.int64))
-    return Evaluated(test, [threshold], _intervals(test, params, seed))
+    thresholds = _operating_point(predictions, params)
+    test = operating.reported(predictions, thresholds).drop(columns="threshold")
+    return Evaluated(test, thresholds.to_list(), _intervals(test, params, seed))
 
 
 def out_of_fold(predictions: pd.DataFrame, params: EvaluateParams, seed: int) -> Evaluated:
@@ -47,15 +49,45 @@ def out_of_fold(predictions: pd.DataFrame, params: EvaluateParams, seed: int) ->
 
     predictions: tables.OUT_OF_FOLD. The AUC is the mean over folds, because the scores of two models share no scale.
     """
-    thresholds = {
-        fold: _operating_point(rows, params)
-        for fold, rows in predictions[predictions["split"] == "val"].groupby("fold")
-    }
-    held_out = predictions[predictions["split"] == "oof"]
-    called = (held_out["prob"] >= held_out["fold"].map(thresholds)).astype(np.int64)
-    held_out = held_out.assign(called=called)
+    thresholds = _operating_point(predictions, params)
+    held_out = operating.reported(predictions, thresholds).drop(columns="threshold")
     intervals = _intervals(held_out, params, seed, held_out["fold"].to_numpy())
-    return Evaluated(held_out, list(thresholds.values()), intervals)
+    return Evaluated(held_out, thresholds.to_list(), intervals)
+
+
+def metric_table(
+    predictions: pd.DataFrame,
+    rule: str,
+    value: float,
+    *,
+    prevalence: float,
+    resamples: int,
+    seed: int,
+    confidence: float = 0.95,
+    min_specificity: float = metrics.MIN_SPECIFICITY,
+) -> pd.DataFrame:
+    """Rows of metrics.csv for one model at one level, without the columns model, samples and level.
+
+    predictions: tables.PREDICTIONS or tables.OUT_OF_FOLD, as they are or raised to a level (levels.at_level). Point
+    "all" has what needs no threshold, the others (operating.points) the metrics of the calls, each at thresholds that
+    were chosen on the validation rows of these very predictions. auc has bootstrap limits by patient, auc_delong the
+    same value with clustered DeLong limits, which also hold for few patients.
+    """
+    rows = predictions[predictions["split"] != "val"]
+    parts = [_interval_rows(WITHOUT_THRESHOLD, _of_scores(rows, min_specificity, resamples, seed, confidence))]
+    for point, chosen in operating.points(rule, value).items():
+        called = operating.reported(predictions, operating.thresholds(predictions, *chosen))
+        intervals = statistics.call_intervals(
+            called["label"].to_numpy(),
+            called["called"].to_numpy(),
+            called["patient_id"].to_numpy(),
+            resamples=resamples,
+            seed=seed,
+            confidence=confidence,
+            prevalence=prevalence,
+        )
+        parts.append(_interval_rows(point, intervals))
+    return pd.concat(parts, ignore_index=True)
 
 
 def compare(evaluated: dict[str, Evaluated], params: EvaluateParams, seed: int) -> pd.DataFrame:
@@ -72,10 +104,36 @@ def compare(evaluated: dict[str, Evaluated], params: EvaluateParams, seed: int) 
     return table.assign(p_holm=statistics.holm(table["p"].to_numpy()))
 
 
-def _operating_point(validation: pd.DataFrame, params: EvaluateParams) -> float:
-    return metrics.threshold_for_sensitivity(
-        validation["label"].to_numpy(), validation["prob"].to_numpy(), params.target_sensitivity
+def _operating_point(predictions: pd.DataFrame, params: EvaluateParams) -> "pd.Series[float]":
+    return operating.thresholds(predictions, params.rule, params.value)
+
+
+def _of_scores(
+    rows: pd.DataFrame, min_specificity: float, resamples: int, seed: int, confidence: float
+) -> dict[str, Interval]:
+    """Intervals of what needs no threshold; rows: the reported ones."""
+    label, prob, patient_id = (rows[column].to_numpy() for column in ("label", "prob", "patient_id"))
+    group = rows["fold"].to_numpy() if "fold" in rows else None
+    by_bootstrap = statistics.curve_intervals(
+        label,
+        prob,
+        patient_id,
+        resamples=resamples,
+        seed=seed,
+        confidence=confidence,
+        group=group,
+        min_specificity=min_specificity,
     )
+    by_delong = statistics.delong_interval(label, prob, patient_id, confidence=confidence, group=group)
+    return {"auc": by_bootstrap["auc"], "auc_delong": by_delong, **by_bootstrap}
+
+
+def _interval_rows(point: str, intervals: dict[str, Interval]) -> pd.DataFrame:
+    rows = [
+        (point, name, interval.value, interval.low, interval.high, interval.n, interval.n_patients)
+        for name, interval in intervals.items()
+    ]
+    return pd.DataFrame(rows, columns=METRIC_COLUMNS)
 
 
 def _intervals(

@@ -1,8 +1,8 @@
 """Clinical metrics as plain functions on arrays: label (n,) 0/1, prob (n,), called (n,) 0/1.
 
-A metric at a threshold is a function of the four counts and one entry of `AT_THRESHOLD`; nothing else changes
-when one is added. What cannot be estimated is nan, without a warning; input that is wrong raises a
-ValueError.
+A metric at a threshold is a function of the four counts and one entry of `AT_THRESHOLD`; a rule that chooses a
+threshold is one entry of `THRESHOLD_RULES`; nothing else changes when one is added. What cannot be estimated is
+nan, without a warning; input that is wrong raises a ValueError.
 """
 
 from __future__ import annotations
@@ -16,6 +16,10 @@ from scipy.stats import rankdata
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+Metric = Callable[[Floats, Floats, Floats, Floats], Floats]
+Rule = Callable[[ArrayLike, ArrayLike, float], float]
+
+MIN_SPECIFICITY = 0.8
 
 
 class Counts(NamedTuple):
@@ -103,7 +107,64 @@ def mcc(tp: Floats, fp: Floats, tn: Floats, fn: Floats) -> Floats:
     return ratio(tp * tn - fp * fn, np.sqrt(margins))
 
 
-AT_THRESHOLD: dict[str, Callable[[Floats, Floats, Floats, Floats], Floats]] = {
+def likelihood_ratio_positive(tp: Floats, fp: Floats, tn: Floats, fn: Floats) -> Floats:
+    """Factor by which a call raises the odds of malignancy, sensitivity / (1 - specificity).
+
+    nan when no benign row is called: the ratio has no upper bound then. Altman & Bland, BMJ 1994.
+    """
+    return ratio(sensitivity(tp, fp, tn, fn), ratio(fp, tn + fp))
+
+
+def likelihood_ratio_negative(tp: Floats, fp: Floats, tn: Floats, fn: Floats) -> Floats:
+    """Factor by which no call lowers the odds of malignancy, (1 - sensitivity) / specificity.
+
+    nan when every benign row is called. Altman & Bland, BMJ 1994.
+    """
+    return ratio(ratio(fn, tp + fn), specificity(tp, fp, tn, fn))
+
+
+def diagnostic_odds(tp: Floats, fp: Floats, tn: Floats, fn: Floats) -> Floats:
+    """Odds of a call in malignant rows over those in benign rows; nan without a false call of either kind.
+
+    Glas et al., J Clin Epidemiol 2003.
+    """
+    return ratio(tp * tn, fp * fn)
+
+
+def ppv_at(prevalence: float) -> Metric:
+    """Return the metric "PPV if this share (0-1, both excluded) of the rows were malignant", by Bayes' theorem.
+
+    nan where a class is missing or no row is called. ValueError for another prevalence.
+    """
+    _check_prevalence(prevalence)
+
+    def metric(tp: Floats, fp: Floats, tn: Floats, fn: Floats) -> Floats:
+        found = prevalence * ratio(tp, tp + fn)
+        return ratio(found, found + (1 - prevalence) * ratio(fp, tn + fp))
+
+    return metric
+
+
+def npv_at(prevalence: float) -> Metric:
+    """Return the metric "NPV if this share (0-1, both excluded) of the rows were malignant", by Bayes' theorem.
+
+    nan where a class is missing or every row is called. ValueError for another prevalence.
+    """
+    _check_prevalence(prevalence)
+
+    def metric(tp: Floats, fp: Floats, tn: Floats, fn: Floats) -> Floats:
+        cleared = (1 - prevalence) * ratio(tn, tn + fp)
+        return ratio(cleared, cleared + prevalence * ratio(fn, tp + fn))
+
+    return metric
+
+
+def _check_prevalence(prevalence: float) -> None:
+    if not 0 < prevalence < 1:
+        raise ValueError(f"prevalence is {prevalence}; it must lie between 0 and 1, for example 0.006 in screening")
+
+
+AT_THRESHOLD: dict[str, Metric] = {
     "accuracy": accuracy,
     "sensitivity": sensitivity,
     "specificity": specificity,
@@ -112,6 +173,9 @@ AT_THRESHOLD: dict[str, Callable[[Floats, Floats, Floats, Floats], Floats]] = {
     "f1": f1,
     "balanced_accuracy": balanced_accuracy,
     "mcc": mcc,
+    "likelihood_ratio_positive": likelihood_ratio_positive,
+    "likelihood_ratio_negative": likelihood_ratio_negative,
+    "diagnostic_odds": diagnostic_odds,
 }
 
 
@@ -160,6 +224,34 @@ def roc_points(label: ArrayLike, prob: ArrayLike) -> tuple[Floats, Floats, Float
     fp = np.concatenate([[0], 1 + last]) - tp
     threshold = np.concatenate([[np.inf], score[order][last]])
     return ratio(fp, np.sum(~positive)), ratio(tp, np.sum(positive)), threshold
+
+
+def partial_auc(label: ArrayLike, prob: ArrayLike, min_specificity: float = MIN_SPECIFICITY) -> float:
+    """Area under the ROC curve where specificity >= min_specificity, standardised: .5 is chance, 1 perfect.
+
+    nan when a class is missing; ValueError for a specificity outside 0 <= s < 1. McClish, Med Decis Making 1989.
+    """
+    limit = max_false_positive_rate(min_specificity)
+    fpr, tpr, _ = roc_points(label, prob)
+    if np.isnan(fpr).any() or np.isnan(tpr).any():
+        return float("nan")
+    inside = fpr <= limit
+    rates = np.append(tpr[inside], np.interp(limit, fpr, tpr))
+    return float(standardised(np.trapezoid(rates, np.append(fpr[inside], limit)), limit))
+
+
+def max_false_positive_rate(min_specificity: float) -> float:
+    """The width of the ROC curve that a partial AUC covers; ValueError for a specificity outside 0 <= s < 1."""
+    if not 0 <= min_specificity < 1:
+        raise ValueError(f"min_specificity is {min_specificity}; it must be at least 0 and below 1, usually 0.8")
+    return 1 - min_specificity
+
+
+def standardised(area: Any, max_fpr: float) -> Floats:
+    """Rescale a partial area (any shape) so that the diagonal gives .5 and a perfect curve 1 (McClish 1989)."""
+    chance = max_fpr**2 / 2
+    scaled: Floats = (1 + (np.asarray(area, np.float64) - chance) / (max_fpr - chance)) / 2
+    return scaled
 
 
 def average_precision(label: ArrayLike, prob: ArrayLike) -> float:
@@ -211,17 +303,64 @@ def threshold_for_sensitivity(label: ArrayLike, prob: ArrayLike, target: float) 
     return float(np.sort(score[positive])[::-1][np.argmax(reached)])
 
 
+def threshold_for_specificity(label: ArrayLike, prob: ArrayLike, target: float) -> float:
+    """Return the lowest threshold t at which calling prob >= t spares at least the target share (0-1] of benign
+    rows.
+
+    It lies just above a benign score, for the highest of 1.0 just above 1. label, prob: validation rows, never
+    test rows. ValueError without a benign row or for another target.
+    """
+    positive = binary(label)
+    score = finite(prob, positive.size)
+    if not 0 < target <= 1:
+        raise ValueError(f"target specificity is {target}; it must be above 0 and at most 1")
+    n_negative = int(np.sum(~positive))
+    if n_negative == 0:
+        raise ValueError(f"all {positive.size} rows are positive: specificity is undefined; check the split")
+    reached = np.arange(1, n_negative + 1) / n_negative >= target
+    return float(np.nextafter(np.sort(score[~positive])[np.argmax(reached)], np.inf))
+
+
 def threshold_youden(label: ArrayLike, prob: ArrayLike) -> float:
     """Return the threshold of largest sensitivity + specificity - 1 (Youden, Cancer 1950); of equals the
     highest.
 
     label, prob: validation rows, never test rows. ValueError when a class is missing.
     """
+    tp, fp, threshold = _finite_points(label, prob)
+    # J times both class sizes, in whole numbers: rounding would decide between equal J.
+    return float(threshold[np.argmax(tp * fp[-1] - fp * tp[-1])])
+
+
+def threshold_for_cost(label: ArrayLike, prob: ArrayLike, cost_ratio: float) -> float:
+    """Return the threshold of least cost when a missed malignant row costs cost_ratio (> 0) false calls.
+
+    The cost is that of the rows as they are, so at their prevalence; of equals the highest threshold. label,
+    prob: validation rows, never test rows. ValueError when a class is missing or for another ratio.
+    Metz, Semin Nucl Med 1978.
+    """
+    if not 0 < cost_ratio < np.inf:
+        raise ValueError(f"cost ratio is {cost_ratio}; it must be above 0: the cost of a miss in false calls")
+    tp, fp, threshold = _finite_points(label, prob)
+    return float(threshold[np.argmin(cost_ratio * (tp[-1] - tp) + fp)])
+
+
+def _finite_points(label: ArrayLike, prob: ArrayLike) -> tuple[Floats, Floats, Floats]:
+    """Return true positives, false positives, threshold of `roc_points`, without the first, which calls nothing: its
+    infinite threshold would be no operating point. ValueError when a class is missing."""
     positive = binary(label)
     if positive.all() or not positive.any():
         raise ValueError(
-            f"{positive.sum()} of {positive.size} rows are positive; J needs both classes: check the split"
+            f"{positive.sum()} of {positive.size} rows are positive; the rule needs both classes: check the split"
         )
     fpr, tpr, threshold = roc_points(label, prob)
-    # The first point calls nothing; its infinite threshold would be no operating point.
-    return float(threshold[1:][np.argmax((tpr - fpr)[1:])])
+    return np.rint(tpr * positive.sum())[1:], np.rint(fpr * np.sum(~positive))[1:], threshold[1:]
+
+
+# value: the target share, or the cost of a miss in false calls; youden has none and ignores it.
+THRESHOLD_RULES: dict[str, Rule] = {
+    "target_sensitivity": threshold_for_sensitivity,
+    "target_specificity": threshold_for_specificity,
+    "youden": lambda label, prob, value: threshold_youden(label, prob),
+    "cost_ratio": threshold_for_cost,
+}

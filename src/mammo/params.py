@@ -136,7 +136,13 @@ class EnsembleParams(_Section):
 class EvaluateParams(_Section):
     """The operating point and the intervals."""
 
-    target_sensitivity: Fraction
+    rule: Literal["target_sensitivity", "target_specificity", "youden", "cost_ratio"]
+    value: NonNegative
+    levels: Annotated[list[Literal["lesion", "image", "breast", "patient"]], Field(min_length=1)]
+    min_specificity: Annotated[float, Field(ge=0, lt=1)]
+    prevalence: Fraction
+    conformal: Annotated[list[Fraction], Field(min_length=1)]
+    errors: Count
     confidence: Fraction
     resamples: Annotated[int, Field(ge=100)]
 

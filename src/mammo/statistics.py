@@ -7,13 +7,14 @@ ValueError.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import norm, rankdata
+from scipy.stats import norm, rankdata, t
 
 from mammo import metrics
 from mammo.metrics import Floats, Mask, ratio
@@ -43,7 +44,8 @@ class Interval:
 
 @dataclass(frozen=True)
 class PairedTest:
-    """Difference b - a of two AUCs on the same rows, its limits and two-sided p; nan where not estimable."""
+    """Difference b - a of two AUCs whose rows or patients overlap, its limits and two-sided p; nan where not
+    estimable."""
 
     difference: float
     low: float
@@ -119,6 +121,14 @@ def _strata(group: ArrayLike | None, n: int) -> list[Integers]:
     return [np.flatnonzero(code == one) for one in range(max(1, n_groups))]
 
 
+def _patient_strata(group: ArrayLike | None, member: Integers, n_patients: int) -> list[Integers]:
+    """Return the rows of each group; ValueError where a patient has rows in two."""
+    strata = _strata(group, member.size)
+    if sum(np.unique(member[rows]).size for rows in strata) != n_patients:
+        raise ValueError("a patient has rows in two groups; make the folds by patient, else their scores leak")
+    return strata
+
+
 # --- metrics of all resamples at once -----------------------------------------------------------------------
 
 
@@ -133,6 +143,10 @@ class _Ranking(NamedTuple):
 def _rank(positive: Mask, score: Floats, rows: Integers) -> _Ranking:
     row = rows[np.argsort(-score[rows], kind="stable")]
     return _Ranking(row, positive[row], np.flatnonzero(np.diff(score[row], append=np.nan) != 0))
+
+
+def _rankings(positive: Mask, score: Floats, group: ArrayLike | None) -> list[_Ranking]:
+    return [_rank(positive, score, rows) for rows in _strata(group, positive.size)]
 
 
 def _roc_counts(ranking: _Ranking, weights: Weights) -> tuple[Weights, Weights]:
@@ -151,12 +165,59 @@ def _auc_of_counts(tp: Weights, fp: Weights) -> Floats:
     return ratio(twice, 2.0 * tp[-1:].sum(axis=0) * fp[-1:].sum(axis=0))
 
 
+def _partial_auc_of_counts(tp: Weights, fp: Weights, max_fpr: float) -> Floats:
+    """Trapezoids under (fp, tp) up to a false positive rate, standardised; (resamples,)."""
+    n_positive, n_negative = (counts[-1:].sum(axis=0) for counts in (tp, fp))
+    rise, width = (np.diff(counts, axis=0, prepend=0) for counts in (tp, fp))
+    inside = np.clip(max_fpr * n_negative - (fp - width), 0, width)
+    slope = np.divide(rise, width, out=np.zeros(tp.shape), where=width > 0)
+    area = np.einsum("ir,ir->r", inside, tp - rise + slope * inside / 2)
+    return metrics.standardised(ratio(area, np.float64(1) * n_positive * n_negative), max_fpr)
+
+
 def _average_precision_of_counts(tp: Weights, fp: Weights) -> Floats:
     """Step sum of precision x gained recall; (resamples,)."""
     gained = np.diff(tp, axis=0, prepend=0)
     called = tp + fp
     precision = np.divide(tp, called, out=np.zeros(tp.shape), where=called > 0)
     return ratio(np.einsum("ir,ir->r", gained, precision), tp[-1:].sum(axis=0))
+
+
+def roc_band(
+    label: ArrayLike,
+    prob: ArrayLike,
+    patient_id: ArrayLike,
+    false_positive_rate: ArrayLike,
+    *,
+    resamples: int,
+    seed: int,
+    confidence: float = 0.95,
+) -> tuple[Floats, Floats]:
+    """Return pointwise limits (points,) of the sensitivity at given false positive rates (points,), by patient.
+
+    Vertical averaging (Fawcett, Pattern Recognition Letters 2006): each resample's curve is read at the same false
+    positive rates. Resamples without both classes are left out; nan where they are more than 5 %.
+    """
+    positive = metrics.binary(label)
+    score = metrics.finite(prob, positive.size)
+    member, n_patients = _members(patient_id, positive.size)
+    grid = np.asarray(false_positive_rate, np.float64)
+    ranking = _rank(positive, score, np.arange(positive.size))
+
+    def values(weights: Weights) -> dict[str, Floats]:
+        tp, fp = (np.vstack([np.zeros((1, len(weights))), counts]) for counts in _roc_counts(ranking, weights))
+        rates = [
+            np.interp(grid, fp_one / fp_one[-1], tp_one / tp_one[-1])
+            if fp_one[-1] and tp_one[-1]
+            else np.full(grid.size, np.nan)
+            for tp_one, fp_one in zip(tp.T, fp.T, strict=True)
+        ]
+        return {str(point): column for point, column in enumerate(np.transpose(rates))}
+
+    draws = _bootstrap(values, member, n_patients, resamples, seed)
+    limits = [_percentiles(draws[str(point)], confidence) for point in range(grid.size)]
+    low, high = np.transpose(limits)
+    return low, high
 
 
 def weighted_auc(label: ArrayLike, prob: ArrayLike, weights: ArrayLike) -> Floats:
@@ -198,6 +259,8 @@ _PROPORTION_OF: dict[str, Callable[[Mask, Mask], Mask]] = {
     "ppv": lambda positive, called: called,
     "npv": lambda positive, called: ~called,
 }
+# Where these are undefined they are infinite (or a class is missing, which may hide anything).
+_UNBOUNDED = {"likelihood_ratio_positive", "likelihood_ratio_negative", "diagnostic_odds"}
 
 
 def clustered_intervals(
@@ -222,36 +285,120 @@ def clustered_intervals(
     They are nan when these are more than 5 %, when
     there are fewer than two patients, and when all resamples agree (an AUC of 1, constant scores): a
     bootstrap would claim certainty. A proportion of exactly 0 or 1 gets exact binomial limits instead, its
-    patients being the trials.
+    patients being the trials. An undefined likelihood ratio or diagnostic odds counts as infinite; where that
+    reaches a limit, both are nan.
     """
     positive, call = metrics.binary(label), metrics.binary(called, "called")
     score = metrics.finite(prob, positive.size)
-    member, n_patients = _members(patient_id, positive.size)
+    of_curve = partial(_curve_values, positive, score, _rankings(positive, score, group), None)
+    of_calls = partial(_call_values, positive, call, None)
+    return _intervals(
+        lambda weights: of_curve(weights) | of_calls(weights),
+        *_members(patient_id, positive.size),
+        rows_of={name: rows(positive, call) for name, rows in _PROPORTION_OF.items()},
+        resamples=resamples,
+        seed=seed,
+        confidence=confidence,
+    )
+
+
+def curve_intervals(
+    label: ArrayLike,
+    prob: ArrayLike,
+    patient_id: ArrayLike,
+    *,
+    resamples: int,
+    seed: int,
+    confidence: float = 0.95,
+    group: ArrayLike | None = None,
+    min_specificity: float = metrics.MIN_SPECIFICITY,
+) -> dict[str, Interval]:
+    """Return what needs no threshold, auc, partial_auc, average_precision and brier, as `clustered_intervals` does.
+
+    min_specificity: where the partial AUC starts, see `metrics.partial_auc`; over groups it is averaged too.
+    """
+    positive = metrics.binary(label)
+    score = metrics.finite(prob, positive.size)
+    limit = metrics.max_false_positive_rate(min_specificity)
+    return _intervals(
+        partial(_curve_values, positive, score, _rankings(positive, score, group), limit),
+        *_members(patient_id, positive.size),
+        rows_of={},
+        resamples=resamples,
+        seed=seed,
+        confidence=confidence,
+    )
+
+
+def call_intervals(
+    label: ArrayLike,
+    called: ArrayLike,
+    patient_id: ArrayLike,
+    *,
+    resamples: int,
+    seed: int,
+    confidence: float = 0.95,
+    prevalence: float | None = None,
+) -> dict[str, Interval]:
+    """Return each `metrics.AT_THRESHOLD` metric as `clustered_intervals` does.
+
+    prevalence: adds ppv_at_prevalence and npv_at_prevalence, see `metrics.ppv_at`.
+    """
+    positive, call = metrics.binary(label), metrics.binary(called, "called")
+    return _intervals(
+        partial(_call_values, positive, call, prevalence),
+        *_members(patient_id, positive.size),
+        rows_of={name: rows(positive, call) for name, rows in _PROPORTION_OF.items()},
+        resamples=resamples,
+        seed=seed,
+        confidence=confidence,
+    )
+
+
+def _curve_values(
+    positive: Mask, score: Floats, rankings: list[_Ranking], max_fpr: float | None, weights: Weights
+) -> dict[str, Floats]:
+    """Metrics of the score under weights (resamples, n), each (resamples,); partial_auc where max_fpr is given."""
+    curves = [_roc_counts(ranking, weights) for ranking in rankings]
+    values = {"auc": _over_groups(_auc_of_counts, curves)}
+    if max_fpr is not None:
+        values["partial_auc"] = _over_groups(partial(_partial_auc_of_counts, max_fpr=max_fpr), curves)
+    values["average_precision"] = _over_groups(_average_precision_of_counts, curves)
+    return values | {"brier": _brier_of_weights(positive, score, weights)}
+
+
+def _call_values(positive: Mask, call: Mask, prevalence: float | None, weights: Weights) -> dict[str, Floats]:
+    """Metrics of the calls under weights (resamples, n), each (resamples,)."""
+    wanted = dict(metrics.AT_THRESHOLD)
+    if prevalence is not None:
+        wanted |= {"ppv_at_prevalence": metrics.ppv_at(prevalence), "npv_at_prevalence": metrics.npv_at(prevalence)}
+    table = metrics.counts(positive, call, weights)
+    return {name: metric(*table) for name, metric in wanted.items()}
+
+
+def _intervals(
+    values: Callable[[Weights], dict[str, Floats]],
+    member: Integers,
+    n_patients: int,
+    *,
+    rows_of: Mapping[str, Mask],
+    resamples: int,
+    seed: int,
+    confidence: float,
+) -> dict[str, Interval]:
+    """Bootstrap `values` by patient; rows_of: the rows (n,) of which a metric is a proportion, for exact limits."""
     _check_resamples(resamples)
     _check_confidence(confidence)
-    rankings = [_rank(positive, score, rows) for rows in _strata(group, positive.size)]
-
-    def values(weights: Weights) -> dict[str, Floats]:
-        curves = [_roc_counts(ranking, weights) for ranking in rankings]
-        table = metrics.counts(positive, call, weights)
-        return {
-            "auc": _over_groups(_auc_of_counts, curves),
-            "average_precision": _over_groups(_average_precision_of_counts, curves),
-            "brier": _brier_of_weights(positive, score, weights),
-            **{name: metric(*table) for name, metric in metrics.AT_THRESHOLD.items()},
-        }
+    draws = _bootstrap(values, member, n_patients, resamples, seed)
 
     def limits(name: str, value: float) -> tuple[float, float]:
-        if value in (0, 1) and name in _PROPORTION_OF and _mostly_defined(draws[name]):
-            trials = np.unique(member[_PROPORTION_OF[name](positive, call)]).size
-            return _exact_limits(value, trials, confidence)
-        return _percentiles(draws[name], confidence)
+        if value in (0, 1) and name in rows_of and _mostly_defined(draws[name]):
+            return _exact_limits(value, np.unique(member[rows_of[name]]).size, confidence)
+        return (_open_percentiles if name in _UNBOUNDED else _percentiles)(draws[name], confidence)
 
-    point = values(np.ones((1, positive.size)))
-    draws = _bootstrap(values, member, n_patients, resamples, seed)
+    point = values(np.ones((1, member.size)))
     return {
-        name: Interval(float(value), *limits(name, value), positive.size, n_patients)
-        for name, (value,) in point.items()
+        name: Interval(float(value), *limits(name, value), member.size, n_patients) for name, (value,) in point.items()
     }
 
 
@@ -291,6 +438,13 @@ def _percentiles(draws: Floats, confidence: float) -> tuple[float, float]:
     return (float(low), float(high)) if high - low > NO_SPREAD else (np.nan, np.nan)
 
 
+def _open_percentiles(draws: Floats, confidence: float) -> tuple[float, float]:
+    """Like `_percentiles`, but undefined draws count as infinite: without them the upper limit would be too low."""
+    with np.errstate(invalid="ignore"):
+        limits = _percentiles(np.where(np.isnan(draws), np.inf, draws), confidence)
+    return limits if np.isfinite(limits).all() else (np.nan, np.nan)
+
+
 def _exact_limits(value: float, trials: int, confidence: float) -> tuple[float, float]:
     """Limits of a proportion of 0 or 1 in independent trials (Clopper & Pearson, Biometrika 1934)."""
     margin = float(((1 - confidence) / 2) ** (1 / trials))
@@ -322,24 +476,36 @@ def clustered_delong(label: ArrayLike, probs: ArrayLike, patient_id: ArrayLike) 
 
 
 def delong_interval(
-    label: ArrayLike, prob: ArrayLike, patient_id: ArrayLike | None = None, *, confidence: float = 0.95
+    label: ArrayLike,
+    prob: ArrayLike,
+    patient_id: ArrayLike | None = None,
+    *,
+    confidence: float = 0.95,
+    group: ArrayLike | None = None,
 ) -> Interval:
     """Return the AUC with limits from its DeLong variance on the logit scale, which keeps them within 0-1.
 
-    Clustered when patient_id (n,) is given, else each row counts as a patient. The limits are nan where the
-    variance is 0 or cannot be had, so for an AUC of 0 or 1. ValueError for wrong input.
+    Clustered when patient_id (n,) is given, else each row counts as a patient. group: (n,) folds, as in
+    `clustered_intervals`; a patient lies in one group. The limits are nan where the variance is 0 or cannot be
+    had, so for an AUC of 0 or 1. ValueError for wrong input.
     Pepe, The Statistical Evaluation of Medical Tests for Classification and Prediction, 2003.
     """
     positive = metrics.binary(label)
     _check_confidence(confidence)
+    probs = _score_table([prob], positive.size)
     member, n_patients = _members(patient_id, positive.size)
-    (value,), ((variance,),) = _delong(positive, _score_table([prob], positive.size), member)
+    value = variance = 0.0
+    for rows in _patient_strata(group, member, n_patients):
+        share = rows.size / max(1, positive.size)
+        (auc,), ((spread,),) = _delong(positive[rows], probs[:, rows], member[rows])
+        value += share * float(auc)
+        variance += share**2 * float(spread)
     low = high = np.nan
     if variance > NO_SPREAD**2 and 0 < value < 1:
         centre = np.log(value / (1 - value))
         margin = norm.ppf((1 + confidence) / 2) * np.sqrt(variance) / (value * (1 - value))
         low, high = (float(1 / (1 + np.exp(-limit))) for limit in (centre - margin, centre + margin))
-    return Interval(float(value), low, high, positive.size, n_patients)
+    return Interval(value, low, high, positive.size, n_patients)
 
 
 def delong_test(
@@ -454,9 +620,7 @@ def paired_auc_test(
     member, n_patients = _members(patient_id, positive.size)
     _check_resamples(resamples)
     _check_confidence(confidence)
-    strata = _strata(group, positive.size)
-    if sum(np.unique(member[rows]).size for rows in strata) != n_patients:
-        raise ValueError("a patient has rows in two groups; make the folds by patient, else their scores leak")
+    strata = _patient_strata(group, member, n_patients)
     rankings_a, rankings_b = ([_rank(positive, score, rows) for rows in strata] for score in probs)
 
     def values(weights: Weights) -> dict[str, Floats]:
@@ -470,6 +634,91 @@ def paired_auc_test(
     low, high = _percentiles(draws["difference"], confidence)
     difference, variance = _auc_difference(positive, probs, member, strata)
     return PairedTest(difference, low, high, _two_sided(difference, variance), positive.size, n_patients)
+
+
+def subset_auc_test(
+    label: ArrayLike,
+    prob: ArrayLike,
+    a: ArrayLike,
+    b: ArrayLike,
+    patient_id: ArrayLike,
+    *,
+    confidence: float = 0.95,
+    group: ArrayLike | None = None,
+) -> PairedTest:
+    """Compare the AUCs of one score in two sets of rows that may share patients, even rows: b - a.
+
+    label, a, b: (n,) 0/1, a and b saying which rows are in the set; prob: (n,) finite; patient_id: (n,). group:
+    (n,) folds, as in `clustered_intervals`. The sets are not independent: the variance is Obuchowski's
+    (Biometrics 1997) of each set less twice their covariance, in which a patient's rows in either set are
+    summed first. Limits and p are of Student's t with the fewest patients of a class in a set, less one, as
+    degrees of freedom: a variance learnt from few patients is itself uncertain. nan where a set lacks a class,
+    has one from fewer than two patients (also in one of the groups that are used), or ranks all pairs alike.
+    ValueError for wrong input.
+    """
+    positive = metrics.binary(label)
+    sets = np.stack([metrics.binary(a, "a"), metrics.binary(b, "b")])
+    if sets.shape[1] != positive.size:
+        raise ValueError(f"a and b have {sets.shape[1]} rows but there are {positive.size} labels; give one per row")
+    score = metrics.finite(prob, positive.size)
+    _check_confidence(confidence)
+    member, n_patients = _members(patient_id, positive.size)
+    either = np.flatnonzero(sets.any(axis=0))
+    # An empty set has no AUC, which a sum over no group would miss.
+    aucs = np.where(sets.any(axis=1), 0.0, np.nan)
+    covariance, freedom = np.zeros((2, 2)), np.zeros((2, 2))
+    for used in (np.intersect1d(rows, either) for rows in _patient_strata(group, member, n_patients)):
+        if not used.size:
+            continue
+        share = ratio(sets[:, used].sum(axis=1), sets.sum(axis=1))
+        values, spread = _subset_delong(positive[used], score[used], sets[:, used], member[used])
+        aucs += share * values
+        covariance += np.outer(share, share) * spread
+        freedom += _class_patients(positive[used], sets[:, used], member[used]) - 1
+    if not np.all(np.diag(covariance) > NO_SPREAD**2):
+        covariance = np.full((2, 2), np.nan)
+    return PairedTest(
+        *_student(float(aucs[1] - aucs[0]), covariance, float(freedom.min()), confidence),
+        either.size,
+        np.unique(member[either]).size,
+    )
+
+
+def _subset_delong(positive: Mask, score: Floats, sets: Mask, member: Integers) -> tuple[Floats, Floats]:
+    """Return AUCs (sets,) and their covariance (sets, sets); sets: (sets, n)."""
+    aucs, variances = np.full(len(sets), np.nan), np.full(len(sets), np.nan)
+    deviation = np.zeros(sets.shape)
+    for one, inside in enumerate(sets):
+        aucs[one : one + 1], own = _placements(positive[inside], score[np.newaxis, inside])
+        variances[one] = _covariance(positive[inside], own, member[inside])[0, 0]
+        deviation[one, inside] = own[0]
+        for rows in (positive, ~positive):
+            # `_covariance` averages over all rows of a class; this set has only some of them.
+            deviation[one, rows] *= rows.sum() / max(1, np.sum(rows & inside))
+    covariance = _covariance(positive, deviation, member)
+    # Of each set alone: its own, smaller number of patients corrects its variance.
+    np.fill_diagonal(covariance, variances)
+    return aucs, covariance
+
+
+def _class_patients(positive: Mask, sets: Mask, member: Integers) -> Floats:
+    """Return how many patients each class (column) of each set (row) comes from, (sets, 2)."""
+    return np.array(
+        [[np.unique(member[rows & inside]).size for rows in (positive, ~positive)] for inside in sets], np.float64
+    )
+
+
+def _student(
+    difference: float, covariance: Floats, freedom: float, confidence: float
+) -> tuple[float, float, float, float]:
+    """Return difference, its limits and two-sided p; nan where the variance is 0 or unknown."""
+    variance = float(covariance.trace() - covariance[0, 1] - covariance[1, 0])
+    if not (variance > NO_SPREAD**2 and freedom >= 1):
+        return difference, np.nan, np.nan, np.nan
+    error = np.sqrt(variance)
+    margin = float(t.ppf((1 + confidence) / 2, freedom) * error)
+    p_value = float(2 * t.sf(abs(difference) / error, freedom))
+    return difference, difference - margin, difference + margin, p_value
 
 
 def holm(p_values: ArrayLike) -> Floats:

@@ -79,6 +79,12 @@ INDEX = pa.DataFrameSchema(
     strict=True,
     coerce=True,
 )
+# lesion_share: of the film's pixels, those that are marked as lesion.
+SIZES = pa.DataFrameSchema(
+    {"sample_id": pa.Column(str, unique=True), "lesion_share": pa.Column("float64", pa.Check.in_range(0, 1))},
+    strict=True,
+    coerce=True,
+)
 PREDICTIONS = pa.DataFrameSchema(
     {
         "sample_id": _text(),

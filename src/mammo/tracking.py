@@ -151,13 +151,22 @@ def publish(experiment: str, records: list[Record]) -> tuple[list[str], list[Run
     return replayed, [runs[record.content()] for record in records]
 
 
-def rows(runs: list[Run], stage: str, tags: list[str]) -> pd.DataFrame:
+def rows_of_runs(runs: list[Run], stage: str, tags: list[str]) -> pd.DataFrame:
     """The runs of one stage as a table: the named tags, then every metric; in the order of the tag `order`."""
-    chosen = [run for run in runs if run.data.tags["dvc.stage"] == stage]
-    chosen.sort(key=lambda run: run.data.tags["order"])
-    table = pd.DataFrame([{tag: run.data.tags[tag] for tag in tags} | run.data.metrics for run in chosen])
+    return _rows([(run.data.tags, run.data.metrics) for run in runs if run.data.tags["dvc.stage"] == stage], tags)
+
+
+def rows_of_records(records: list[Record], stage: str, tags: list[str]) -> pd.DataFrame:
+    """The same table from the records of the workspace, which the server's runs repeat."""
+    chosen = [record for record in records if record.stage == stage]
+    return _rows([(record.tags | {"model": record.model or ""}, record.metrics) for record in chosen], tags)
+
+
+def _rows(found: list[tuple[dict[str, str], Mapping[str, float | None]]], tags: list[str]) -> pd.DataFrame:
+    ordered = sorted(found, key=lambda row: row[0]["order"])
+    table = pd.DataFrame([{tag: have[tag] for tag in tags} | dict(values) for have, values in ordered])
     metric_names = sorted(set(table.columns) - set(tags))
-    return table[tags + metric_names]
+    return table[tags + metric_names].astype(dict.fromkeys(metric_names, "float64"))
 
 
 def connect(experiment: str) -> str:

@@ -1,0 +1,88 @@
+"""The evaluation as one self-contained HTML page, and a card per model, from tables, records and figures."""
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from mammo import figures, html_report, model_card, params, tables, tracking
+from mammo.params import Params
+from stages import run
+from stages.paths import (
+    CASES,
+    DROPPED,
+    EVALUATION_TABLES,
+    EXCLUDED,
+    GRADCAM,
+    PAIRED_TESTS,
+    PIXELS,
+    REPORT,
+    ROC,
+    SPLITS,
+    fingerprint,
+)
+from stages.records import TABLE_TAGS, result_paths
+
+
+def main() -> None:
+    """Write report.html and model_cards/<model>.md; the same inputs give the same bytes."""
+    loaded = params.load()
+    content = _content(loaded)
+    with tables.fresh_folder(REPORT) as folder:
+        html_report.write(folder / "report.html", content)
+        for name in model_card.names(content):
+            model_card.write(folder / "model_cards" / f"{name}.md", name, content)
+    with tracking.run(
+        "report",
+        experiment=loaded.tracking.experiment,
+        parameters={"rule": loaded.evaluate.rule, "value": loaded.evaluate.value},
+        tags={"data": fingerprint(), "unit": loaded.ingest.unit},
+    ) as tracked:
+        tracked.log_artifact(REPORT)
+
+
+def _content(loaded: Params) -> html_report.Content:
+    records = [tracking.read_record(path) for path in result_paths(loaded)]
+    evaluation = html_report.read_tables(EVALUATION_TABLES)
+    return html_report.Content(
+        params=loaded,
+        fingerprint=fingerprint(),
+        cases=tables.read(CASES, tables.CASES),
+        splits=tables.read_splits(SPLITS),
+        excluded=tables.read(EXCLUDED, tables.EXCLUDED),
+        dropped=tables.read(DROPPED, tables.EXCLUDED),
+        comparison=tracking.rows_of_records(records, "evaluate", TABLE_TAGS),
+        paired_tests=pd.read_csv(PAIRED_TESTS),
+        roc=pd.read_csv(ROC),
+        tables=evaluation,
+        records=records,
+        versions=html_report.versions(),
+        gradcam={name: (GRADCAM / name / "overlays.png").read_bytes() for name in loaded.models},
+        error_images=_error_images(evaluation["errors"], list(loaded.models)),
+    )
+
+
+def _error_images(errors: pd.DataFrame, explained: list[str]) -> dict[tuple[str, str], bytes]:
+    """A picture per listed error: the image, its lesion's outline and, for a single model, its heat map."""
+    index = tables.read(PIXELS / "index.csv", tables.INDEX)
+    place = pd.Series(index.index, index=index["sample_id"])
+    images, masks = (np.load(PIXELS / f"{name}.npy", mmap_mode="r") for name in ("images", "masks"))
+    heat = _heat_maps(explained)
+    shown = errors[errors["rank"] <= html_report.IMAGES_PER_KIND]
+    return {
+        (model, sample): figures.case_png(images[place[sample]], masks[place[sample]], heat.get((model, sample)))
+        for model, sample in zip(shown["model"], shown["sample_id"], strict=True)
+    }
+
+
+def _heat_maps(explained: list[str]) -> dict[tuple[str, str], npt.NDArray[np.float16]]:
+    """Grad-CAM maps of the test samples by model and sample; ensembles and the continued model have none."""
+    found: dict[tuple[str, str], npt.NDArray[np.float16]] = {}
+    for model in explained:
+        samples = pd.read_csv(GRADCAM / model / "samples.csv", dtype={"sample_id": str})["sample_id"]
+        maps = np.load(GRADCAM / model / "maps.npy", mmap_mode="r")
+        found |= {(model, sample): heat for sample, heat in zip(samples, maps, strict=True)}
+    return found
+
+
+if __name__ == "__main__":
+    run(main)
