@@ -74,9 +74,7 @@ def main() -> None:
     for n, resamples in SIZES:
         seconds = ours(n, resamples)
         each = seconds / resamples
-        print(
-            f"  {n:7,} rows x {resamples:5,}: {seconds:6.2f} s, {each / n * 1e9:5.1f} ns per row and resample"
-        )
+        print(f"  {n:7,} rows x {resamples:5,}: {seconds:6.2f} s, {each / n * 1e9:5.1f} ns per row and resample")
     print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
 
 

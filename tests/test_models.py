@@ -305,7 +305,7 @@ def test_a_model_file_with_an_unknown_config_is_refused(config, tmp_path):
 
 def test_efficientnet_weights_by_path_scale_as_imagenet_does(tmp_path, monkeypatch):
     base = keras.applications.EfficientNetB0(include_top=False, weights=None, input_shape=(*arrays.SHAPE[:2], 3))
-    normalization = base.get_layer("normalization")
+    (normalization,) = [layer for layer in base.layers if isinstance(layer, keras.layers.Normalization)]
     normalization.adapt_mean.assign([0.485, 0.456, 0.406])
     normalization.adapt_variance.assign([0.229, 0.224, 0.225])
     normalization.finalize_state()

@@ -13,6 +13,8 @@ import pandas as pd
 import pytest
 import yaml
 
+from mammo import report
+
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pipeline")]
 
 TINY = {
@@ -125,8 +127,17 @@ def test_every_tracked_stage_is_a_finished_run_with_parameters(repository: Repos
         "evaluate",
         "compare",
         "gradcam",
+        "report",
     }
     assert all(run.data.params for run in runs)
+
+
+def test_the_report_shows_the_very_numbers_of_the_table(repository: Repository) -> None:
+    page = (repository.root / "data/report/report.html").read_text()
+    table = pd.read_csv(repository.root / "metrics/comparison.csv")
+    assert all(report.with_interval(row, "auc").split(" ")[0] in page for _, row in table.iterrows())
+    cards = {path.stem for path in (repository.root / "data/report/model_cards").glob("*.md")}
+    assert cards >= {*KEPT_MODELS, "continue_training"}
 
 
 def test_a_second_repro_runs_publish_alone_and_replays_nothing(repository: Repository) -> None:

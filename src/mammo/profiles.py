@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedSeq
 from ruamel.yaml.error import YAMLError
 
 from mammo import params, tables
@@ -64,5 +65,14 @@ def _merge(target: MutableMapping[str, Any], source: MutableMapping[str, Any], p
         if isinstance(value, MutableMapping) and isinstance(here, MutableMapping):
             yield from _merge(here, value, f"{prefix}{key}.")
         elif here != value:
-            target[key] = value
+            target[key] = _without_comments(value)
             yield f"{prefix}{key}"
+
+
+def _without_comments(value: Any) -> Any:
+    """A list from a profile keeps its style and leaves its comments there: those of params.yaml stay."""
+    if not isinstance(value, CommentedSeq):
+        return value
+    bare = CommentedSeq(value)
+    bare.fa.set_flow_style()
+    return bare
