@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mammo import clinical, html_report, metrics, statistics
+from mammo import clinical, metrics, statistics
 from tests import arrays
 
 SEED = 3
@@ -44,10 +44,6 @@ def test_every_table_has_its_columns():
     for name, table in found.items():
         assert set(clinical.COLUMNS[name]) - {"model"} == set(table.columns) & set(clinical.COLUMNS[name])
         assert len(table)
-
-
-def test_the_report_reads_the_columns_that_are_written():
-    assert {name: columns.split() for name, columns in html_report.COLUMNS.items()} == clinical.COLUMNS
 
 
 def test_test_labels_move_no_threshold_and_no_calibrated_probability():

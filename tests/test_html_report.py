@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from mammo import figures, html_report, params, report, tables
+from mammo.clinical import COLUMNS
 from mammo.html_report import Content
 from mammo.tracking import Record
 
@@ -81,7 +82,7 @@ def subgroups(models: list[str] = MODELS) -> pd.DataFrame:
 def calibration(models: list[str] = MODELS) -> pd.DataFrame:
     rng = np.random.default_rng(3)
     rows = [{"model": name, "method": method} for name in models for method in ("raw", "temperature", "isotonic")]
-    columns = html_report.COLUMNS["calibration"].split()[2:-1]
+    columns = COLUMNS["calibration"][2:-1]
     return pd.DataFrame(rows).assign(**{name: rng.uniform(0, 1, len(rows)).round(6) for name in columns}, n=40.0)
 
 
@@ -159,7 +160,7 @@ def evaluation_tables() -> dict[str, pd.DataFrame]:
         "operating_points": operating_points(),
         "errors": errors(),
     }
-    return {name: table[html_report.COLUMNS[name].split()] for name, table in built.items()}
+    return {name: table[COLUMNS[name]] for name, table in built.items()}
 
 
 def roc(models: list[str] = ON_TEST) -> pd.DataFrame:
@@ -503,7 +504,7 @@ def write_tables(folder: Path) -> None:
 def test_tables_are_read_as_they_were_written(tmp_path):
     write_tables(tmp_path)
     read = html_report.read_tables(tmp_path)
-    assert list(read) == list(html_report.COLUMNS)
+    assert list(read) == list(COLUMNS)
     for name, table in evaluation_tables().items():
         pd.testing.assert_frame_equal(read[name], table.reset_index(drop=True), check_dtype=False)
     assert set(read["subgroups"]["value"]) >= {"1", "4", "mass"}
@@ -521,8 +522,8 @@ def test_a_missing_table_or_column_is_named(tmp_path):
 
 
 def test_empty_tables_are_read(tmp_path):
-    for name, columns in html_report.COLUMNS.items():
-        tables.write_text(tmp_path / f"{name}.csv", columns.replace(" ", ",") + "\n")
+    for name, columns in COLUMNS.items():
+        tables.write_text(tmp_path / f"{name}.csv", ",".join(columns) + "\n")
     read = html_report.read_tables(tmp_path)
     assert all(table.empty for table in read.values())
 

@@ -19,23 +19,11 @@ from matplotlib.figure import Figure
 from scipy.stats import norm
 
 from mammo import figures, report, tables
+from mammo.clinical import COLUMNS
 from mammo.figures import is_baseline, not_estimable
 from mammo.params import Params
 from mammo.tracking import Record
 
-COLUMNS = {
-    "metrics": "model samples level point metric value low high n n_patients",
-    "subgroups": "model variable value n n_patients n_malignant auc low high difference p_holm worse note",
-    "calibration": "model method ece brier reliability resolution uncertainty slope slope_low slope_high "
-    "intercept intercept_low intercept_high n",
-    "reliability": "model method bin mean_prob share_malignant low high n",
-    "decision_curve": "model threshold_prob net_benefit treat_all treat_none",
-    "conformal": "model confidence coverage coverage_low coverage_high decided accuracy_decided sensitivity_decided "
-    "specificity_decided n",
-    "operating_points": "model rule threshold metric validation test drift",
-    "errors": "model kind rank sample_id patient_id label prob threshold pathology abnormality_type breast_density "
-    "subtlety",
-}
 TEXT_COLUMNS = [
     "model",
     "samples",
@@ -58,7 +46,7 @@ TEXT_COLUMNS = [
 # metrics.csv alone uses the name `value` for a number.
 NUMBERS_NAMED_AS_TEXT = {"metrics": {"value"}}
 
-# The official test rows (shared/docs: computed from the four description files) and what was published on them.
+# The official test rows, counted in the four description files, and what was published on them.
 OFFICIAL_TEST, OFFICIAL_TEST_MALIGNANT = 704, 276
 PUBLISHED = {
     "Basic VGG16": {"auc": 0.758, "sensitivity": 0.667, "specificity": 0.710, "accuracy": 0.693},
@@ -113,8 +101,8 @@ PACKAGES = [
 class Content:
     """What a report and its model cards rest on.
 
-    tables: by the names of COLUMNS (`read_tables`). roc: model, false_positive_rate, sensitivity, optionally low and
-    high. gradcam: PNG by model. error_images: PNG by (model, sample_id) (`figures.case_png`).
+    tables: by the names of clinical.COLUMNS (`read_tables`). roc: model, false_positive_rate, sensitivity, optionally
+    low and high. gradcam: PNG by model. error_images: PNG by (model, sample_id) (`figures.case_png`).
     """
 
     params: Params
@@ -232,7 +220,7 @@ def _environment() -> Environment:
 
 def read_tables(folder: Path) -> dict[str, pd.DataFrame]:
     """The tables of metrics/evaluation by name; raises TableError naming a missing file or column."""
-    return {name: _read_table(folder / f"{name}.csv", columns.split()) for name, columns in COLUMNS.items()}
+    return {name: _read_table(folder / f"{name}.csv", columns) for name, columns in COLUMNS.items()}
 
 
 def _read_table(path: Path, columns: list[str]) -> pd.DataFrame:
