@@ -31,7 +31,7 @@ types: setup-dev             ## mypy
 	mypy
 
 ui: setup                    ## the MLflow UI on http://127.0.0.1:5000
-	mlflow server --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlflow.db}" --host 127.0.0.1 --port 5000
+	python -m mammo ui --port 5000
 
 lock: setup-dev              ## requirements/*.in -> the pinned files beside them
 	pip install --quiet pip-tools

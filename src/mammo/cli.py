@@ -1,13 +1,14 @@
 """`python -m mammo`: what is done beside `dvc repro`."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
 
-from mammo import profiles, report, results
+from mammo import params, profiles, report, results, tracking
 from mammo.errors import InputError
 
 SUMMARY_METRICS = ["auc", "sensitivity", "specificity", "accuracy"]
@@ -34,6 +35,9 @@ def _parser() -> argparse.ArgumentParser:
     result.set_defaults(run=_results)
     summary = commands.add_parser("summary", help="print the comparison table, and where figures and runs are")
     summary.set_defaults(run=_summary)
+    ui = commands.add_parser("ui", help="open the MLflow UI of this workspace's runs")
+    ui.add_argument("--port", type=int, default=5000)
+    ui.set_defaults(run=_ui)
     return parser
 
 
@@ -65,4 +69,16 @@ def _summary(asked: argparse.Namespace) -> None:
     )
     console.print("table    metrics/comparison.csv and .md (read back from the tracking server)", highlight=False)
     console.print("figures  data/figures/, data/gradcam/", highlight=False)
-    console.print("runs     `make ui`, then http://127.0.0.1:5000", highlight=False)
+    console.print("report   data/report/report.html, data/report/model_cards/", highlight=False)
+    console.print("runs     `make ui`", highlight=False)
+
+
+def _ui(asked: argparse.Namespace) -> None:
+    """Serve the embedded store, or name the page of the server that holds the runs."""
+    store, page = tracking.table_page(params.load().tracking.experiment)
+    if store.startswith("http"):
+        print(f"the comparison table's runs: {store.rstrip('/')}{page}")
+        return
+    print(f"the comparison table's runs: http://127.0.0.1:{asked.port}{page}", flush=True)
+    server = ["mlflow", "server", "--backend-store-uri", store, "--host", "127.0.0.1", "--port", str(asked.port)]
+    os.execvp(server[0], server)

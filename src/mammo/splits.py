@@ -98,8 +98,10 @@ def _folds(patients: pd.DataFrame, folds: int, seed: int) -> dict[str, int]:
             f"split.folds = {folds}, but the rarer class has only {fewest} of {len(patients)} training patients; "
             "use fewer folds or more patients"
         )
-    strata = patients["stratum"]
-    strata = strata.mask(strata.map(strata.value_counts()) < folds, strata.str[0])
+    strata, label = patients["stratum"], patients["stratum"].str[0]
+    rare = strata.map(strata.value_counts()) < folds
+    left_over = rare.groupby(label).transform("sum").between(1, folds - 1)  # too few for a stratum of their own
+    strata = strata.mask(rare | left_over, label)
     splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
     order = patients.index.to_numpy()
     return {

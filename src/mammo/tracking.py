@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import mlflow
 import pandas as pd
@@ -27,8 +28,6 @@ from mlflow.exceptions import MlflowException
 from mammo import project, tables
 
 RECORDS = Path("metrics/records")
-# The UI opens such an experiment as model training, not as a chat application.
-EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 LOOKUPS = 8  # questions to the server at a time
 log = logging.getLogger(__name__)
 
@@ -151,6 +150,13 @@ def publish(experiment: str, records: list[Record]) -> tuple[list[str], list[Run
     return replayed, [runs[record.content()] for record in records]
 
 
+def table_page(experiment: str) -> tuple[str, str]:
+    """The store's address, and the page of its UI (what follows the host) that lists the comparison table by AUC."""
+    query = {"searchFilter": "tags.`dvc.stage` = 'evaluate'", "orderByKey": "metrics.`auc`", "orderByAsc": "false"}
+    page = f"/#/experiments/{connect(experiment)}/runs?{urlencode(query, quote_via=quote)}"
+    return mlflow.get_tracking_uri(), page
+
+
 def rows_of_runs(runs: list[Run], stage: str, tags: list[str]) -> pd.DataFrame:
     """The runs of one stage as a table: the named tags, then every metric; in the order of the tag `order`."""
     return _rows([(run.data.tags, run.data.metrics) for run in runs if run.data.tags["dvc.stage"] == stage], tags)
@@ -183,7 +189,7 @@ def connect(experiment: str) -> str:
         return str(found.experiment_id)
     location = (project.root() / "mlartifacts").as_uri() if embedded else None
     try:
-        return str(mlflow.create_experiment(experiment, location, EXPERIMENT_TAGS))
+        return str(mlflow.create_experiment(experiment, location))
     except MlflowException:  # another stage was faster
         found = mlflow.get_experiment_by_name(experiment)
         if found is None:

@@ -1,0 +1,76 @@
+"""`python -m mammo`: what it prints, and how it refuses."""
+
+import os
+import shutil
+from pathlib import Path
+
+import imports
+import pytest
+
+from mammo import cli, results
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with this repository's parameters, profiles and results, as a run leaves them."""
+    shutil.copy(imports.ROOT / "params.yaml", tmp_path)
+    for folder in ("profiles", "metrics"):
+        shutil.copytree(imports.ROOT / folder, tmp_path / folder)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    return tmp_path
+
+
+def test_the_summary_shows_every_row_and_where_to_look(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(["summary"])
+    printed = capsys.readouterr().out
+    comparison = results.read_comparison()
+    assert all(name in printed for name in comparison["model"])
+    assert f"{comparison['auc'].iloc[0]:.3f}" in printed
+    assert "data/report/report.html" in printed
+
+
+def test_without_a_run_there_is_nothing_to_show(workspace: Path) -> None:
+    shutil.rmtree(workspace / "metrics")
+    for words in (["summary"], ["results", "mine"]):
+        with pytest.raises(SystemExit, match=r"metrics/comparison\.csv does not exist; run `dvc repro`"):
+            cli.main(words)
+
+
+def test_an_unknown_profile_is_refused_with_the_others(workspace: Path) -> None:
+    with pytest.raises(SystemExit, match=r"unknown profile 'nope'.*cbis-ddsm-mass"):
+        cli.main(["profile", "nope"])
+
+
+def test_results_become_a_page_and_the_readme_table(workspace: Path) -> None:
+    (workspace / "data/figures/evaluate").mkdir(parents=True)
+    (workspace / "data/figures/evaluate/roc.png").write_bytes(b"png")
+    (workspace / "README.md").write_text("before\n<!-- results: mine -->\nold\n<!-- /results -->\nafter\n")
+    cli.main(["results", "mine"])
+    lines = (workspace / "docs/results/mine.csv").read_text().splitlines()
+    assert lines[0] == ",".join(results.COLUMNS)
+    assert len(lines) == 1 + len(results.read_comparison())
+    assert "python -m mammo profile mine && dvc repro" in (workspace / "docs/results/mine.md").read_text()
+    readme = (workspace / "README.md").read_text()
+    assert readme.startswith("before\n<!-- results: mine -->\n| model |")
+    assert readme.endswith("<!-- /results -->\nafter\n")
+    assert "old" not in readme
+
+
+def test_the_readme_shows_the_committed_results() -> None:
+    table = (imports.ROOT / "README.md").read_text()
+    for line in (imports.ROOT / "docs/results/cbis-ddsm-mass.csv").read_text().splitlines()[1:]:
+        name, _, n, n_patients, auc, *_ = line.split(",")
+        row = next(row for row in table.splitlines() if row.startswith(f"| {name} |"))
+        assert f"| {n} ({n_patients}) | {float(auc):.3f}" in row
+
+
+def test_the_ui_serves_the_store_of_the_workspace(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    started: list[list[str]] = []
+    monkeypatch.setattr(os, "execvp", lambda program, words: started.append(words))
+    cli.main(["ui", "--port", "5055"])
+    assert "http://127.0.0.1:5055/#/experiments/1/runs?searchFilter=tags.%60dvc.stage%60" in capsys.readouterr().out
+    assert f"sqlite:///{workspace / 'mlflow.db'}" in started[0]
