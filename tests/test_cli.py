@@ -46,7 +46,7 @@ def test_an_unknown_profile_is_refused_with_the_others(workspace: Path) -> None:
 def test_results_become_a_page_and_the_readme_table(workspace: Path) -> None:
     (workspace / "data/figures/evaluate").mkdir(parents=True)
     (workspace / "data/figures/evaluate/roc.png").write_bytes(b"png")
-    (workspace / "README.md").write_text("before\n<!-- results: mine -->\nold\n<!-- /results -->\nafter\n")
+    (workspace / "README.md").write_text("before\n<!-- results: mine -->\nstale\n<!-- /results -->\nafter\n")
     cli.main(["results", "mine"])
     lines = (workspace / "docs/results/mine.csv").read_text().splitlines()
     assert lines[0] == ",".join(results.COLUMNS)
@@ -55,7 +55,7 @@ def test_results_become_a_page_and_the_readme_table(workspace: Path) -> None:
     readme = (workspace / "README.md").read_text()
     assert readme.startswith("before\n<!-- results: mine -->\n| model |")
     assert readme.endswith("<!-- /results -->\nafter\n")
-    assert "old" not in readme
+    assert "stale" not in readme
 
 
 def test_the_readme_shows_the_committed_results() -> None:
