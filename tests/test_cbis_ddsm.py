@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from mammo import pixels, tables
-from mammo.datasets import DatasetError, Located, cbis_ddsm
+from mammo.datasets import BIRADS_ORDER, DatasetError, Located, cbis_ddsm
 
 TYPES = ["mass", "calcification"]
 FILM, CROP, MASK = "image file path", "cropped image file path", "ROI mask file path"
@@ -397,6 +397,14 @@ def test_a_duplicate_row_is_excluded_and_the_first_one_stays(victim: Victim, les
     located = locate(victim.root)
     assert located.excluded["reason"].tolist() == ["duplicate of an earlier row"]
     same_rows(located.cases, lesions.cases)
+
+
+def test_an_image_takes_the_most_suspicious_assessment_of_its_abnormalities(cohort: Path) -> None:
+    lesions, images = (locate(cohort, unit=unit).cases for unit in ("lesion", "image"))
+    rank = {birads: position for position, birads in enumerate(BIRADS_ORDER)}
+    worst = lesions.assign(rank=lesions["birads"].map(rank)).groupby(["patient_id", "laterality", "view"])["rank"].max()
+    found = images.set_index(["patient_id", "laterality", "view"])["birads"].map(rank)
+    assert (found.sort_index() == worst.sort_index()).all()
 
 
 def test_a_duplicate_row_does_not_cost_its_image(victim: Victim) -> None:

@@ -8,8 +8,8 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.linear_model import LogisticRegression
 
-# BI-RADS 0 (incomplete, needs further imaging) ranks between 3 (probably benign) and 4 (suspicious).
-BIRADS_ORDER = [1, 2, 3, 0, 4, 5, 6]
+from mammo.datasets import BIRADS_ORDER
+
 BIRADS_RANK = {birads: rank / (len(BIRADS_ORDER) - 1) for rank, birads in enumerate(BIRADS_ORDER)}
 
 

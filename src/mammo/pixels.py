@@ -64,7 +64,6 @@ def is_binary(path: Path) -> bool:
     """Whether an image holds little but black and white, as a mask does and a crop of film does not."""
     image = read_grey(path, reduced=min(shape(path)) >= 256)
     extremes = (image <= EXTREME) | (image >= 255 - EXTREME)
-    # A crop from the dark background is all black: a mask has both, or its foreground is looked for elsewhere.
     return bool(extremes.mean() >= BINARY_SHARE)
 
 

@@ -12,6 +12,9 @@ import pandas as pd
 from mammo import datasets, registry
 from mammo.errors import InputError
 
+# From the least to the most suspicious: 0 (incomplete, needs further imaging) ranks between 3 (probably benign) and 4.
+BIRADS_ORDER = [1, 2, 3, 0, 4, 5, 6]
+
 
 class DatasetError(InputError):
     """A data set is not as published; the message says what, where and the cure."""

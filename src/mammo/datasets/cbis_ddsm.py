@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from mammo import compute, pixels
-from mammo.datasets import DatasetError, Located
+from mammo.datasets import BIRADS_ORDER, DatasetError, Located
 from mammo.tables import KEY, PATH_SEPARATOR
 
 FILES = {
@@ -173,6 +173,8 @@ def _bad_values(rows: pd.DataFrame) -> pd.Series:
     for column, valid in (("pathology", PATHOLOGIES), ("laterality", ["LEFT", "RIGHT"]), ("view", ["CC", "MLO"])):
         bad = ~rows[column].isin(valid)
         reasons[bad] = f"unknown {column} " + rows.loc[bad, column].map(repr) + f" (valid: {', '.join(valid)})"
+    unknown = rows["birads"].notna() & ~rows["birads"].isin(BIRADS_ORDER)
+    reasons[unknown] = "unknown assessment " + rows.loc[unknown, "birads"].astype(str) + " (valid: 0 to 6)"
     return reasons
 
 
@@ -207,7 +209,7 @@ def _image(key: tuple[Hashable, ...], rows: pd.DataFrame) -> dict[str, object]:
         "pathology": worst,
         "label": int(worst == "MALIGNANT"),
         "breast_density": rows["breast_density"].max(),
-        "birads": rows["birads"].max(),
+        "birads": max(rows["birads"].dropna(), key=BIRADS_ORDER.index, default=pd.NA),
         "subtlety": rows["subtlety"].max(),  # the most conspicuous one
         "official_split": "test" if (rows["official_split"] == "test").any() else "train",
         "image_path": rows["image_path"].iloc[0],
