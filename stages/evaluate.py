@@ -25,7 +25,6 @@ from stages.paths import (
     fingerprint,
 )
 
-HEADLINE = ["auc", "sensitivity", "specificity", "accuracy"]
 OFFICIAL_TEST = "official test"
 HELD_OUT = "train, out of fold"
 
@@ -39,8 +38,9 @@ def main() -> None:
         for name in loaded.cross_validate.models
     }
     evaluated = {
-        name: evaluation.on_test(table, loaded.evaluate, loaded.seed) for name, table in predictions.items()
-    } | {name: evaluation.out_of_fold(table, loaded.evaluate, loaded.seed) for name, table in held_out.items()}
+        name: evaluation.evaluate(table, loaded.evaluate, loaded.seed)
+        for name, table in (predictions | held_out).items()
+    }
     _write_tables(predictions, held_out, loaded)
     for order, (name, row) in enumerate(evaluated.items()):
         _track(name, order, row, HELD_OUT if name in held_out else OFFICIAL_TEST, loaded)
@@ -118,7 +118,9 @@ def _weights(name: str, loaded: Params) -> str:
 def _write_summary(evaluated: dict[str, Evaluated], tested: list[str], loaded: Params) -> None:
     """What concerns several rows at once: metrics for DVC, paired tests, ROC curves of the rows on the test set."""
     values = {name: row.values() for name, row in evaluated.items()}
-    headline = {name: {metric: round(row[metric], 4) for metric in HEADLINE} for name, row in values.items()}
+    headline = {
+        name: {metric: round(row[metric], 4) for metric in report.HEADLINE_METRICS} for name, row in values.items()
+    }
     tables.write_text(EVALUATION, json.dumps(headline, indent=1) + "\n")
     on_test = {name: evaluated[name] for name in tested}
     _write_csv(PAIRED_TESTS, evaluation.compare(on_test, loaded.evaluate, loaded.seed))

@@ -2,12 +2,10 @@
 
 from rich.console import Console
 
-from mammo import params, report, tables, tracking
+from mammo import params, report, results, tables, tracking
 from stages import run
 from stages.paths import COMPARISON
 from stages.records import TABLE_TAGS, result_paths
-
-LEADING = ["model", "unit", "n", "n_patients", "auc", "auc_low", "auc_high", "accuracy", "sensitivity", "specificity"]
 
 
 def main() -> None:
@@ -16,8 +14,8 @@ def main() -> None:
     records = [tracking.read_record(path) for path in [*result_paths(loaded), tracking.record_path("report")]]
     replayed, runs = tracking.publish(loaded.tracking.experiment, records)
     comparison = tracking.rows_of_runs(runs, "evaluate", TABLE_TAGS)
-    others = [column for column in comparison.columns if column not in LEADING]
-    comparison = comparison[LEADING + others]
+    others = [column for column in comparison.columns if column not in results.COLUMNS]
+    comparison = comparison[results.COLUMNS + others]
     tables.write_text(COMPARISON, comparison.round(6).to_csv(index=False, lineterminator="\n"))
     tables.write_text(COMPARISON.with_suffix(".md"), report.comparison_markdown(comparison))
     console = Console()

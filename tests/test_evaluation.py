@@ -15,7 +15,7 @@ METRICS = {"auc", "average_precision", "brier", *metrics.AT_THRESHOLD}
 
 def test_the_threshold_reaches_the_target_sensitivity_on_validation():
     table = arrays.predictions(skill=1)
-    (threshold,) = evaluation.on_test(table, arrays.EVALUATE, SEED).thresholds
+    (threshold,) = evaluation.evaluate(table, arrays.EVALUATE, SEED).thresholds
     malignant = table.query("split == 'val' and label == 1")["prob"]
     assert (malignant >= threshold).mean() >= arrays.EVALUATE.value
     assert (malignant > threshold).mean() < arrays.EVALUATE.value
@@ -25,27 +25,27 @@ def test_the_threshold_reaches_the_target_sensitivity_on_validation():
 def test_test_rows_do_not_move_the_threshold(column):
     table = arrays.predictions(skill=1)
     changed = table.assign(**{column: table[column].where(table["split"] == "val", 1 - table[column])})
-    thresholds = [evaluation.on_test(rows, arrays.EVALUATE, SEED).thresholds for rows in (table, changed)]
+    thresholds = [evaluation.evaluate(rows, arrays.EVALUATE, SEED).thresholds for rows in (table, changed)]
     assert thresholds[0] == thresholds[1]
 
 
 def test_validation_rows_do_move_it():
     table = arrays.predictions(skill=1)
     changed = table.assign(prob=table["prob"].where(table["split"] == "test", table["prob"] / 2))
-    thresholds = [evaluation.on_test(rows, arrays.EVALUATE, SEED).thresholds for rows in (table, changed)]
+    thresholds = [evaluation.evaluate(rows, arrays.EVALUATE, SEED).thresholds for rows in (table, changed)]
     assert thresholds[1][0] == pytest.approx(thresholds[0][0] / 2)
 
 
 def test_the_reported_rows_are_the_test_rows_called_at_the_threshold():
     table = arrays.predictions(skill=1)
-    evaluated = evaluation.on_test(table, arrays.EVALUATE, SEED)
+    evaluated = evaluation.evaluate(table, arrays.EVALUATE, SEED)
     test = table[table["split"] == "test"]
     pd.testing.assert_frame_equal(evaluated.rows.drop(columns="called"), test)
     np.testing.assert_array_equal(evaluated.rows["called"], test["prob"] >= evaluated.thresholds[0])
 
 
 def test_values_hold_every_metric_with_limits_that_enclose_it():
-    values = evaluation.on_test(arrays.predictions(skill=1), arrays.EVALUATE, SEED).values()
+    values = evaluation.evaluate(arrays.predictions(skill=1), arrays.EVALUATE, SEED).values()
     limits = {f"{name}_{limit}" for name in METRICS for limit in ("low", "high")}
     assert set(values) == METRICS | limits | {"n", "n_patients", "threshold"}
     assert values["n"] == 24
@@ -57,7 +57,7 @@ def test_values_hold_every_metric_with_limits_that_enclose_it():
 
 
 def test_values_are_the_metrics_of_the_test_rows():
-    evaluated = evaluation.on_test(arrays.predictions(skill=1), arrays.EVALUATE, SEED)
+    evaluated = evaluation.evaluate(arrays.predictions(skill=1), arrays.EVALUATE, SEED)
     rows, values = evaluated.rows, evaluated.values()
     assert values["auc"] == pytest.approx(metrics.auc(rows["label"], rows["prob"]))
     counts = metrics.counts(rows["label"], rows["called"])
@@ -67,14 +67,14 @@ def test_values_are_the_metrics_of_the_test_rows():
 
 def test_intervals_depend_on_the_seed_alone():
     table = arrays.predictions(skill=1)
-    one, same, other = (evaluation.on_test(table, arrays.EVALUATE, seed).values() for seed in (1, 1, 2))
+    one, same, other = (evaluation.evaluate(table, arrays.EVALUATE, seed).values() for seed in (1, 1, 2))
     assert one == same
     assert one != other
 
 
 def test_each_fold_has_its_own_operating_point():
     table = arrays.out_of_fold(shifts=(-2, 0, 2))
-    evaluated = evaluation.out_of_fold(table, arrays.EVALUATE, SEED)
+    evaluated = evaluation.evaluate(table, arrays.EVALUATE, SEED)
     expected = [
         metrics.threshold_for_sensitivity(rows["label"], rows["prob"], arrays.EVALUATE.value)
         for _, rows in table[table["split"] == "val"].groupby("fold")
@@ -88,12 +88,12 @@ def test_each_fold_has_its_own_operating_point():
 def test_held_out_rows_do_not_move_their_folds_threshold():
     table = arrays.out_of_fold()
     changed = table.assign(label=table["label"].where(table["split"] == "val", 1 - table["label"]))
-    thresholds = [evaluation.out_of_fold(rows, arrays.EVALUATE, SEED).thresholds for rows in (table, changed)]
+    thresholds = [evaluation.evaluate(rows, arrays.EVALUATE, SEED).thresholds for rows in (table, changed)]
     assert thresholds[0] == thresholds[1]
 
 
 def test_every_training_sample_is_held_out_once():
-    evaluated = evaluation.out_of_fold(arrays.out_of_fold(), arrays.EVALUATE, SEED)
+    evaluated = evaluation.evaluate(arrays.out_of_fold(), arrays.EVALUATE, SEED)
     training = arrays.index(60).query("split != 'test'")["sample_id"]
     assert sorted(evaluated.rows["sample_id"]) == sorted(training)
 
@@ -101,7 +101,7 @@ def test_every_training_sample_is_held_out_once():
 def test_a_shift_between_folds_changes_no_metric():
     """The scores of two folds' models share no scale, so that a constant between them must not count."""
     plain, shifted = (
-        evaluation.out_of_fold(arrays.out_of_fold(shifts=shifts), arrays.EVALUATE, SEED).values()
+        evaluation.evaluate(arrays.out_of_fold(shifts=shifts), arrays.EVALUATE, SEED).values()
         for shifts in ((0, 0, 0), (-2, 0, 2))
     )
     for name in ("auc", "sensitivity", "specificity"):
@@ -111,7 +111,7 @@ def test_a_shift_between_folds_changes_no_metric():
 @pytest.fixture(scope="module")
 def evaluated() -> dict[str, evaluation.Evaluated]:
     tables = {f"model_{skill}": arrays.predictions(skill=skill, seed=skill) for skill in range(4)}
-    return {name: evaluation.on_test(table, arrays.EVALUATE, SEED) for name, table in tables.items()}
+    return {name: evaluation.evaluate(table, arrays.EVALUATE, SEED) for name, table in tables.items()}
 
 
 def test_every_two_models_are_compared_once(evaluated):

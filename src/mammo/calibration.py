@@ -119,7 +119,7 @@ def reliability_curve(
     member = _members(patient_id, positive.size)
     trials = np.bincount(np.unique(np.stack([bin_of_row, member]), axis=1)[0])
     mean_prob = ratio(np.bincount(bin_of_row, score), n)
-    return ReliabilityCurve(mean_prob, share, *_wilson(share, trials, confidence), n)
+    return ReliabilityCurve(mean_prob, share, *wilson(share, trials, confidence), n)
 
 
 def _bins(score: Floats, bins: int) -> Integers:
@@ -140,8 +140,10 @@ def _members(patient_id: ArrayLike | None, n: int) -> Integers:
     return np.unique(names, return_inverse=True)[1].astype(np.int64)
 
 
-def _wilson(share: Floats, trials: Integers, confidence: float) -> tuple[Floats, Floats]:
+def wilson(share: ArrayLike, trials: ArrayLike, confidence: float) -> tuple[Floats, Floats]:
+    """Return the limits of shares (n,) of independent trials (n,) (Wilson, J Am Stat Assoc 1927)."""
     _check_confidence(confidence)
+    share, trials = np.asarray(share, np.float64), np.asarray(trials, np.float64)
     z = norm.ppf((1 + confidence) / 2)
     centre = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
     margin = z * np.sqrt(share * (1 - share) / trials + (z / (2 * trials)) ** 2) / (1 + z**2 / trials)

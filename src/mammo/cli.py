@@ -11,7 +11,6 @@ from rich.table import Table
 from mammo import params, profiles, report, results, tracking
 from mammo.errors import InputError
 
-SUMMARY_METRICS = ["auc", "sensitivity", "specificity", "accuracy"]
 SUMMARY_WIDTH = 170
 
 
@@ -56,11 +55,11 @@ def _results(asked: argparse.Namespace) -> None:
 def _summary(asked: argparse.Namespace) -> None:
     comparison = results.read_comparison()
     table = Table(title="In brackets: intervals resampled by patient")
-    for column in ("model", "weights", "samples", "n (patients)", *SUMMARY_METRICS):
+    for column in ("model", "weights", "samples", "n (patients)", *report.HEADLINE_METRICS):
         table.add_column(column, no_wrap=True)
     for _, row in comparison.iterrows():
         count = f"{row['n']:.0f} ({row['n_patients']:.0f})"
-        values = [report.with_interval(row, name) for name in SUMMARY_METRICS]
+        values = [report.with_interval(row, name) for name in report.HEADLINE_METRICS]
         table.add_row(row["model"], row["weights"], row["samples"], count, *values)
     console = Console(width=SUMMARY_WIDTH)
     console.print(table)

@@ -108,7 +108,7 @@ def describe(
     """Measure the sets (n, 2) of one level on test rows: coverage, what is decided, and how well.
 
     label: (n,) 0/1; patient_id: (n,). level: the sets' own confidence; confidence: that of the limits, by
-    `statistics.clustered_intervals`. An empty set covers nothing and decides nothing. nan where nothing is decided
+    `statistics.call_intervals`. An empty set covers nothing and decides nothing. nan where nothing is decided
     or a class is missing among the decided. ValueError for wrong input.
     """
     positive, patient = metrics.binary(label), np.asarray(patient_id)
@@ -116,9 +116,8 @@ def describe(
         raise InputError(f"sets have shape {sets.shape}; expected ({positive.size}, 2): benign and malignant per row")
 
     def intervals(truth: Mask, called: Mask, rows: Mask) -> dict[str, Interval]:
-        return statistics.clustered_intervals(
+        return statistics.call_intervals(
             truth[rows],
-            called[rows],
             called[rows],
             patient[rows],
             resamples=resamples,

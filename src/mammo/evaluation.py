@@ -34,25 +34,25 @@ class Evaluated:
         return flat | {"threshold": float(np.mean(self.thresholds))}
 
 
-def on_test(predictions: pd.DataFrame, params: EvaluateParams, seed: int) -> Evaluated:
-    """Choose the operating point on the validation rows, freeze it, and report the test rows.
+def evaluate(predictions: pd.DataFrame, params: EvaluateParams, seed: int) -> Evaluated:
+    """Choose the operating point on the validation rows, freeze it, and report the other rows.
 
-    predictions: tables.PREDICTIONS.
+    predictions: tables.PREDICTIONS or tables.OUT_OF_FOLD. In a cross-validation each fold has its own operating point,
+    and the AUC is the mean over folds, because the scores of two models share no scale.
     """
-    thresholds = _operating_point(predictions, params)
-    test = operating.reported(predictions, thresholds).drop(columns="threshold")
-    return Evaluated(test, thresholds.to_list(), _intervals(test, params, seed))
-
-
-def out_of_fold(predictions: pd.DataFrame, params: EvaluateParams, seed: int) -> Evaluated:
-    """The same for a cross-validation: each fold has its own operating point, from its inner validation rows.
-
-    predictions: tables.OUT_OF_FOLD. The AUC is the mean over folds, because the scores of two models share no scale.
-    """
-    thresholds = _operating_point(predictions, params)
-    held_out = operating.reported(predictions, thresholds).drop(columns="threshold")
-    intervals = _intervals(held_out, params, seed, held_out["fold"].to_numpy())
-    return Evaluated(held_out, thresholds.to_list(), intervals)
+    thresholds = operating.thresholds(predictions, params.rule, params.value)
+    rows = operating.reported(predictions, thresholds).drop(columns="threshold")
+    intervals = statistics.clustered_intervals(
+        rows["label"].to_numpy(),
+        rows["prob"].to_numpy(),
+        rows["called"].to_numpy(),
+        rows["patient_id"].to_numpy(),
+        resamples=params.resamples,
+        confidence=params.confidence,
+        seed=seed,
+        group=_folds(rows),
+    )
+    return Evaluated(rows, thresholds.to_list(), intervals)
 
 
 def metric_table(
@@ -104,8 +104,8 @@ def compare(evaluated: dict[str, Evaluated], params: EvaluateParams, seed: int) 
     return table.assign(p_holm=statistics.holm(table["p"].to_numpy()))
 
 
-def _operating_point(predictions: pd.DataFrame, params: EvaluateParams) -> "pd.Series[float]":
-    return operating.thresholds(predictions, params.rule, params.value)
+def _folds(rows: pd.DataFrame) -> npt.NDArray[np.int64] | None:
+    return rows["fold"].to_numpy() if "fold" in rows else None
 
 
 def _of_scores(
@@ -113,7 +113,7 @@ def _of_scores(
 ) -> dict[str, Interval]:
     """Intervals of what needs no threshold; rows: the reported ones."""
     label, prob, patient_id = (rows[column].to_numpy() for column in ("label", "prob", "patient_id"))
-    group = rows["fold"].to_numpy() if "fold" in rows else None
+    group = _folds(rows)
     by_bootstrap = statistics.curve_intervals(
         label,
         prob,
@@ -134,21 +134,6 @@ def _interval_rows(point: str, intervals: dict[str, Interval]) -> pd.DataFrame:
         for name, interval in intervals.items()
     ]
     return pd.DataFrame(rows, columns=METRIC_COLUMNS)
-
-
-def _intervals(
-    rows: pd.DataFrame, params: EvaluateParams, seed: int, group: npt.NDArray[np.int64] | None = None
-) -> dict[str, Interval]:
-    return statistics.clustered_intervals(
-        rows["label"].to_numpy(),
-        rows["prob"].to_numpy(),
-        rows["called"].to_numpy(),
-        rows["patient_id"].to_numpy(),
-        resamples=params.resamples,
-        confidence=params.confidence,
-        seed=seed,
-        group=group,
-    )
 
 
 def _paired(a: pd.DataFrame, b: pd.DataFrame, params: EvaluateParams, seed: int) -> PairedTest:

@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from scipy.stats import norm
 
 from mammo import figures, report, tables
+from mammo.calibration import wilson
 from mammo.clinical import COLUMNS
 from mammo.figures import is_baseline, not_estimable
 from mammo.params import Params
@@ -251,14 +252,6 @@ def hanley_mcneil(auc: float, n_malignant: int, n_benign: int, confidence: float
     return max(0.0, auc - margin), min(1.0, auc + margin)
 
 
-def wilson(share: float, n: int, confidence: float) -> tuple[float, float]:
-    """Limits of a published proportion of n independent rows (Wilson, J Am Stat Assoc 1927)."""
-    z = float(norm.ppf((1 + confidence) / 2))
-    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    margin = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    return centre - margin, centre + margin
-
-
 # --- sections -----------------------------------------------------------------------------------------------
 
 
@@ -269,7 +262,7 @@ def headline(content: Content) -> Section:
     same = _is_official_test(content)
     mark = "the same 704 official test rows" if same else "another sample than the rows above"
     published = [_published_row(name, metrics, content.params.evaluate.confidence, same) for name in PUBLISHED]
-    head = ["model", "weights", "samples", "n (patients)", *(_metric_name(name) for name in metrics)]
+    head = ["model", "weights", "samples", "n (patients)", *(metric_name(name) for name in metrics)]
     return Section(
         "headline",
         "Headline table",
@@ -295,9 +288,14 @@ def _headline_row(row: pd.Series, metrics: list[str]) -> list[Cell]:
     return [Cell(row["model"]), Cell(row["weights"]), Cell(row["samples"]), count, *(_metric(row, m) for m in metrics)]
 
 
+def why_not(metric: str) -> str:
+    """What stands in the place of a metric of the comparison table that cannot be had."""
+    return f"not estimable ({WHY.get(metric, 'undefined on these samples')})"
+
+
 def _metric(row: pd.Series, metric: str) -> Cell:
     if pd.isna(row[metric]):
-        return Cell(f"not estimable ({WHY.get(metric, 'undefined on these samples')})")
+        return Cell(why_not(metric))
     text, _, interval = report.with_interval(row, metric).partition(" ")
     return Cell(text, float(row[metric]), interval)
 
@@ -311,10 +309,11 @@ def _published_row(name: str, metrics: list[str], confidence: float, same: bool)
         if value is None:
             cells.append(Cell("not published"))
             continue
-        limits = hanley_mcneil(value, malignant, benign, confidence)
         if metric in PUBLISHED_N:
-            limits = wilson(value, PUBLISHED_N[metric], confidence)
-        cells.append(Cell(f"{value:.3f}", value, f"({limits[0]:.3f}-{limits[1]:.3f})"))
+            low, high = map(float, wilson(value, PUBLISHED_N[metric], confidence))
+        else:
+            low, high = hanley_mcneil(value, malignant, benign, confidence)
+        cells.append(Cell(f"{value:.3f}", value, f"({low:.3f}-{high:.3f})"))
     return cells
 
 
@@ -748,7 +747,8 @@ def _words(name: str) -> str:
     return "threshold probability" if name == "threshold_prob" else str(name).replace("_", " ")
 
 
-def _metric_name(name: str) -> str:
+def metric_name(name: str) -> str:
+    """A metric as people write it: AUC, average precision."""
     return name.upper() if len(name) < 4 else _words(name)
 
 
@@ -805,7 +805,7 @@ def _metric_tables(table: pd.DataFrame, keys: list[str], caption: str) -> list[B
         rows = table[table["metric"].isin(part)]
         grouped = [_metric_cells(key, own, part) for key, own in rows.groupby(keys, sort=False)]
         which = f" ({number} of {len(parts)})" if len(parts) > 1 else ""
-        head = [*map(_words, keys), "n (patients)", *map(_metric_name, part)]
+        head = [*map(_words, keys), "n (patients)", *map(metric_name, part)]
         blocks.append(Table(f"{caption}{which}", head, [("", grouped)]))
     return blocks
 

@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mammo import report, tables
 from mammo.figures import is_baseline, not_estimable
-from mammo.html_report import WHY, Content, artifact_hashes
+from mammo.html_report import Content, artifact_hashes, metric_name, why_not
 from mammo.tracking import Record
 
 METRICS = ("auc", "average_precision", "sensitivity", "specificity", "ppv", "npv", "accuracy", "f1", "brier")
@@ -126,18 +126,11 @@ def _counts(split: str, rows: pd.DataFrame) -> list[str]:
 
 def _metrics(row: pd.Series) -> list[list[str]]:
     known = [metric for metric in METRICS if metric in row.index]
-    return [[_words(metric), _with_reason(row, metric)] for metric in known]
-
-
-def _words(metric: str) -> str:
-    """A metric as people write it: AUC, average precision."""
-    return metric.upper() if len(metric) < 4 else metric.replace("_", " ")
+    return [[metric_name(metric), _with_reason(row, metric)] for metric in known]
 
 
 def _with_reason(row: pd.Series, metric: str) -> str:
-    if pd.isna(row[metric]):
-        return f"not estimable ({WHY.get(metric, 'undefined on these samples')})"
-    return report.with_interval(row, metric)
+    return why_not(metric) if pd.isna(row[metric]) else report.with_interval(row, metric)
 
 
 def _subgroup(row: pd.Series) -> list[str]:

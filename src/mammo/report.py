@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-TABLE_METRICS = ("auc", "sensitivity", "specificity", "accuracy", "ppv", "npv", "f1")
+HEADLINE_METRICS = ("auc", "sensitivity", "specificity", "accuracy")
+TABLE_METRICS = (*HEADLINE_METRICS, "ppv", "npv", "f1")
 
 
 def with_interval(row: pd.Series, metric: str) -> str:

@@ -59,5 +59,5 @@ def _update_readme(name: str, comparison: pd.DataFrame) -> None:
         return
     before, rest = text.split(begin, 1)
     after = rest.split(END, 1)[1]
-    short = report.comparison_markdown(comparison, ["auc", "sensitivity", "specificity", "accuracy"])
+    short = report.comparison_markdown(comparison, report.HEADLINE_METRICS)
     tables.write_text(README, f"{before}{begin}\n{short}{END}{after}")
