@@ -40,8 +40,9 @@ lock: setup-dev              ## requirements/*.in -> the pinned files beside the
 	pip-compile --quiet --strip-extras --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
 		--no-emit-trusted-host --output-file requirements/dev.txt requirements/dev.in
 
-clean:           ## remove the virtual environment and all computed data, not the tracking store
-	rm -rf $(VENV) data/* .dvc/cache .dvc/tmp
+clean:           ## remove the virtual environment and all computed data, not downloads and not the tracking store
+	rm -rf $(VENV) .dvc/cache .dvc/tmp
+	find data -mindepth 1 -maxdepth 1 ! -name README.md ! -name downloads -exec rm -rf {} +
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

@@ -1,49 +1,73 @@
 """Get the data and turn what lies on disk into a table of cases; every published row is a case or an excluded row."""
 
-from pathlib import Path
-
 import pandas as pd
 
-from mammo import compute, datasets, params, sources, tables, tracking
+from mammo import datasets, manifest, params, sources, tables, tracking
+from mammo.datasets import Located
 from stages import run
 from stages.paths import CASES, EXCLUDED, MANIFEST, RAW
 
+REASONS_TOLD = 5
+
 
 def main() -> None:
-    """Write the cases, the excluded rows with their reasons, and the hash of every file they rest on."""
+    """Write the cases, the excluded rows with their reasons, and what is known of every file they rest on."""
     loaded = params.load()
     ingest = loaded.ingest
     source, dataset = sources.get(ingest.source), datasets.get(ingest.dataset)
+    types: list[str] = list(ingest.abnormality_types)
     with tables.fresh_folder(RAW) as unfinished:
         source.fetch(ingest, unfinished, loaded.seed)
     root = source.root(ingest, RAW)
-    located = dataset.locate(root, ingest.unit, list(ingest.abnormality_types), loaded.compute.workers)
-    tables.write(CASES, located.cases, tables.CASES)
-    tables.write(EXCLUDED, located.excluded, tables.EXCLUDED)
-    tables.write(MANIFEST, _manifest(root, located.files, loaded.compute.workers), tables.MANIFEST)
+    located = dataset.locate(root, ingest.unit, types, loaded.compute.workers)
+    _write(located)
+    # Before the files are hashed, which takes an hour where there are 160 GB of them.
+    if ingest.expect == "full":
+        datasets.assert_full(located.counts, dataset.published(types), str(root))
+    _accept(located, ingest.on_error)
+    located, files = manifest.examine(root, located, loaded.compute.workers)
+    _write(located)
+    _accept(located, ingest.on_error)
+    tables.write(MANIFEST, files, tables.MANIFEST)
     with tracking.run(
-        "ingest", experiment=loaded.tracking.experiment, parameters=ingest.model_dump(), tags={"unit": ingest.unit}
+        "ingest",
+        experiment=loaded.tracking.experiment,
+        parameters=ingest.model_dump(),
+        tags={"unit": ingest.unit, "excluded": _reasons(located.excluded)},
     ) as tracked:
-        tracked.log_metrics(_counts(located.cases, located.excluded))
+        tracked.log_metrics(_counts(located))
         for path in (CASES, EXCLUDED, MANIFEST):
             tracked.log_artifact(path)
 
 
-def _manifest(root: Path, files: list[str], workers: int) -> pd.DataFrame:
-    digests = compute.run(lambda path: tables.sha256(root / path), files, workers, "hashing files")
-    sizes = [(root / path).stat().st_size for path in files]
-    return pd.DataFrame({"path": files, "bytes": sizes, "sha256": list(digests)})
+def _write(located: Located) -> None:
+    tables.write(CASES, located.cases, tables.CASES)
+    tables.write(EXCLUDED, located.excluded, tables.EXCLUDED)
 
 
-def _counts(cases: pd.DataFrame, excluded: pd.DataFrame) -> dict[str, float]:
+def _accept(located: Located, on_error: str) -> None:
+    if on_error == "fail":
+        datasets.refuse_excluded(located.excluded, str(EXCLUDED))
+
+
+def _reasons(excluded: pd.DataFrame) -> str:
+    """The most frequent reasons with their numbers of rows; `none` where no row is excluded."""
+    reasons = excluded.groupby("reason").size().sort_values(ascending=False, kind="stable")
+    told = [f"{count} x {reason}" for reason, count in reasons.head(REASONS_TOLD).items()]
+    more = [f"{len(reasons) - REASONS_TOLD} more reasons"] if len(reasons) > REASONS_TOLD else []
+    return "; ".join(told + more) or "none"
+
+
+def _counts(located: Located) -> dict[str, float]:
+    cases = located.cases
     counts: dict[str, float] = {
         "samples": len(cases),
         "patients": cases["patient_id"].nunique(),
-        "excluded_rows": len(excluded),
+        "excluded_rows": len(located.excluded),
     }
     for split, rows in cases.groupby("official_split"):
         counts |= {f"official_{split}": len(rows), f"official_{split}_malignant": rows["label"].sum()}
-    return counts
+    return counts | {f"found/{name}": count for name, count in located.counts.items()}
 
 
 if __name__ == "__main__":

@@ -17,12 +17,16 @@ ENSEMBLES = Path("data/ensembles")
 GRADCAM = Path("data/gradcam")
 FIGURES = Path("data/figures")
 REPORT = Path("data/report")
+EXTERNAL = Path("data/external")
+DATA_REPORT = Path("data/data_report")
 
 HISTORY = Path("metrics/history")
+LEAK_AUDIT = Path("metrics/leak_audit.json")
 EVALUATION = Path("metrics/evaluation.json")
 EVALUATION_TABLES = Path("metrics/evaluation")
 PAIRED_TESTS = Path("metrics/paired_tests.csv")
 ROC = Path("metrics/roc.csv")
+EXTERNAL_METRICS = Path("metrics/external")
 COMPARISON = Path("metrics/comparison.csv")
 
 

@@ -1,22 +1,36 @@
 """Films and masks -> the pixel store: square arrays, one per sample, on disk."""
 
-from collections.abc import Callable, Hashable, Iterator
+import shutil
 from pathlib import Path
+from typing import cast
 
+import cv2
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
+import pydicom
 from matplotlib.figure import Figure
 
-from mammo import compute, figures, params, pixels, sources, tables, tracking
-from mammo.params import PreprocessParams
+from mammo import (
+    compute,
+    dicom,
+    figures,
+    params,
+    pixel_store,
+    pixels,
+    preprocessing,
+    sources,
+    tables,
+    tracking,
+)
+from mammo.params import Params
+from mammo.preprocessing import Square
 from stages import run
 from stages.paths import CASES, FIGURES, MANIFEST, PIXELS, RAW, SPLITS, fingerprint
 
-SHEET_SAMPLES = 12
+SHEET_SAMPLES = 8
+FILM_PX = 400  # of the films on the sheet
 
-Case = dict[Hashable, str]
-Square = tuple[pixels.Grey, pixels.Mask, float]  # and the share of the film that is marked as lesion
+Case = dict[str, object]
 
 
 def main() -> None:
@@ -25,79 +39,75 @@ def main() -> None:
     cases = tables.read_splits(SPLITS).merge(
         tables.read(CASES, tables.CASES), on=["sample_id", "patient_id"], validate="one_to_one"
     )
-    manifest = tables.read(MANIFEST, tables.MANIFEST).set_index("path")["sha256"]
+    manifest = tables.read(MANIFEST, tables.MANIFEST)
     root = sources.get(loaded.ingest.source).root(loaded.ingest, RAW)
-    square = _square_of(root, manifest, loaded.ingest.unit, loaded.preprocess)
-    with tables.fresh_folder(PIXELS) as folder:
-        done = compute.run(square, cases.to_dict(orient="records"), loaded.compute.workers, "preprocessing")
-        shares = _store(folder, done, len(cases), loaded.preprocess.size_px)
-        sizes = pd.DataFrame({"sample_id": cases["sample_id"], "lesion_share": shares})
-        tables.write(folder / "sizes.csv", sizes, tables.SIZES)
-        tables.write(folder / "index.csv", cases[list(tables.INDEX.columns)], tables.INDEX)
-        tables.write_text(folder / "fingerprint.txt", tables.sha256(folder) + "\n")
-    _track(loaded, cases)
+    with pixel_store.workshop(_key(loaded, cases, manifest)) as folder:
+        store = _write(folder, loaded, cases, manifest, root)
+        with tables.fresh_folder(PIXELS) as place:
+            place.rmdir()
+            shutil.move(store, place)
+    _track(loaded, cases, root)
 
 
-def _square_of(root: Path, manifest: pd.Series, unit: str, settings: PreprocessParams) -> Callable[[Case], Square]:
-    """The function that turns one case into its image and mask, (size_px, size_px) each, and the lesion's share."""
+def _key(loaded: Params, cases: pd.DataFrame, manifest: pd.DataFrame) -> str:
+    """Names all that the pixels rest on."""
+    code = [Path(module).read_text(encoding="utf-8") for module in _sources_of_pixels()]
+    versions = [library.__version__ for library in (cv2, np, pydicom)]
+    settings = [loaded.ingest.unit, loaded.preprocess.model_dump_json()]
+    return pixel_store.key(cases.to_csv(), manifest.to_csv(), *settings, *versions, *code)
+
+
+def _sources_of_pixels() -> list[str]:
+    return [str(module.__file__) for module in (dicom, pixels, preprocessing, pixel_store)] + [__file__]
+
+
+def _write(folder: Path, loaded: Params, cases: pd.DataFrame, manifest: pd.DataFrame, root: Path) -> Path:
+    """Fill the store in `folder`, from where an earlier run stopped; returns its place."""
+    unit, settings = loaded.ingest.unit, loaded.preprocess
+    digests = dict(zip(manifest["path"], manifest["sha256"], strict=True))
+    shape = preprocessing.shape(unit, settings.size_px)
 
     def square(case: Case) -> Square:
-        masks = case["mask_path"].split(tables.PATH_SEPARATOR)
-        for path in (case["image_path"], *masks):
-            _assert_unchanged(root, path, manifest)
-        film = pixels.read_grey(root / case["image_path"])
-        lesions = np.maximum.reduce([pixels.read_mask(root / path, film.shape) for path in masks])
-        breast = pixels.breast_mask(film)
-        film = pixels.window(film, breast, settings.window_percentiles)
-        if unit == "lesion":
-            image, mask = pixels.lesion_square(film, lesions, settings.size_px, settings.context)
-        else:
-            image, mask = pixels.breast_square(film, lesions, breast, settings.size_px)
-        return image, mask, float(lesions.mean())
+        return preprocessing.prepare(case, root, unit, settings, digests)
 
-    return square
-
-
-def _assert_unchanged(root: Path, path: str, manifest: pd.Series) -> None:
-    file = root / path
-    if not file.is_file() or tables.sha256(file) != manifest[path]:
-        raise pixels.PixelError(
-            f"{file} is not the file that ingest saw; run `dvc repro -f ingest` to take the data in anew"
-        )
+    with pixel_store.Writer(folder, len(cases), shape, settings.bits) as writer:
+        rest = cast(list[Case], cases.iloc[writer.done :].to_dict(orient="records"))
+        for made in compute.run(square, rest, loaded.compute.workers, "preprocessing", writer.done):
+            writer.append(made.image, made.mask, made.lesion_share)
+    shares = np.load(writer.lesion_shares.path)
+    sizes = pd.DataFrame({"sample_id": cases["sample_id"], "lesion_share": shares})
+    tables.write(writer.store / "sizes.csv", sizes, tables.SIZES)
+    tables.write(writer.store / "index.csv", cases[list(tables.INDEX.columns)], tables.INDEX)
+    printed = writer.store / "fingerprint.txt"
+    printed.unlink(missing_ok=True)  # of a run that was cut short here: it is no part of what it names
+    tables.write_text(printed, tables.sha256(writer.store) + "\n")
+    return writer.store
 
 
-def _store(folder: Path, squares: Iterator[Square], count: int, size_px: int) -> list[float]:
-    shape = (count, size_px, size_px)
-    images = np.lib.format.open_memmap(folder / "images.npy", mode="w+", dtype=np.uint8, shape=shape)
-    masks = np.lib.format.open_memmap(folder / "masks.npy", mode="w+", dtype=np.uint8, shape=shape)
-    shares = []
-    for number, (image, mask, share) in enumerate(squares):
-        images[number], masks[number] = image, mask
-        shares.append(share)
-    return shares
-
-
-def _track(loaded: params.Params, cases: pd.DataFrame) -> None:
+def _track(loaded: Params, cases: pd.DataFrame, root: Path) -> None:
     sheet = FIGURES / "preprocess.png"
-    figures.save(_sheet(cases, loaded.seed), sheet)
+    figures.save(_sheet(loaded, cases, root), sheet)
     with tracking.run(
         "preprocess",
         experiment=loaded.tracking.experiment,
         parameters=loaded.preprocess.model_dump() | {"unit": loaded.ingest.unit},
         tags={"unit": loaded.ingest.unit, "data": fingerprint()},
     ) as tracked:
-        images: npt.NDArray[np.uint8] = np.load(PIXELS / "images.npy", mmap_mode="r")
-        tracked.log_metrics({"samples": len(images), "mean_pixel": float(images.mean())})
+        white = 2**loaded.preprocess.bits - 1
+        mean_pixel = pixel_store.mean(PIXELS / "images.npy") * 255 / white
+        tracked.log_metrics({"samples": len(cases), "mean_pixel": mean_pixel})
         tracked.log_artifact(sheet)
 
 
-def _sheet(cases: pd.DataFrame, seed: int) -> Figure:
-    """Random training samples as the models will see them."""
+def _sheet(loaded: Params, cases: pd.DataFrame, root: Path) -> Figure:
+    """Random training samples: the films as scanned, and what the models will see of them."""
     train = np.flatnonzero(cases["split"] == "train")
-    chosen = np.sort(np.random.default_rng(seed).permutation(train)[:SHEET_SAMPLES])
+    chosen = np.sort(np.random.default_rng(loaded.seed).permutation(train)[:SHEET_SAMPLES])
     images, masks = (np.load(PIXELS / f"{name}.npy", mmap_mode="r")[chosen] for name in ("images", "masks"))
-    titles = [f"{row.sample_id}\n{row.pathology}" for row in cases.iloc[chosen].itertuples()]
-    return figures.samples(images, masks, titles)
+    rows = cases.iloc[chosen]
+    films = [preprocessing.overview(case, root, FILM_PX) for case in cast(list[Case], rows.to_dict(orient="records"))]
+    titles = [f"{row.sample_id}\n{row.pathology}" for row in rows.itertuples()]
+    return figures.before_after(films, images, masks, titles)
 
 
 if __name__ == "__main__":

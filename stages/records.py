@@ -16,5 +16,15 @@ def result_paths(loaded: Params) -> list[Path]:
     return [
         *(tracking.record_path(stage) for stage in single),
         *(tracking.record_path(stage, name) for stage, name in per_model),
-        *sorted(tracking.record_path("evaluate", "any").parent.glob("*.json")),  # this folder is evaluate's alone
+        *_folder("evaluate", "any"),
     ]
+
+
+def external_paths(loaded: Params) -> list[Path]:
+    """Records of the evaluations on other data sets."""
+    return [path for name in loaded.external for path in _folder("external", f"{name}/any")]
+
+
+def _folder(stage: str, model: str) -> list[Path]:
+    """All records beside that of `model`; one stage alone writes the folder, and leaves nothing old in it."""
+    return sorted(tracking.record_path(stage, model).parent.glob("*.json"))

@@ -50,7 +50,7 @@ def _content(loaded: Params) -> html_report.Content:
         splits=tables.read_splits(SPLITS),
         excluded=tables.read(EXCLUDED, tables.EXCLUDED),
         dropped=tables.read(DROPPED, tables.EXCLUDED),
-        comparison=tracking.rows_of_records(records, "evaluate", TABLE_TAGS),
+        comparison=tracking.rows_of_records(records, TABLE_TAGS),
         paired_tests=pd.read_csv(PAIRED_TESTS),
         roc=pd.read_csv(ROC),
         tables=evaluation,

@@ -59,6 +59,10 @@ def test_the_lock_holds_every_stage_of_the_default() -> None:
     lock = yaml.safe_load((imports.ROOT / "dvc.lock").read_text())["stages"]
     expected = set()
     for name, stage in DVC["stages"].items():
-        keys = {"${models}": LOADED.models, "${cross_validate.models}": LOADED.cross_validate.models}
+        keys = {
+            "${models}": LOADED.models,
+            "${cross_validate.models}": LOADED.cross_validate.models,
+            "${external}": LOADED.external,
+        }
         expected |= {f"{name}@{key}" for key in keys[stage["foreach"]]} if "foreach" in stage else {name}
     assert set(lock) == expected

@@ -101,3 +101,8 @@ def test_whole_images_have_no_lesions():
 def test_wrong_input_is_refused_with_what_and_the_choices(cases, level, message):
     with pytest.raises(InputError, match=message):
         levels.at_level(PREDICTIONS, cases, level)
+
+
+def test_breasts_are_raised_to_breasts_and_patients_only():
+    breasts = CASES.assign(view=["CC|MLO", *CASES["view"][1:]])
+    assert levels.possible(breasts) == ["breast", "patient"]

@@ -16,9 +16,12 @@ COMMITTED = Path(__file__).resolve().parents[1] / "params.yaml"
 CONTENT: dict[str, Any] = yaml.safe_load(COMMITTED.read_text(encoding="utf-8"))
 
 
+NAMED = ("models", "external")  # they hold names, not keys
+
+
 def sections(content: dict[str, Any], path: str = "") -> Iterator[str]:
-    """Dotted paths of all sections; "" is the file itself. `models` holds names, not keys."""
-    if path != "models":
+    """Dotted paths of all sections; "" is the file itself."""
+    if path not in NAMED:
         yield path
     for key, value in content.items():
         if isinstance(value, dict):
@@ -29,7 +32,7 @@ def keys(content: dict[str, Any], path: str = "") -> Iterator[str]:
     """Dotted paths of everything that must be there."""
     for key, value in content.items():
         own = f"{path}.{key}" if path else key
-        if path != "models":
+        if path not in NAMED:
             yield own
         if isinstance(value, dict):
             yield from keys(value, own)
@@ -87,7 +90,10 @@ def test_a_value_of_the_wrong_kind_is_named(key: str) -> None:
     [
         ("seed", -1, "greater than or equal to 0"),
         ("seed", 2**32, "less than 4294967296"),
-        ("ingest.unit", "patient", "'lesion' or 'image'"),
+        ("ingest.unit", "patient", "'lesion', 'image' or 'breast'"),
+        ("ingest.expect", "some", "'full' or 'subset'"),
+        ("ingest.on_error", "ignore", "'exclude' or 'fail'"),
+        ("ingest.idc.patients", 0, "greater than or equal to 1"),
         ("ingest.abnormality_types", [], "at least 1 item"),
         ("ingest.abnormality_types", ["mass", "cyst"], "'mass' or 'calcification'"),
         ("ingest.demo.patients", 3, "greater than or equal to 20"),
@@ -98,6 +104,8 @@ def test_a_value_of_the_wrong_kind_is_named(key: str) -> None:
         ("split.folds", 1, "greater than or equal to 2"),
         ("split.folds", 2.5, "valid integer"),
         ("preprocess.size_px", 8, "greater than or equal to 32"),
+        ("preprocess.bits", 12, "8 or 16"),
+        ("preprocess.clahe", 0, "greater than 0"),
         ("preprocess.context", 0.5, "greater than or equal to 1"),
         ("preprocess.window_percentiles", [1, 101], "less than or equal to 100"),
         ("preprocess.window_percentiles", [99, 1], "first must be below the second"),

@@ -6,13 +6,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from PIL import Image
 
 from mammo import pixels
 from mammo.datasets import cbis_ddsm
-from mammo.pixels import Box, Grey, Mask, PixelError
+from mammo.pixels import DICOM_SUFFIXES, IMAGE_SUFFIXES, Box, Film, Grey, Mask, PixelError
 
 FILM = (240, 150)
 BREAST_LEVEL = 120
@@ -116,7 +117,9 @@ def test_the_size_asked_for_already_changes_nothing() -> None:
 @given(boxes(least=2), st.floats(1, 4), st.integers(32, 64))
 def test_a_bright_lesion_lands_where_its_mask_says(box: Box, context: float, size_px: int) -> None:
     mask = rectangle(FILM, box)
-    image, marks = pixels.lesion_square(mask * np.uint8(255), mask, size_px, context)
+    square = pixels.square_around(box, context)
+    image = pixels.resize(pixels.crop(mask * np.uint8(255), square), size_px)
+    marks = pixels.resize_mask(pixels.crop(mask, square), size_px)
     assert image.shape == marks.shape == (size_px, size_px)
     assert set(np.unique(marks)) <= {0, 1}
     assert marks.any()
@@ -142,7 +145,7 @@ def test_a_bright_lesion_in_a_breast_lands_where_its_mask_says(box: Box, size_px
 def test_a_small_lesion_never_vanishes_from_the_mask(box: Box, size_px: int) -> None:
     film, everything = np.full((1800, 1300), 100, np.uint8), np.ones((1800, 1300), np.uint8)
     _, in_breast = pixels.breast_square(film, rectangle(film.shape, box), everything, size_px)
-    _, in_crop = pixels.lesion_square(film, rectangle(film.shape, box), size_px, 100.0)
+    in_crop = pixels.resize_mask(pixels.crop(rectangle(film.shape, box), pixels.square_around(box, 100.0)), size_px)
     assert 1 <= in_breast.sum() <= 4
     assert in_crop.any()
 
@@ -192,13 +195,17 @@ def test_the_chest_wall_of_every_film_of_the_cohort_comes_to_the_left(cohort: Pa
 # Intensities
 
 
+def windowed_by(image: Grey, region: Mask, percentiles: tuple[float, float]) -> Film:
+    return pixels.window(image, *pixels.contrast(image, region, percentiles))
+
+
 @settings(max_examples=40, deadline=None)
 @given(arrays(np.uint8, (12, 12)), st.floats(0, 40), st.floats(60, 100))
 def test_the_percentiles_of_the_region_become_black_and_white(image: Grey, low: float, high: float) -> None:
     region = np.zeros_like(image)
     region[:6] = 1
     black, white = np.percentile(image[:6], [low, high])
-    windowed = pixels.window(image, region, (low, high))
+    windowed = windowed_by(image, region, (low, high))
     assert (windowed[image <= black] == 0).all()
     assert white - black < 1 or (windowed[image >= white] == 255).all()
     order = np.argsort(image, axis=None)
@@ -210,7 +217,7 @@ def test_what_lies_outside_the_region_does_not_move_the_window() -> None:
     labelled = film.copy()
     labelled[5:40, 110:145] = 255
     inside = breast > 0
-    one, other = (pixels.window(image, breast, (1, 99.5)) for image in (film, labelled))
+    one, other = (windowed_by(image, breast, (1, 99.5)) for image in (film, labelled))
     assert np.array_equal(one[inside], other[inside])
 
 
@@ -218,13 +225,62 @@ def test_what_lies_outside_the_region_does_not_move_the_window() -> None:
 def test_a_darker_or_foggy_scan_windows_to_nearly_the_same(scanner: Callable[[Grey], Grey]) -> None:
     gradient = np.tile(np.arange(200, dtype=np.uint8), (50, 1))
     everything = np.ones_like(gradient)
-    one, other = (pixels.window(image, everything, (1, 99)) for image in (gradient, scanner(gradient)))
+    one, other = (windowed_by(image, everything, (1, 99)) for image in (gradient, scanner(gradient)))
     assert np.abs(one.astype(int) - other).max() <= 4
 
 
 def test_a_region_without_a_pixel_windows_by_the_whole_film() -> None:
     film, breast = film_with_breast()
-    assert np.array_equal(pixels.window(film, 0 * breast, (1, 99)), pixels.window(film, np.ones_like(breast), (1, 99)))
+    assert pixels.contrast(film, 0 * breast, (1, 99)) == pixels.contrast(film, np.ones_like(breast), (1, 99))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    arrays(np.uint8, (9, 12)) | arrays(np.uint16, (9, 12)),
+    arrays(np.uint8, (9, 12), elements=st.integers(0, 1)),
+    st.floats(0, 50),
+    st.floats(51, 100),
+)
+def test_the_contrast_is_that_of_numpys_percentiles(film: Film, region: Mask, low: float, high: float) -> None:
+    inside = film[region > 0] if region.any() else film
+    assert pixels.contrast(film, region, (low, high)) == pytest.approx(tuple(np.percentile(inside, (low, high))))
+
+
+@settings(max_examples=40, deadline=None)
+@given(arrays(np.uint16, (9, 12)), st.integers(0, 30000), st.integers(1, 35000))
+def test_16_bits_window_as_8_do_but_finer(film: Film, low: int, width: int) -> None:
+    fine, coarse = (pixels.window(film, low, low + width, bits) for bits in (16, 8))
+    assert (fine.dtype, coarse.dtype) == (np.uint16, np.uint8)
+    assert np.abs(fine / 257 - coarse).max() <= 0.5 + 1e-9
+
+
+def test_a_film_of_16_bits_keeps_its_depth() -> None:
+    film = np.arange(4096, dtype=np.uint16).reshape(64, 64)
+    everything = np.ones(film.shape, np.uint8)
+    assert len(np.unique(pixels.window(film, *pixels.contrast(film, everything, (0, 100)), 16))) == 4096
+
+
+@pytest.mark.parametrize("clip_limit", [1.0, 2.0, 8.0])
+@pytest.mark.parametrize("shape", [(240, 160), (251, 163), (900, 600)])
+def test_clahe_does_to_16_bits_what_opencv_does_to_8(shape: tuple[int, int], clip_limit: float) -> None:
+    """OpenCV's own on 16 bits differs from it by tens of grey levels: no limit bites."""
+    noise = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    smooth = cv2.GaussianBlur(noise, (0, 0), 12) * 15 + noise / 40
+    film = (65535 * np.clip(smooth / 4 + 0.4, 0, 1)).astype(np.uint16)
+    fine, coarse = pixels.equalise(film, clip_limit), pixels.equalise((film >> 8).astype(np.uint8), clip_limit)
+    assert fine.dtype == np.uint16
+    difference = np.abs(fine / 257 - coarse)
+    assert difference.mean() < 0.5 + clip_limit / 4
+    assert difference.max() < 2 + 2 * clip_limit
+    assert len(np.unique(fine)) > 10 * len(np.unique(coarse))
+
+
+def test_clahe_raises_local_contrast_and_less_so_where_it_is_limited() -> None:
+    film, breast = film_with_breast((480, 300))
+    inside = cv2.erode(breast, np.ones((31, 31), np.uint8)) > 0
+    spreads = [film[inside].std(), *(pixels.equalise(film, limit)[inside].std() for limit in (1.5, 4.0))]
+    assert spreads == sorted(spreads)
+    assert spreads[0] < spreads[-1] / 2
 
 
 # The breast
@@ -279,6 +335,27 @@ def test_the_label_is_not_breast() -> None:
     assert not pixels.breast_mask(film)[8:40, 105:145].any()
 
 
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+def test_a_white_border_along_the_breast_is_cut_off(depth: type[np.unsignedinteger]) -> None:
+    film, truth = film_with_breast()
+    film, truth = (cv2.resize(array, None, fx=3, fy=3, interpolation=cv2.INTER_NEAREST) for array in (film, truth))
+    film[:, :18] = 255
+    if depth is np.uint16:
+        film = film.astype(np.uint16) * 16  # of 12 bits, that leave most of the range empty
+    found = pixels.breast_mask(film)
+    assert not found[:, :16].any()
+    assert overlap(found, truth * (np.arange(truth.shape[1]) >= 18)) > 0.95
+    assert pixels.contrast(film, found, (1, 99.5))[1] < 0.6 * film.max()
+
+
+def test_a_bright_muscle_at_the_edge_stays() -> None:
+    film, truth = film_with_breast()
+    muscle = np.zeros_like(film)
+    cv2.fillPoly(muscle, [np.array([[0, 30], [45, 60], [0, 150]])], 1)
+    film[(muscle & truth) > 0] = 255
+    assert pixels.breast_mask(film)[(muscle & truth) > 0].mean() > 0.9
+
+
 @pytest.mark.parametrize("level", [0, 255])
 def test_a_film_without_contrast_counts_whole(level: int) -> None:
     found = pixels.breast_mask(np.full(FILM, level, np.uint8))
@@ -318,13 +395,106 @@ def write(path: Path, image: Grey) -> Path:
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
-def test_a_film_is_read_in_its_shape(tmp_path: Path, suffix: str) -> None:
+def test_a_film_is_shown_in_its_shape(tmp_path: Path, suffix: str) -> None:
     film, _ = film_with_breast()
     path = write(tmp_path / f"film{suffix}", film)
     assert pixels.shape(path) == FILM
     read = pixels.read_grey(path)
     assert read.dtype == np.uint8
     assert np.abs(read.astype(int) - film).mean() < (4 if suffix == ".jpg" else 1e-9)
+
+
+@pytest.mark.parametrize("suffix", sorted(IMAGE_SUFFIXES - DICOM_SUFFIXES))
+def test_every_format_gives_the_same_film(tmp_path: Path, suffix: str) -> None:
+    film, _ = film_with_breast()
+    path = write(tmp_path / f"film{suffix}", film)
+    assert pixels.shape(path) == FILM
+    read = pixels.read_film(path)
+    assert read.dtype == np.uint8
+    assert np.abs(read.astype(int) - film).mean() < (4 if suffix in (".jpg", ".jpeg") else 1e-9)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".pgm", ".tif"])
+def test_16_bits_are_kept_and_shown_as_8(tmp_path: Path, suffix: str) -> None:
+    film = film_with_breast()[0].astype(np.uint16) * 31 + 7
+    path = write(tmp_path / f"film{suffix}", film)
+    assert np.array_equal(pixels.read_film(path), film)
+    shown = pixels.read_grey(path)
+    assert shown.dtype == np.uint8
+    assert (shown.min(), shown.max()) == (0, 255)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif"])
+def test_grey_that_is_stored_in_three_channels_is_grey(tmp_path: Path, suffix: str) -> None:
+    film, _ = film_with_breast()
+    path = write(tmp_path / f"film{suffix}", np.dstack([film] * 3))
+    assert np.abs(pixels.read_film(path).astype(int) - film).mean() < 4
+    assert pixels.read_grey(path, reduced=True).shape == (30, 19)
+
+
+def test_grey_with_an_alpha_channel_is_grey(tmp_path: Path) -> None:
+    film, _ = film_with_breast()
+    Image.merge("LA", [Image.fromarray(film), Image.new("L", film.shape[::-1], 255)]).save(tmp_path / "film.png")
+    assert np.array_equal(pixels.read_film(tmp_path / "film.png"), film)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif"])
+@pytest.mark.parametrize("read", [pixels.read_film, pixels.read_grey, pixels.is_binary])
+def test_a_colour_image_is_refused(tmp_path: Path, suffix: str, read: Callable[[Path], object]) -> None:
+    film, breast = film_with_breast()
+    path = write(tmp_path / f"film{suffix}", np.dstack([film, film, film + 90 * breast]))
+    with pytest.raises(PixelError, match="a colour image") as error:
+        read(path)
+    assert str(error.value).startswith(f"{path}: ")
+
+
+def test_an_image_of_several_pages_is_refused(tmp_path: Path) -> None:
+    first, second = (Image.fromarray(film_with_breast()[0]) for _ in range(2))
+    first.save(tmp_path / "film.tif", save_all=True, append_images=[second])
+    with pytest.raises(PixelError, match="2 images in one file"):
+        pixels.shape(tmp_path / "film.tif")
+
+
+def test_floating_pixels_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(PixelError, match="float32"):
+        pixels.read_film(write(tmp_path / "film.tif", film_with_breast()[0].astype(np.float32)))
+
+
+def test_a_tiny_film_is_refused_but_a_tiny_crop_has_a_shape(tmp_path: Path) -> None:
+    path = write(tmp_path / "film.png", np.zeros((31, 400), np.uint8))
+    assert pixels.shape(path) == (31, 400)
+    with pytest.raises(PixelError, match="31x400 px; a film has at least 32"):
+        pixels.read_film(path)
+
+
+def test_a_header_does_not_turn_the_film(tmp_path: Path) -> None:
+    film, _ = film_with_breast()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # orientation: turn by 90 degrees
+    Image.fromarray(film).save(tmp_path / "film.jpg", exif=exif, quality=95)
+    assert pixels.read_film(tmp_path / "film.jpg").shape == pixels.shape(tmp_path / "film.jpg") == FILM
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+@pytest.mark.parametrize("reduction", [1, 2, 4, 8])
+@pytest.mark.parametrize("shape", [(240, 160), (241, 167)])
+def test_a_reduced_film_is_the_mean_of_its_blocks(
+    tmp_path: Path, suffix: str, reduction: int, shape: tuple[int, int]
+) -> None:
+    film = cv2.GaussianBlur(film_with_breast(shape)[0], (0, 0), 4)
+    image = pixels.load(write(tmp_path / f"film{suffix}", film))
+    reduced = pixels.decode(image, reduction)
+    missing = [-side % reduction for side in shape]
+    whole = np.pad(film, [(0, missing[0]), (0, missing[1])], mode="edge")
+    blocks = whole.reshape(whole.shape[0] // reduction, reduction, -1, reduction).mean(axis=(1, 3))
+    assert reduced.shape == blocks.shape
+    assert np.abs(reduced - blocks).mean() < 1
+
+
+def test_a_lesion_too_small_for_a_reduction_keeps_its_place(tmp_path: Path) -> None:
+    mask = rectangle((800, 600), (401, 203, 403, 205))
+    image = pixels.load(write(tmp_path / "mask.png", mask * np.uint8(255)))
+    assert pixels.bounding_box(pixels.foreground(image, 8)) == (50, 25, 51, 26)
 
 
 def test_a_mask_of_other_size_is_scaled_to_its_film(tmp_path: Path) -> None:
@@ -377,12 +547,15 @@ def folder(path: Path) -> None:
     path.mkdir()
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".png"])
-@pytest.mark.parametrize("spoil", [missing, truncated, cut_by_a_few_bytes, only_a_header, empty, text, folder])
+SPOILT = [missing, truncated, cut_by_a_few_bytes, only_a_header, empty, text, folder]
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".pgm", ".tif"])
+@pytest.mark.parametrize("spoil", SPOILT)
 @pytest.mark.parametrize(
     "read",
     [
-        pixels.shape,
+        pixels.read_film,
         pixels.read_grey,
         pixels.is_binary,
         pixels.has_foreground,
@@ -398,3 +571,33 @@ def test_a_file_that_is_no_whole_image_is_named(
     with pytest.raises(PixelError) as error:
         read(path)
     assert str(error.value).startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+@pytest.mark.parametrize("spoil", SPOILT)
+def test_a_shape_is_that_of_a_whole_image(tmp_path: Path, suffix: str, spoil: Callable[[Path], None]) -> None:
+    path = write(tmp_path / f"film{suffix}", film_with_breast()[0])
+    spoil(path)
+    with pytest.raises(PixelError, match=str(path)):
+        pixels.shape(path)
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    suffix=st.sampled_from([".jpg", ".png", ".pgm", ".tif"]),
+    changes=st.lists(st.tuples(st.floats(0, 1) | st.floats(0, 0.1), st.integers(0, 255)), max_size=6),
+    kept=st.floats(0, 1) | st.just(1.0),
+)
+def test_a_damaged_file_gives_a_film_or_a_named_error(
+    tmp_path: Path, suffix: str, changes: list[tuple[float, int]], kept: float
+) -> None:
+    path = write(tmp_path / f"film{suffix}", film_with_breast((64, 48))[0])
+    content = bytearray(path.read_bytes())
+    for place, value in changes:
+        content[int(place * (len(content) - 1))] = value
+    path.write_bytes(content[: int(kept * len(content))])
+    for read in (pixels.shape, pixels.read_film, pixels.read_grey, pixels.is_binary, pixels.has_foreground):
+        try:
+            read(path)
+        except PixelError as error:
+            assert str(path) in str(error)

@@ -315,7 +315,7 @@ def evaluated(name: str, order: int, auc: float, ppv: float) -> Record:
 def comparison(server: None) -> pd.DataFrame:
     records = [evaluated("b", 2, 0.8, 0.3), evaluated("c", 10, 0.7, 0.2), evaluated("a", 0, 0.9, NAN)]
     _, found = tracking.publish(EXPERIMENT, [*records, run_stage()])
-    return tracking.rows_of_runs(found, "evaluate", ["model", "unit"])
+    return tracking.rows_of_runs(found, ["model", "unit"])
 
 
 def test_the_table_stands_in_the_stated_order(comparison):
@@ -333,7 +333,7 @@ def test_the_table_holds_this_workspaces_runs_and_no_newer_ones(server):
     mine = evaluated("a", 0, 0.9, 0.5)
     evaluated("a", 0, 0.6, 0.1)
     _, found = tracking.publish(EXPERIMENT, [mine])
-    assert tracking.rows_of_runs(found, "evaluate", ["model"])["auc"].tolist() == [0.9]
+    assert tracking.rows_of_runs(found, ["model"])["auc"].tolist() == [0.9]
 
 
 def test_without_an_address_the_store_lies_in_the_users_repository(tmp_path, empty_store, monkeypatch):

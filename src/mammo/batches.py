@@ -5,6 +5,7 @@ An image leaves the store as raw pixels (n, h, w, 1); nothing is read before its
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -20,7 +21,7 @@ class Samples:
     """Rows of the pixel store: `index` (tables.INDEX) and its `images` (all rows of the store, (n, h, w), on disk)."""
 
     index: pd.DataFrame
-    images: npt.NDArray[np.uint8]
+    images: npt.NDArray[np.unsignedinteger[Any]]
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -37,9 +38,10 @@ class Samples:
         """The rows of one split; `index` keeps its row numbers into `images`."""
         return Samples(self.index[self.index["split"] == split], self.images)
 
-    def pixels(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-        """Images (n, h, w, 1) at positions 0..len(index)-1."""
-        return self.images[self.index.index.to_numpy()[positions], ..., np.newaxis]
+    def pixels(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        """Images (n, h, w, 1) at positions 0..len(index)-1, 0..255: uint8, or float32 from a store of 16 bits."""
+        stored = self.images[self.index.index.to_numpy()[positions], ..., np.newaxis]
+        return stored.astype(np.float32) / 257 if stored.dtype == np.uint16 else stored
 
 
 def open_store(folder: Path) -> Samples:

@@ -29,7 +29,9 @@ def _parser() -> argparse.ArgumentParser:
     profile = commands.add_parser("profile", help="merge profiles/NAME.yaml into params.yaml, keeping its comments")
     profile.add_argument("name", metavar="NAME", help=f"one of: {', '.join(profiles.names()) or '(none here)'}")
     profile.set_defaults(run=_profile)
-    result = commands.add_parser("results", help="write docs/results/NAME from the finished run, and README's table")
+    result = commands.add_parser(
+        "results", help="write docs/results/NAME and docs/data/NAME from the finished run, and README's table"
+    )
     result.add_argument("name", metavar="NAME")
     result.set_defaults(run=_results)
     summary = commands.add_parser("summary", help="print the comparison table, and where figures and runs are")
@@ -69,6 +71,7 @@ def _summary(asked: argparse.Namespace) -> None:
     console.print("table    metrics/comparison.csv and .md (read back from the tracking server)", highlight=False)
     console.print("figures  data/figures/, data/gradcam/", highlight=False)
     console.print("report   data/report/report.html, data/report/model_cards/", highlight=False)
+    console.print("data     data/data_report/data.html", highlight=False)
     console.print("runs     `make ui`", highlight=False)
 
 

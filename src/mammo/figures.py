@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,6 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from mammo import metrics, tables
 
@@ -28,10 +30,14 @@ MARKERS = "os^DvPX*"
 GUIDE_COLOUR = "#bbbbbb"
 WARNING_COLOUR = "#d55e00"
 METHOD_COLOURS = {"raw": "#444444", "temperature": "#0072b2", "platt": "#d55e00", "isotonic": "#009e73"}
+BREAST_COLOUR = "#56b4e9"
+LESION_COLOUR = "#00ff88"
 THUMBNAIL_PX = 192
 NOTE_CHARACTERS = 60
 
 Line = str | tuple[int, tuple[float, ...]]
+Pixels = npt.NDArray[np.unsignedinteger[Any]]  # uint8 or uint16
+Mask = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -421,6 +427,51 @@ def samples(
         axes.set_title(titles[number], fontsize=8)
     figure.tight_layout()
     return figure
+
+
+def before_after(
+    films: Sequence[Sequence[tuple[Pixels, Mask, Mask]]],
+    images: Pixels,
+    masks: npt.NDArray[np.uint8],
+    titles: Sequence[str],
+) -> Figure:
+    """Contact sheet of pairs: the films of a sample as scanned, beside the image that a model sees.
+
+    films: per sample its films (h, w) with the breasts found and the lesions marked, (h, w) 0/1 of the same shape;
+    images: (n, h, w) uint8 or uint16, masks: (n, h, w) 0/1.
+    """
+    pairs = min(2, len(films))
+    rows = -(-len(films) // pairs)
+    figure = Figure(figsize=(5.4 * pairs, 3.1 * rows * (1.5 if images.shape[1] > images.shape[2] else 1)))
+    grid = np.atleast_2d(figure.subplots(rows, 2 * pairs)).reshape(-1, 2)
+    for axes in grid.ravel():
+        axes.set_axis_off()
+    for (before, after), views, image, mask, title in zip(grid, films, images, masks, titles, strict=False):
+        film, breast, lesions = (_stacked(parts) for parts in zip(*views, strict=True))
+        before.imshow(film, cmap="gray", vmin=film.min(), vmax=film.max())
+        after.imshow(image, cmap="gray", vmin=0, vmax=np.iinfo(images.dtype).max)
+        for axes, shape, colour in (
+            (before, breast, BREAST_COLOUR),
+            (before, lesions, LESION_COLOUR),
+            (after, mask, LESION_COLOUR),
+        ):
+            for outline in _outlines(shape):
+                axes.plot(outline[:, 0], outline[:, 1], color=colour, linewidth=1)
+        before.set_title(title, fontsize=8)
+        after.set_title(f"model input, {image.shape[0]}x{image.shape[1]} px", fontsize=8)
+    outlines = [
+        Line2D([], [], color=BREAST_COLOUR, label="breast found"),
+        Line2D([], [], color=LESION_COLOUR, label="lesion marked"),
+    ]
+    figure.tight_layout(rect=(0, 0.4 / figure.get_figheight(), 1, 1))
+    figure.legend(handles=outlines, loc="lower center", ncols=2, fontsize=9, frameon=False)
+    return figure
+
+
+def _stacked(views: Sequence[Pixels]) -> Pixels:
+    """Images (h, w) one above the other, filled with black to the same width."""
+    width = max(view.shape[1] for view in views)
+    return np.vstack([np.pad(view, ((0, 0), (0, width - view.shape[1]))) for view in views])
 
 
 def _outlines(mask: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.int32]]:

@@ -1,28 +1,27 @@
 """One self-contained HTML file about a whole pipeline run: the same inputs give the same bytes.
 
 `Content` holds what the report rests on (tables, records, images), `SECTIONS` the report's order: a section is a
-function Content -> Section, made of tables, pictures and notes, which templates/report.html.j2 draws.
+function Content -> Section, made of tables, pictures and notes, which mammo.page draws.
 """
 
-import base64
 import importlib.metadata
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 from scipy.stats import norm
 
-from mammo import figures, report, tables
+from mammo import figures, page, report, tables
 from mammo.calibration import wilson
 from mammo.clinical import COLUMNS
 from mammo.figures import is_baseline, not_estimable
-from mammo.params import Params
+from mammo.page import Block, Cell, Note, Picture, Pictures, Section, Table
+from mammo.params import Params, flat
 from mammo.tracking import Record
 
 TEXT_COLUMNS = [
@@ -73,8 +72,8 @@ WHY = {
     "mcc": "a margin of the confusion matrix is empty",
     "brier": "the score is no probability",
 }
+TITLE = "report of a pipeline run"
 COLUMNS_PER_TABLE = 6
-ROWS_SHOWN = 24
 COUNTS = {"n", "rank", "rows"}
 # The points that every model is reported at beside the chosen one (operating_points.csv).
 FIXED_POINT = r"(sensitivity|specificity)_\d+"
@@ -136,71 +135,6 @@ class Content:
         return [name for name in self.comparison["model"] if baselines or not is_baseline(name)]
 
 
-@dataclass(frozen=True)
-class Cell:
-    """Text of a table's cell; `value` is the exact number behind it, `interval` stands below it."""
-
-    text: str
-    value: float | None = None
-    interval: str = ""
-    warning: bool = False
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows under a head; groups are (heading or nothing, rows), the first cell of a row names it."""
-
-    kind: ClassVar[str] = "table"
-    caption: str
-    head: list[str]
-    groups: list[tuple[str, list[list[Cell]]]]
-
-    @property
-    def folded(self) -> bool:
-        """Whether a screen shows the caption alone until it is asked for the rows; print shows them."""
-        return sum(len(rows) for _, rows in self.groups) > ROWS_SHOWN
-
-
-@dataclass(frozen=True)
-class Picture:
-    """An inlined image; `alt` says what it shows to who cannot see it."""
-
-    alt: str
-    caption: str
-    uri: str
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """Pictures side by side."""
-
-    kind: ClassVar[str] = "pictures"
-    pictures: list[Picture]
-    size: Literal["third", "half", "full", "thumbnail"] = "third"
-
-
-@dataclass(frozen=True)
-class Note:
-    """A sentence; a warning stands out."""
-
-    kind: ClassVar[str] = "note"
-    text: str
-    warning: bool = False
-
-
-Block = Table | Pictures | Note
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of the report; `how` says in one sentence how to read it."""
-
-    id: str
-    title: str
-    how: str
-    blocks: list[Block]
-
-
 def write(path: Path, content: Content) -> None:
     """Write the report as one HTML file without links to anything outside."""
     tables.write_text(path, render(content))
@@ -208,15 +142,8 @@ def write(path: Path, content: Content) -> None:
 
 def render(content: Content) -> str:
     """The report as HTML."""
-    template = _environment().get_template("report.html.j2")
     sections = [build(content) for build in SECTIONS]
-    return template.render(sections=sections, content=content) + "\n"
-
-
-def _environment() -> Environment:
-    return Environment(
-        loader=PackageLoader("mammo"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    return page.html(TITLE, sections, synthetic=content.synthetic)
 
 
 def read_tables(folder: Path) -> dict[str, pd.DataFrame]:
@@ -659,7 +586,7 @@ def _is_shown(content: Content, row: pd.Series) -> bool:
 def _error_picture(content: Content, row: pd.Series) -> Picture:
     caption = f"{row['kind']} {row['rank']:.0f}, {row['sample_id']}: probability {row['prob']:.3f}"
     alt = f"{row['model']}, {caption}, threshold {row['threshold']:.3f}, {row['pathology']}, lesion outlined"
-    return Picture(alt, f"{row['model']}: {caption}", _uri(content.error_images[row["model"], row["sample_id"]]))
+    return Picture(alt, f"{row['model']}: {caption}", content.error_images[row["model"], row["sample_id"]])
 
 
 def gradcam(content: Content) -> Section:
@@ -669,7 +596,7 @@ def gradcam(content: Content) -> Section:
         "reason for doubt, a map on it is no proof of a good reason."
     )
     pictures = [
-        Picture(f"Grad-CAM of {name} on sampled test samples, lesions outlined", name, _uri(image))
+        Picture(f"Grad-CAM of {name} on sampled test samples, lesions outlined", name, image)
         for name, image in content.gradcam.items()
     ]
     blocks: list[Block] = [Pictures(pictures, size="half")] if pictures else [Note("Grad-CAM: no sheet was given.")]
@@ -724,16 +651,8 @@ def artifact_hashes(records: Sequence[Record]) -> dict[str, str]:
 
 def parameters(params: Params) -> dict[str, str]:
     """The parameters that results rest on, flat: `train.epochs` -> `20`."""
-    content = params.model_dump()
-    return _flat({name: value for name, value in content.items() if name not in WITHOUT_INFLUENCE})
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    flat: dict[str, str] = {}
-    for key, value in values.items():
-        nested = isinstance(value, Mapping)
-        flat |= _flat(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": str(value)}
-    return flat
+    chosen = {name: value for name, value in params.model_dump().items() if name not in WITHOUT_INFLUENCE}
+    return {key: str(value) for key, value in flat(chosen).items()}
 
 
 # --- cells and pictures -------------------------------------------------------------------------------------
@@ -822,12 +741,8 @@ def _metric_cells(key: Any, rows: pd.DataFrame, metrics: list[str]) -> list[Cell
     return [*(Cell(str(part)) for part in key), count, *(cells.get(name, Cell("not computed")) for name in metrics)]
 
 
-def _uri(image: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(image).decode()}"
-
-
 def _image(figure: Figure, alt: str, caption: str) -> Picture:
-    return Picture(alt, caption, _uri(figures.png(figure)))
+    return Picture(alt, caption, figures.png(figure))
 
 
 def _picture(figure: Figure, alt: str, caption: str) -> Pictures:

@@ -7,7 +7,7 @@ point, from validation rows that went through the same maximum.
 import pandas as pd
 
 from mammo.errors import InputError
-from mammo.tables import PATH_SEPARATOR
+from mammo.tables import PATH_SEPARATOR, VIEW_SEPARATOR
 
 # From fine to coarse: the columns of tables.CASES that name one unit.
 LEVELS = {
@@ -20,7 +20,10 @@ LEVELS = {
 
 def possible(cases: pd.DataFrame) -> list[str]:
     """Names of the levels that the samples of `cases` (tables.CASES) can be raised to, from fine to coarse."""
-    return [level for level in LEVELS if level != "lesion" or not _several_lesions(cases)]
+    too_fine = {"lesion"} if _several_lesions(cases) else set()
+    if cases["view"].str.contains(VIEW_SEPARATOR, regex=False).any():
+        too_fine = {"lesion", "image"}
+    return [level for level in LEVELS if level not in too_fine]
 
 
 def at_level(predictions: pd.DataFrame, cases: pd.DataFrame, level: str) -> pd.DataFrame:
@@ -60,8 +63,8 @@ def _check_level(cases: pd.DataFrame, level: str) -> None:
         raise InputError(f"unknown level {level!r}; there are {', '.join(LEVELS)}")
     if level not in possible(cases):
         raise InputError(
-            f"level {level!r} is finer than the samples, which are whole images with one score for all their lesions; "
-            f"possible: {', '.join(possible(cases))} (or predict lesions: ingest.unit: lesion)"
+            f"level {level!r} is finer than the samples, which have one score for all their lesions; "
+            f"possible: {', '.join(possible(cases))} (or predict a finer ingest.unit)"
         )
 
 

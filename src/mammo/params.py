@@ -1,5 +1,6 @@
 """Typed, frozen sections of params.yaml; an unknown or wrong key is an error that names it and the valid ones."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -16,7 +17,9 @@ NonNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 
-Unit = Literal["lesion", "image"]
+Unit = Literal["lesion", "image", "breast"]
+Expect = Literal["full", "subset"]
+OnError = Literal["exclude", "fail"]
 AbnormalityType = Literal["mass", "calcification"]
 
 
@@ -36,6 +39,12 @@ class DemoParams(_Section):
     signal: NonNegative
 
 
+class IdcParams(_Section):
+    """How much of a collection is downloaded."""
+
+    patients: Count | None
+
+
 class IngestParams(_Section):
     """Where the data come from and what one sample is."""
 
@@ -44,6 +53,9 @@ class IngestParams(_Section):
     root: str | None
     unit: Unit
     abnormality_types: Annotated[list[AbnormalityType], Field(min_length=1)]
+    expect: Expect
+    on_error: OnError
+    idc: IdcParams
     demo: DemoParams
 
 
@@ -58,7 +70,9 @@ class PreprocessParams(_Section):
     """Film -> square array."""
 
     size_px: Annotated[int, Field(ge=32)]
+    bits: Literal[8, 16]
     context: Annotated[float, Field(ge=1)]
+    clahe: Positive | None
     window_percentiles: tuple[Annotated[float, Field(ge=0, le=100)], Annotated[float, Field(ge=0, le=100)]]
 
     @field_validator("window_percentiles")
@@ -133,6 +147,16 @@ class EnsembleParams(_Section):
     methods: list[Literal["mean", "weighted"]]
 
 
+class ExternalParams(_Section):
+    """Another data set, on which the finished models are evaluated; read as `ingest` reads its own."""
+
+    source: str
+    root: str | None
+    expect: Expect
+    on_error: OnError
+    patients: Count | None
+
+
 class EvaluateParams(_Section):
     """The operating point and the intervals."""
 
@@ -179,6 +203,7 @@ class Params(_Section):
     cross_validate: CrossValidateParams
     ensemble: EnsembleParams
     evaluate: EvaluateParams
+    external: dict[str, ExternalParams]
     gradcam: GradcamParams
     tracking: TrackingParams
     compute: ComputeParams
@@ -232,6 +257,15 @@ def parse(content: Any, where: str = "params") -> Params:
     except ValidationError as error:
         problems = [_explain(issue) for issue in error.errors()]
         raise ParamsError("\n".join(f"{where}: {problem}" for problem in problems)) from None
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"augmentation": {"flip": true}} -> {"augmentation.flip": true}."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        nested = isinstance(value, Mapping)
+        found |= flat(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
+    return found
 
 
 def _explain(issue: Any) -> str:

@@ -1,4 +1,7 @@
-"""Results that last: the comparison table of a finished run as a small page under docs/results/ and in README.md."""
+"""Results that last: of a finished run, the comparison table and the data report as small pages under docs/.
+
+The comparison table also goes to README.md. No page holds a film of a patient.
+"""
 
 import shutil
 from pathlib import Path
@@ -9,6 +12,9 @@ from mammo import report, tables
 from mammo.errors import InputError
 
 RESULTS = Path("docs/results")
+DATA = Path("docs/data")
+DATA_REPORT = Path("data/data_report/data.md")
+FIGURES = "figures"  # beside DATA_REPORT, which refers to them by this name
 COMPARISON = Path("metrics/comparison.csv")
 ROC = Path("data/figures/evaluate/roc.png")
 README = Path("README.md")
@@ -24,17 +30,41 @@ def read_comparison() -> pd.DataFrame:
 
 
 def write(name: str, command: str) -> list[Path]:
-    """Write docs/results/<name>.csv, .md and its ROC figure from metrics/comparison.csv, and README.md's table.
+    """Write docs/results/<name>.csv, .md and its ROC figure, README.md's table, and docs/data/<name>.md.
 
     `command`: what was run, for the page. README.md is changed between its markers for `name`, where it has them.
+    Raises InputError where there is no finished run.
     """
     comparison = read_comparison()
+    data = write_data(name)
     whole = comparison[COLUMNS].astype({"n": int, "n_patients": int}).round(4)
     tables.write_text(RESULTS / f"{name}.csv", whole.to_csv(index=False, lineterminator="\n"))
     shutil.copyfile(ROC, RESULTS / f"{name}-roc.png")
     tables.write_text(RESULTS / f"{name}.md", _page(name, command, comparison))
     _update_readme(name, comparison)
-    return [RESULTS / f"{name}.csv", RESULTS / f"{name}.md", RESULTS / f"{name}-roc.png"]
+    return [RESULTS / f"{name}.csv", RESULTS / f"{name}.md", RESULTS / f"{name}-roc.png", data]
+
+
+def write_data(name: str) -> Path:
+    """Write docs/data/<name>.md and the figures in docs/data/<name>/ from the data report of the workspace."""
+    if not DATA_REPORT.is_file():
+        raise InputError(f"{DATA_REPORT} does not exist; run `dvc repro data_report` first")
+    with tables.fresh_folder(DATA / name) as folder:
+        for figure in sorted((DATA_REPORT.parent / FIGURES).glob("*.png")):
+            shutil.copyfile(figure, folder / figure.name)
+    report = DATA_REPORT.read_text(encoding="utf-8").replace(f"]({FIGURES}/", f"]({name}/")
+    path = DATA / f"{name}.md"
+    tables.write_text(path, _data_page(name, report))
+    return path
+
+
+def _data_page(name: str, report: str) -> str:
+    return f"""# Data: {name}
+
+Written by `python -m mammo results {name}` from `{DATA_REPORT.as_posix()}`, which `dvc repro data_report` computes;
+`data.html` beside it shows the same, and examples of films.
+
+{report}"""
 
 
 def _page(name: str, command: str, comparison: pd.DataFrame) -> str:

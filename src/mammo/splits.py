@@ -1,13 +1,20 @@
-"""Patient-wise hold-out and folds. The official test rows stay whole; training rows of their patients are dropped."""
+"""Patient-wise hold-out and folds. The official test rows stay whole; training rows of their patients are dropped.
+
+Two names under which the same film lies count as one patient: only one of them stays.
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedKFold, train_test_split
 
 from mammo.errors import InputError
 from mammo.tables import KEY, assert_patients_apart
+
+IN_TEST = "patient is in the official test set"
 
 
 class SplitError(InputError):
@@ -22,14 +29,17 @@ class Split:
     dropped: pd.DataFrame
 
 
-def split(cases: pd.DataFrame, val_fraction: float, folds: int, seed: int) -> Split:
+def split(cases: pd.DataFrame, shared_films: pd.DataFrame, val_fraction: float, folds: int, seed: int) -> Split:
     """Assign every case to train, val or test, and every training patient (train and val) to a fold.
 
-    cases: tables.CASES. Stratified by the patient's worst label and abnormality types.
+    cases: tables.CASES, shared_films: of two patients each, from leaks.shared_films. Stratified by the patient's worst
+    label and abnormality types. Of patients who share a film those of the official test set stay, else the first.
     """
     test = cases["official_split"] == "test"
-    leaking = ~test & cases["patient_id"].isin(cases.loc[test, "patient_id"])
-    kept = cases[~leaking]
+    in_test = set(cases.loc[test, "patient_id"])
+    reason = cases["patient_id"].map(_doubles(shared_films, in_test))
+    reason = reason.mask(cases["patient_id"].isin(in_test), IN_TEST).mask(test)
+    kept = cases[reason.isna()]
     patients = _patients(kept[kept["official_split"] == "train"])
     validation = _hold_out(patients, val_fraction, seed)
     fold = _folds(patients, folds, seed)
@@ -45,7 +55,7 @@ def split(cases: pd.DataFrame, val_fraction: float, folds: int, seed: int) -> Sp
     )
     assert_patients_apart(splits, "split")
     _assert_both_classes(splits.assign(label=kept["label"]), {"train", "val", "test"})
-    dropped = cases.loc[leaking, [*KEY, "official_split"]].assign(reason="patient is in the official test set")
+    dropped = cases[[*KEY, "official_split"]].assign(reason=reason)[reason.notna()]
     return Split(splits, dropped)
 
 
@@ -64,6 +74,28 @@ def inner_validation(index: pd.DataFrame, fold: int, val_fraction: float, seed: 
     return rows
 
 
+def _doubles(shared_films: pd.DataFrame, in_test: set[str]) -> dict[str, str]:
+    """Why a patient is dropped, for those of whom a film lies under the name of a patient who stays.
+
+    Who shares a film with a double is one too. Dropped, not kept together in one fold: what is drawn by patient later
+    (inner validation, bootstrap) knows names alone, and the film would count twice.
+    """
+    forwards = shared_films[["patient_id", "film", "other_id", "other_film"]]
+    backwards = forwards.set_axis(["other_id", "other_film", "patient_id", "film"], axis=1)
+    links = pd.concat([forwards, backwards]).sort_values(["patient_id", "film", "other_id", "other_film"])
+    names, ends = np.unique(links[["patient_id", "other_id"]].to_numpy(str), return_inverse=True)
+    one, other = ends.reshape(-1, 2).T
+    joined = coo_array((np.ones(len(links)), (one, other)), shape=(len(names), len(names)))
+    groups = pd.Series(names).groupby(connected_components(joined, directed=False)[1])
+    reasons: dict[str, str] = {}
+    for _, members in groups:
+        staying = in_test & set(members) or {min(members)}
+        for patient in set(members) - staying:
+            film, other_film = links.loc[links["patient_id"] == patient, ["film", "other_film"]].iloc[0]
+            reasons[patient] = f"double of {', '.join(sorted(staying))}: {film} is the same film as {other_film}"
+    return reasons
+
+
 def _patients(cases: pd.DataFrame) -> pd.DataFrame:
     """One row per patient with a `stratum`; a stratum too rare to be split falls back to the label alone.
 
@@ -71,7 +103,7 @@ def _patients(cases: pd.DataFrame) -> pd.DataFrame:
     """
     grouped = cases.groupby("patient_id")
     label = grouped["label"].max().astype(str)
-    types = grouped["abnormality_type"].agg(lambda values: "+".join(sorted(set(values))))
+    types = grouped["abnormality_type"].agg(lambda values: "+".join(sorted(set("+".join(values).split("+")))))
     stratum = label + " " + types
     rare = stratum.map(stratum.value_counts()) < 10
     alone = rare.groupby(label).transform("sum") == 1

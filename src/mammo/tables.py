@@ -18,7 +18,10 @@ from pandera.dtypes import is_string
 from mammo.errors import InputError
 
 KEY = ["patient_id", "laterality", "view", "abnormality_id", "abnormality_type"]
-PATH_SEPARATOR = ";"
+PATH_SEPARATOR = ";"  # between the masks, or the abnormalities, of one film
+VIEW_SEPARATOR = "|"  # between the films of one breast, CC first, in view, image_path and mask_path
+BOX_PREFIX = "box:"  # in mask_path, a lesion that is known by its box: box:top,left,bottom,right in px of the film
+TYPES = ["mass", "calcification", "architectural_distortion", "asymmetry", "none"]
 
 
 class TableError(InputError):
@@ -33,22 +36,23 @@ _label = pa.Column("int64", pa.Check.isin([0, 1]))
 _prob = pa.Column("float64", pa.Check.in_range(0, 1))
 
 # birads, breast_density and subtlety: 0 and empty occur in the official files.
+# mask_path: empty where no lesion is marked.
 CASES = pa.DataFrameSchema(
     {
         "sample_id": pa.Column(str, unique=True),
         "patient_id": pa.Column(str, pa.Check.str_matches(r"^\S+$")),
         "laterality": _text("LEFT", "RIGHT"),
-        "view": _text("CC", "MLO"),
+        "view": _text("CC", "MLO", f"CC{VIEW_SEPARATOR}MLO"),
         "abnormality_id": _text(),
-        "abnormality_type": _text("mass", "calcification", "mass+calcification"),
-        "pathology": _text("BENIGN", "BENIGN_WITHOUT_CALLBACK", "MALIGNANT"),
+        "abnormality_type": pa.Column(str, pa.Check.str_matches(rf"^({'|'.join(TYPES)})(\+({'|'.join(TYPES)}))*$")),
+        "pathology": _text("NORMAL", "BENIGN", "BENIGN_WITHOUT_CALLBACK", "MALIGNANT"),
         "label": _label,
         "breast_density": pa.Column("Int64", pa.Check.in_range(0, 4), nullable=True),
         "birads": pa.Column("Int64", pa.Check.in_range(0, 6), nullable=True),
         "subtlety": pa.Column("Int64", pa.Check.in_range(0, 5), nullable=True),
         "official_split": _text("train", "test"),
         "image_path": _text(),
-        "mask_path": _text(),
+        "mask_path": _text(nullable=True),
     },
     strict=True,
     coerce=True,
@@ -111,11 +115,15 @@ OUT_OF_FOLD = pa.DataFrameSchema(
     coerce=True,
     unique=["sample_id", "fold", "split"],
 )
+# perceptual_hash: of films (not of masks), hexadecimal; see mammo.leaks.
 MANIFEST = pa.DataFrameSchema(
     {
         "path": pa.Column(str, unique=True),
         "bytes": pa.Column("int64", pa.Check.ge(0)),
+        "height_px": pa.Column("int64", pa.Check.ge(1)),
+        "width_px": pa.Column("int64", pa.Check.ge(1)),
         "sha256": pa.Column(str, pa.Check.str_length(64, 64)),
+        "perceptual_hash": pa.Column(str, pa.Check.str_matches("^[0-9a-f]+$"), nullable=True),
     },
     strict=True,
     coerce=True,

@@ -25,9 +25,10 @@ import pandas as pd
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
-from mammo import project, tables
+from mammo import params, project, tables
 
 RECORDS = Path("metrics/records")
+ROW_STAGES = ("evaluate", "external")  # each of their runs is a row of the comparison table
 LOOKUPS = 8  # questions to the server at a time
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ class Record:
     @property
     def name(self) -> str:
         """`train@light_cnn` as in dvc.yaml."""
-        return self.stage if self.model is None else f"{self.stage}@{self.model}"
+        return run_name(self.stage, self.model)
 
     def text(self) -> str:
         """The record as it is written; equal records have equal texts."""
@@ -97,13 +98,18 @@ class Tracked:
         return Record(
             self.stage,
             self.model,
-            _flat(self.parameters),
+            params.flat(self.parameters),
             self.tags,
             self.metrics,
             self.history,
             self.artifacts,
             self.model_file,
         )
+
+
+def run_name(stage: str, model: str | None) -> str:
+    """`train@light_cnn`, as dvc.yaml names the stage."""
+    return stage if model is None else f"{stage}@{model}"
 
 
 def record_path(stage: str, model: str | None = None) -> Path:
@@ -124,8 +130,7 @@ def run(
 
     Where the server is away the work goes on: the record is kept, and `publish` replays it later.
     """
-    name = stage if model is None else f"{stage}@{model}"
-    live = _Live(experiment, name, _run_tags(stage, model) | tags, _flat(parameters))
+    live = _Live(experiment, run_name(stage, model), _run_tags(stage, model) | tags, params.flat(parameters))
     tracked = Tracked(stage, model, parameters, live, tags)
     try:
         yield tracked
@@ -157,14 +162,14 @@ def table_page(experiment: str) -> tuple[str, str]:
     return mlflow.get_tracking_uri(), page
 
 
-def rows_of_runs(runs: list[Run], stage: str, tags: list[str]) -> pd.DataFrame:
-    """The runs of one stage as a table: the named tags, then every metric; in the order of the tag `order`."""
-    return _rows([(run.data.tags, run.data.metrics) for run in runs if run.data.tags["dvc.stage"] == stage], tags)
+def rows_of_runs(runs: list[Run], tags: list[str]) -> pd.DataFrame:
+    """The runs that are rows of the comparison table: the named tags, then every metric; in the order of `order`."""
+    return _rows([(run.data.tags, run.data.metrics) for run in runs if run.data.tags["dvc.stage"] in ROW_STAGES], tags)
 
 
-def rows_of_records(records: list[Record], stage: str, tags: list[str]) -> pd.DataFrame:
+def rows_of_records(records: list[Record], tags: list[str]) -> pd.DataFrame:
     """The same table from the records of the workspace, which the server's runs repeat."""
-    chosen = [record for record in records if record.stage == stage]
+    chosen = [record for record in records if record.stage in ROW_STAGES]
     return _rows([(record.tags | {"model": record.model or ""}, record.metrics) for record in chosen], tags)
 
 
@@ -344,12 +349,3 @@ def _params(values: Mapping[str, Any]) -> list[Param]:
 def _plain(values: Mapping[str, float]) -> dict[str, float | None]:
     """Python floats; what is not estimable becomes null, which JSON can hold."""
     return {key: float(value) if math.isfinite(value) else None for key, value in values.items()}
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"augmentation": {"flip": true}} -> {"augmentation.flip": true}."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        nested = isinstance(value, Mapping)
-        flat |= _flat(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
-    return flat

@@ -1,189 +1,144 @@
-"""CBIS-DDSM in the layout of its Kaggle copy: csv/*.csv and jpeg/<SeriesInstanceUID>/*.jpg.
+"""CBIS-DDSM: 3,103 scanned films of 1,566 patients, every lesion outlined and its pathology proven; CC BY 3.0.
 
 Lee et al., Scientific Data 2017, doi 10.1038/sdata.2017.177. One row of the four description CSVs is one abnormality
-in one film. The paths in them do not exist; only the SeriesInstanceUID inside a path is used. Crop and mask are told
-apart by content, because the columns and the file numbers are often swapped. `SeriesDescription` is not used: it is
-missing for part of the files.
+in one film. Layouts, told apart by what is there: the Kaggle copy (csv/, jpeg/<SeriesInstanceUID>/), DICOM in any tree
+(TCIA, Imaging Data Commons), and images in the official case folders. Rows and files are joined by SeriesInstanceUID.
 """
 
 from collections.abc import Hashable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from mammo import compute, pixels
-from mammo.datasets import BIRADS_ORDER, DatasetError, Located
-from mammo.tables import KEY, PATH_SEPARATOR
+from mammo import compute
+from mammo.datasets import BIRADS_ORDER, DatasetError, Located, _cbis_ddsm_files, _cbis_ddsm_tables
+from mammo.datasets._cbis_ddsm_tables import COLUMNS as COLUMNS
+from mammo.datasets._cbis_ddsm_tables import DUPLICATE, PATHOLOGIES
+from mammo.datasets._cbis_ddsm_tables import FILES as FILES
+from mammo.tables import KEY, PATH_SEPARATOR, TYPES, VIEW_SEPARATOR
 
-FILES = {
-    ("mass", "train"): "mass_case_description_train_set.csv",
-    ("mass", "test"): "mass_case_description_test_set.csv",
-    ("calcification", "train"): "calc_case_description_train_set.csv",
-    ("calcification", "test"): "calc_case_description_test_set.csv",
-}
-COLUMNS = {
-    "patient_id": "patient_id",
-    "breast_density": "breast_density",
-    "left or right breast": "laterality",
-    "image view": "view",
-    "abnormality id": "abnormality_id",
-    "abnormality type": "abnormality_type",
-    "assessment": "birads",
-    "pathology": "pathology",
-    "subtlety": "subtlety",
-    "image file path": "image",
-    "cropped image file path": "crop",
-    "ROI mask file path": "mask",
-}
-PATHOLOGIES = ["BENIGN_WITHOUT_CALLBACK", "BENIGN", "MALIGNANT"]  # from the surest negative to the positive
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png"}
-ASPECT_TOLERANCE = 0.01
 IMAGE_KEY = ["patient_id", "laterality", "view"]
-DUPLICATE = "duplicate of an earlier row"
+UNIT_KEYS = {"image": IMAGE_KEY, "breast": ["patient_id", "laterality"]}
+READINGS = {"breast_density": "Int64", "birads": "Int64", "subtlety": "Int64"}
 
-
-@dataclass(frozen=True)
-class Files:
-    """The film and the mask of one row, relative to the root; or the reason why there is no such pair."""
-
-    image_path: str = ""
-    mask_path: str = ""
-    reason: str = ""
+# Counted in the four description CSVs (Lee et al. give the same rows and patients): rows by the file they are in,
+# patients by `patient_id`, films by distinct image folder, views by distinct patient, side and view. 71 views are in
+# the mass and in the calcification set, so that the whole has more films than views.
+PUBLISHED = {
+    frozenset({"mass", "calcification"}): {
+        "train rows": 2_864,
+        "test rows": 704,
+        "malignant train rows": 1_181,
+        "malignant test rows": 276,
+        "patients": 1_566,
+        "train patients": 1_248,
+        "test patients": 349,
+        "films": 3_103,
+        "views": 3_032,
+    },
+    frozenset({"mass"}): {
+        "train rows": 1_318,
+        "test rows": 378,
+        "malignant train rows": 637,
+        "malignant test rows": 147,
+        "patients": 892,
+        "train patients": 691,
+        "test patients": 201,
+        "films": 1_592,
+        "views": 1_592,
+    },
+    frozenset({"calcification"}): {
+        "train rows": 1_546,
+        "test rows": 326,
+        "malignant train rows": 544,
+        "malignant test rows": 129,
+        "patients": 753,
+        "train patients": 602,
+        "test patients": 151,
+        "films": 1_511,
+        "views": 1_511,
+    },
+}
 
 
 def locate(root: Path, unit: str, abnormality_types: list[str], workers: int) -> Located:
-    """Cases of the copy under `root`; raises DatasetError where its layout or its CSVs are not as published."""
-    rows = _read_rows(root, abnormality_types)
-    folders = _series_folders(root)
-    found = compute.run(
-        lambda row: _files_of(*row, folders, root),
-        zip(rows["image"], rows["crop"], rows["mask"], strict=True),
-        workers,
-        "joining rows and files",
-    )
-    files = pd.DataFrame(list(found), index=rows.index)
-    rows = rows.assign(image_path=files["image_path"], mask_path=files["mask_path"], reason=files["reason"])
-    rows["reason"] = rows["reason"].mask(rows["reason"] == "", _bad_values(rows))
-    if unit == "image":
-        rows["reason"] = _spread_to_image(rows)
+    """Cases of the copy under `root`; raises DatasetError where its layout or its CSVs are not as published.
+
+    An image or a breast is used whole or not at all, because its label needs all of its abnormalities. A breast may
+    lack one view. Of two films of one view (mass and calcification set) the first is used, with the masks of both.
+    """
+    rows = _cbis_ddsm_tables.read(root, abnormality_types)
+    index = _cbis_ddsm_files.index(root, workers)
+    rows = _join(rows, index, workers)
+    rows["reason"] = rows["reason"].mask(rows["reason"] == "", _shared_files(rows))
+    if unit != "lesion":
+        _spread_reasons(rows, unit)
     good = rows[rows["reason"] == ""]
     if good.empty:
         raise DatasetError(f"{root}: none of the {len(rows)} rows is usable; first reason: {rows['reason'].iloc[0]}")
-    cases = _lesions(good) if unit == "lesion" else _images(good)
-    paths = sorted({*good["image_path"], *good["mask_path"]})
-    return Located(cases, rows.loc[rows["reason"] != "", [*KEY, "official_split", "reason"]], paths)
+    cases = _lesions(good) if unit == "lesion" else _groups(good, UNIT_KEYS[unit])
+    excluded = rows.loc[rows["reason"] != "", [*KEY, "official_split", "reason"]]
+    files = sorted({*good["image_path"], *good["mask_path"]})
+    return Located(cases, excluded, files, _counts(rows))
 
 
-def _read_rows(root: Path, abnormality_types: list[str]) -> pd.DataFrame:
-    wanted = {key: name for key, name in FILES.items() if key[0] in abnormality_types}
-    missing = [name for name in wanted.values() if not (root / "csv" / name).is_file()]
-    if missing or not (root / "jpeg").is_dir():
-        lacking = [f"csv/{name}" for name in missing] + ([] if (root / "jpeg").is_dir() else ["jpeg/"])
-        raise DatasetError(
-            f"{root} is not the Kaggle copy of CBIS-DDSM: {', '.join(lacking)} missing. Set ingest.root to the folder "
-            "that holds csv/ and jpeg/, or leave types out of ingest.abnormality_types"
-        )
-    parts = [_read_csv(root / "csv" / name).assign(official_split=split) for (_, split), name in wanted.items()]
-    rows = pd.concat(parts, ignore_index=True)
-    if rows.empty:
-        raise DatasetError(f"{root}: {', '.join(wanted.values())} in csv/ hold no rows; take the files as published")
-    return rows
+def published(abnormality_types: list[str]) -> dict[str, int]:
+    """Counts of the full data set with these types, under the names of Located.counts."""
+    return PUBLISHED[frozenset(abnormality_types)]
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path} is not a CSV table: {error}") from error
-    table.columns = [_column_name(name) for name in table.columns]
-    missing = [name for name in COLUMNS if name not in table.columns]
-    if missing:
-        raise DatasetError(
-            f"{path}: column(s) {', '.join(missing)} missing; it has: {', '.join(table.columns)}. "
-            "Take the file as published (doi 10.7937/K9/TCIA.2016.7O02S9CY)"
-        )
-    stripped = pd.DataFrame({name: table[column].str.strip() for column, name in COLUMNS.items()})
-    for column in ("breast_density", "birads", "subtlety"):
-        numbers = pd.to_numeric(stripped[column], errors="coerce")
-        stripped[column] = numbers.where(numbers % 1 == 0).astype("Int64")
-    return stripped
-
-
-def _column_name(name: str) -> str:
-    """The mass files write `breast_density`, the calcification files `breast density`."""
-    stripped = name.strip()
-    return "breast_density" if stripped == "breast density" else stripped
-
-
-def _series_folders(root: Path) -> dict[str, list[Path]]:
-    folders = (folder for folder in (root / "jpeg").iterdir() if folder.is_dir())
+def _counts(rows: pd.DataFrame) -> dict[str, int]:
+    """What the CSVs list, and the films and views whose film was found on disk."""
+    on_disk = rows[rows["image_path"] != ""]
+    train, test = (rows[rows["official_split"] == split] for split in ("train", "test"))
     return {
-        folder.name: sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
-        for folder in folders
+        "train rows": len(train),
+        "test rows": len(test),
+        "malignant train rows": int((train["pathology"] == "MALIGNANT").sum()),
+        "malignant test rows": int((test["pathology"] == "MALIGNANT").sum()),
+        "patients": rows["patient_id"].nunique(),
+        "train patients": train["patient_id"].nunique(),
+        "test patients": test["patient_id"].nunique(),
+        "films": on_disk["image_path"].nunique(),
+        "views": len(on_disk.drop_duplicates(IMAGE_KEY)),
     }
 
 
-def _series_uid(path: str) -> str:
-    """`Mass-Test_P_00016_LEFT_CC/<study>/<series>/000000.dcm` -> `<series>`."""
-    parts = path.split("/")
-    return parts[-2] if len(parts) > 1 else ""
+def _join(rows: pd.DataFrame, index: _cbis_ddsm_files.Index, workers: int) -> pd.DataFrame:
+    """`rows` with image_path and mask_path, and the reason where a file is missing."""
+    cells = zip(rows["image"], rows["crop"], rows["mask"], strict=True)
+    found = list(compute.run(lambda row: index.find(*row), cells, workers, "joining rows and files"))
+    reasons = pd.Series([files.reason for files in found], index=rows.index, dtype=object)
+    return rows.assign(
+        image_path=[files.film for files in found],
+        mask_path=[files.mask for files in found],
+        reason=rows["reason"].mask(rows["reason"] == "", reasons),
+    )
 
 
-def _files_of(image: str, crop: str, mask_column: str, folders: dict[str, list[Path]], root: Path) -> Files:
-    films = folders.get(_series_uid(image), [])
-    if len(films) != 1:
-        return Files(reason=f"{len(films)} files for the film in jpeg/{_series_uid(image)}, expected 1")
-    film = films[0]
-    series = sorted({_series_uid(crop), _series_uid(mask_column)})
-    candidates = [file for uid in series for file in folders.get(uid, []) if file != film]
-    try:
-        mask, reason = _choose_mask(candidates, pixels.shape(film))
-    except pixels.PixelError as error:
-        return Files(reason=str(error).replace(f"{root}/", ""))
-    if mask is None:
-        return Files(reason=f"{reason} in jpeg/{', jpeg/'.join(series)}")
-    return Files(film.relative_to(root).as_posix(), mask.relative_to(root).as_posix())
-
-
-def _choose_mask(candidates: list[Path], film_shape: tuple[int, int]) -> tuple[Path | None, str]:
-    """The one binary file with the film's proportions: a crop is grey, and a mask covers the whole film."""
-    binary = [file for file in candidates if pixels.is_binary(file)]
-    fitting = [file for file in binary if _same_aspect(pixels.shape(file), film_shape)]
-    if len(fitting) > 1:
-        fitting = [file for file in fitting if pixels.shape(file) == film_shape]
-    if len(fitting) != 1:
-        return None, (
-            f"{len(fitting)} masks ({len(candidates)} files, {len(binary)} of them binary, "
-            f"film {film_shape[0]}x{film_shape[1]})"
-        )
-    if not pixels.has_foreground(fitting[0]):
-        return None, f"mask {fitting[0].name} without foreground"
-    return fitting[0], ""
-
-
-def _same_aspect(a: tuple[int, int], b: tuple[int, int]) -> bool:
-    return abs(a[0] * b[1] - a[1] * b[0]) <= ASPECT_TOLERANCE * a[1] * b[0]
-
-
-def _bad_values(rows: pd.DataFrame) -> pd.Series:
-    """The reason why a row's own values make it unusable, or an empty text."""
-    reasons = pd.Series("", index=rows.index)
-    reasons[rows.duplicated(KEY)] = DUPLICATE
-    for column, valid in (("pathology", PATHOLOGIES), ("laterality", ["LEFT", "RIGHT"]), ("view", ["CC", "MLO"])):
-        bad = ~rows[column].isin(valid)
-        reasons[bad] = f"unknown {column} " + rows.loc[bad, column].map(repr) + f" (valid: {', '.join(valid)})"
-    unknown = rows["birads"].notna() & ~rows["birads"].isin(BIRADS_ORDER)
-    reasons[unknown] = "unknown assessment " + rows.loc[unknown, "birads"].astype(str) + " (valid: 0 to 6)"
+def _shared_files(rows: pd.DataFrame) -> "pd.Series[str]":
+    """Why a row's files cannot be its own: another view has the same film, or another abnormality the same mask."""
+    usable = rows[rows["reason"] == ""]
+    reasons = pd.Series("", index=rows.index, dtype=object)
+    views = usable.drop_duplicates([*IMAGE_KEY, "image_path"])
+    films = views.loc[views.duplicated("image_path", keep=False), "image_path"]
+    reasons[usable.index[usable["image_path"].isin(films)]] = "its film is also that of another view"
+    reasons[usable.index[usable.duplicated("mask_path", keep=False)]] = "its mask is also that of another abnormality"
     return reasons
 
 
-def _spread_to_image(rows: pd.DataFrame) -> pd.Series:
-    """An image is used whole or not at all: its label needs all of its abnormalities."""
-    first = rows[~rows["reason"].isin(["", DUPLICATE])].groupby(IMAGE_KEY)["reason"].first().rename("elsewhere")
-    elsewhere = rows.join(first, on=IMAGE_KEY)["elsewhere"]
-    spread = ("another abnormality of this image: " + elsewhere).fillna("")
-    return rows["reason"].mask(rows["reason"] == "", spread)
+def _spread_reasons(rows: pd.DataFrame, unit: str) -> None:
+    """Give the usable rows of a film, an image or a breast the reason of an unusable one; a duplicate harms none.
+
+    By film too, so that a row whose side or view is damaged still counts against the film it is of.
+    """
+    because = f"another abnormality of this {unit}: "
+    for key in (["image"], UNIT_KEYS[unit]):
+        named = rows[(rows[key] != "").all(axis=1) & ~rows["reason"].isin(["", DUPLICATE])]
+        first = named.groupby(key)["reason"].first().rename("elsewhere")
+        elsewhere = rows.join(first, on=key)["elsewhere"].str.removeprefix(because)
+        spread = (because + elsewhere).fillna("")
+        rows["reason"] = rows["reason"].mask(rows["reason"] == "", spread)
 
 
 def _lesions(rows: pd.DataFrame) -> pd.DataFrame:
@@ -193,25 +148,29 @@ def _lesions(rows: pd.DataFrame) -> pd.DataFrame:
     ).drop(columns=["image", "crop", "mask", "reason"])
 
 
-def _images(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row per film; it is malignant if any of its abnormalities is."""
-    samples = [_image(key, group) for key, group in rows.groupby(IMAGE_KEY, sort=True)]
-    return pd.DataFrame(samples).astype({"breast_density": "Int64", "birads": "Int64", "subtlety": "Int64"})
+def _groups(rows: pd.DataFrame, key: list[str]) -> pd.DataFrame:
+    """One row per image or breast; it is malignant if any of its abnormalities is."""
+    samples = [_sample(name, group) for name, group in rows.groupby(key, sort=True)]
+    return pd.DataFrame(samples).astype(READINGS)
 
 
-def _image(key: tuple[Hashable, ...], rows: pd.DataFrame) -> dict[str, object]:
+def _sample(name: tuple[Hashable, ...], rows: pd.DataFrame) -> dict[str, object]:
+    """One image, or the views of one breast, CC before MLO."""
+    views = [view for _, view in rows.groupby("view", sort=True)]
     worst = max(rows["pathology"], key=PATHOLOGIES.index)
     return {
-        "sample_id": "_".join(map(str, key)),
-        **dict(zip(IMAGE_KEY, key, strict=True)),
-        "abnormality_id": PATH_SEPARATOR.join(rows["abnormality_id"]),
-        "abnormality_type": "+".join(sorted(set(rows["abnormality_type"]), reverse=True)),
+        "sample_id": "_".join(map(str, name)),
+        "patient_id": rows["patient_id"].iloc[0],
+        "laterality": rows["laterality"].iloc[0],
+        "view": VIEW_SEPARATOR.join(view["view"].iloc[0] for view in views),
+        "abnormality_id": PATH_SEPARATOR.join(number for view in views for number in view["abnormality_id"]),
+        "abnormality_type": "+".join(kind for kind in TYPES if kind in set(rows["abnormality_type"])),
         "pathology": worst,
         "label": int(worst == "MALIGNANT"),
         "breast_density": rows["breast_density"].max(),
         "birads": max(rows["birads"].dropna(), key=BIRADS_ORDER.index, default=pd.NA),
         "subtlety": rows["subtlety"].max(),  # the most conspicuous one
         "official_split": "test" if (rows["official_split"] == "test").any() else "train",
-        "image_path": rows["image_path"].iloc[0],
-        "mask_path": PATH_SEPARATOR.join(dict.fromkeys(rows["mask_path"])),
+        "image_path": VIEW_SEPARATOR.join(view["image_path"].iloc[0] for view in views),
+        "mask_path": VIEW_SEPARATOR.join(PATH_SEPARATOR.join(view["mask_path"]) for view in views),
     }

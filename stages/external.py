@@ -1,0 +1,172 @@
+"""Evaluate the finished models on another data set, at the operating point and calibration that they already have."""
+
+import shutil
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from mammo import (
+    batches,
+    datasets,
+    ensembling,
+    evaluation,
+    external,
+    figures,
+    inference,
+    manifest,
+    models,
+    params,
+    report,
+    sources,
+    tables,
+    tracking,
+)
+from mammo.batches import Samples
+from mammo.datasets import Located
+from mammo.evaluation import Evaluated
+from mammo.params import IngestParams, Params
+from stages import run
+from stages.paths import ENSEMBLES, EXTERNAL, EXTERNAL_METRICS, FIGURES, MODELS, PIXELS, PREDICTIONS
+
+Tables = dict[str, pd.DataFrame]  # tables.PREDICTIONS by model
+
+
+def main(name: str) -> None:
+    """Evaluate all models and ensembles on `external.<name>`: a row and a tracked run for each."""
+    loaded = params.load()
+    ingest = external.ingest_params(loaded, name)
+    with external.blaming(name):
+        root, located = _locate(ingest, loaded)
+    with tables.fresh_folder(EXTERNAL / name) as folder:
+        with external.blaming(name):
+            located, samples = _prepare(root, located, folder / "pixels", loaded)
+            external.check(located, ingest)
+        data = tables.sha256(folder / "pixels")
+        at_home = _at_home(loaded)
+        frozen = _frozen(at_home, _predict(samples, loaded), loaded)
+        shutil.rmtree(folder / "pixels")  # as large as the training data, and only the predictions are read again
+        tables.write(folder / "cases.csv", located.cases, tables.CASES)
+        tables.write(folder / "excluded.csv", located.excluded, tables.EXCLUDED)
+        for model, rows in frozen.items():
+            tables.write(folder / "predictions" / f"{model}.csv", rows[rows["split"] == "test"], tables.PREDICTIONS)
+    _report(name, at_home, frozen, data, loaded)
+
+
+def _locate(ingest: IngestParams, loaded: Params) -> tuple[Path, Located]:
+    root = sources.get(ingest.source).fetch(ingest, EXTERNAL / ingest.dataset, loaded.seed)
+    dataset = datasets.get(ingest.dataset)
+    located = dataset.locate(root, ingest.unit, list(ingest.abnormality_types), loaded.compute.workers)
+    external.check(located, ingest)
+    return root, located
+
+
+def _prepare(root: Path, located: Located, folder: Path, loaded: Params) -> tuple[Located, Samples]:
+    """The films as the training films were prepared, on disk; a film that cannot be decoded is excluded."""
+    trained_on = batches.open_store(PIXELS).images
+    folder.mkdir()
+    images = np.lib.format.open_memmap(
+        folder / "images.npy", mode="w+", dtype=trained_on.dtype, shape=(len(located.cases), *trained_on.shape[1:])
+    )
+    damaged = external.prepare(
+        located.cases, root, loaded.ingest.unit, loaded.preprocess, images, loaded.compute.workers
+    )
+    index = located.cases.assign(split="test", fold=None)[list(tables.INDEX.columns)]
+    tables.write(folder / "index.csv", index, tables.INDEX)
+    return manifest.without(located, damaged), Samples(index[~index["sample_id"].isin(damaged)], images)
+
+
+def _at_home(loaded: Params) -> Tables:
+    """What each model and ensemble predicts on the data set that it comes from."""
+    files = {model: PREDICTIONS / f"{model}.csv" for model in [*loaded.models, "continue_training"]}
+    files |= {f"ensemble_{method}": ENSEMBLES / f"ensemble_{method}.csv" for method in loaded.ensemble.methods}
+    return {name: tables.read(path, tables.PREDICTIONS) for name, path in files.items()}
+
+
+def _predict(samples: Samples, loaded: Params) -> Tables:
+    """Predictions of every single model, one model in memory at a time."""
+    predicted = {}
+    for model in [*loaded.models, "continue_training"]:
+        keras.backend.clear_session()
+        rows = inference.predict(models.load(MODELS / f"{model}.keras"), samples)
+        predicted[model] = rows[list(tables.PREDICTIONS.columns)]
+    return predicted
+
+
+def _frozen(at_home: Tables, predicted: Tables, loaded: Params) -> Tables:
+    """Validation rows from home and external rows, of the models and of the ensembles with their weights from home."""
+    members = {model: external.frozen(at_home[model], rows) for model, rows in predicted.items()}
+    combined = {method: ensembling.combine(members, method)[0] for method in loaded.ensemble.methods}
+    return members | {f"ensemble_{method}": rows for method, rows in combined.items()}
+
+
+def _report(name: str, at_home: Tables, frozen: Tables, data: str, loaded: Params) -> None:
+    """Evaluate, write the table and the ROC curves, and track a run per row."""
+    evaluated = {model: evaluation.evaluate(rows, loaded.evaluate, loaded.seed) for model, rows in frozen.items()}
+    told = {
+        model: {
+            "samples": f"external: {name}",
+            "unit": loaded.ingest.unit,
+            "weights": _weights(model, loaded),
+            "auc_official_test": external.official_auc(at_home[model]),
+            **external.calibrated(rows, loaded.evaluate),
+        }
+        for model, rows in frozen.items()
+    }
+    table = external.table(told, evaluated)
+    tables.write_text(EXTERNAL_METRICS / f"{name}.csv", table.round(6).to_csv(index=False, lineterminator="\n"))
+    figures.save(_roc(name, evaluated), FIGURES / "external" / f"{name}.png")
+    for order, row in enumerate(table.to_dict(orient="records")):
+        _track(name, order, row, evaluated[row["model"]], data, loaded)
+
+
+def _track(name: str, order: int, row: dict[Hashable, Any], evaluated: Evaluated, data: str, loaded: Params) -> None:
+    """One run of MLflow = one row of the comparison table, after those of `evaluate`."""
+    model = str(row["model"])
+    with tracking.run(
+        "external",
+        model=f"{name}/{model}",
+        experiment=loaded.tracking.experiment,
+        parameters=loaded.evaluate.model_dump()
+        | {"size_px": loaded.preprocess.size_px, "external": loaded.external[name].model_dump()},
+        tags={
+            "data": data,
+            "unit": str(row["unit"]),
+            "samples": str(row["samples"]),
+            "weights": str(row["weights"]),
+            "order": f"external {name} {order:03d}",
+        },
+    ) as tracked:
+        measures = {str(key): float(value) for key, value in row.items() if isinstance(value, int | float)}
+        tracked.log_metrics(measures | evaluated.values())
+        for path in (
+            EXTERNAL_METRICS / f"{name}.csv",
+            FIGURES / "external" / f"{name}.png",
+            EXTERNAL / name / "predictions" / f"{model}.csv",
+        ):
+            tracked.log_artifact(path)
+
+
+def _weights(model: str, loaded: Params) -> str:
+    """What a row's weights started from, as the table shows it."""
+    if model in loaded.models:
+        return loaded.models[model].weights
+    return loaded.continue_training.model if model == "continue_training" else "-"
+
+
+def _roc(name: str, evaluated: dict[str, Evaluated]) -> Figure:
+    values = {model: row.values() for model, row in evaluated.items()}
+    return figures.roc(
+        pd.concat([figures.roc_curve(model, row.rows) for model, row in evaluated.items()]),
+        {model: f"{model} {report.with_interval(pd.Series(row), 'auc')}" for model, row in values.items()},
+        {model: (1 - row["specificity"], row["sensitivity"]) for model, row in values.items()},
+        f"ROC on {name}, operating points frozen on validation",
+    )
+
+
+if __name__ == "__main__":
+    run(main)
