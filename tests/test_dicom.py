@@ -302,6 +302,21 @@ def test_compressed_pixels_that_are_cut_short_are_named(tmp_path: Path, share: f
             read(packed)
 
 
+@pytest.mark.parametrize("syntax", [gdcm.TransferSyntax.JPEGLosslessProcess14_1, gdcm.TransferSyntax.JPEGLSLossless])
+@pytest.mark.parametrize(("offset", "value"), [(4, 152), (4, 0), (6, 99), (8, 1), (9, 3), (1, 0), (13, 165), (3, 200)])
+def test_a_damaged_jpeg_stream_is_named_and_does_not_end_the_process(
+    tmp_path: Path, syntax: int, offset: int, value: int
+) -> None:
+    """offset: from the frame header's marker: precision, height, width, components, marker, next marker, length."""
+    packed = tmp_path / "packed.dcm"
+    transcode(write_dicom(tmp_path / "plain.dcm", ramp(12), BitsStored=12, HighBit=11), packed, syntax)
+    content = bytearray(packed.read_bytes())
+    content[content.index(b"\xff\xd8\xff") + 2 + offset] = value
+    packed.write_bytes(content)
+    with pytest.raises(DicomError, match=rf"{packed}: no decoder at hand reads its pixels, compressed as JPEG"):
+        dicom.decode(packed)
+
+
 def test_tags_come_as_text_and_an_absent_one_is_empty(path: Path) -> None:
     write_dicom(path, ramp(), SeriesInstanceUID="1.2.3", PatientID="Mass-Training_P_00001_LEFT_CC_1")
     found = dicom.tags(path, "SeriesInstanceUID", "PatientID", "ViewPosition")

@@ -6,7 +6,7 @@ from types import ModuleType
 
 import pytest
 
-from mammo import datasets, params, pixels, project, registry, sources, splits, tables
+from mammo import datasets, dicom, downloads, leaks, params, pixels, project, registry, sources, splits, tables
 from mammo.errors import InputError
 from mammo.params import IngestParams, ParamsError
 from mammo.registry import UnknownNameError
@@ -73,7 +73,17 @@ def test_an_unknown_name_tells_the_key_and_the_others(room: ModuleType, key: str
 
 @pytest.mark.parametrize(
     "error",
-    [ParamsError, UnknownNameError, tables.TableError, datasets.DatasetError, splits.SplitError, pixels.PixelError],
+    [
+        ParamsError,
+        UnknownNameError,
+        tables.TableError,
+        datasets.DatasetError,
+        splits.SplitError,
+        pixels.PixelError,
+        dicom.DicomError,
+        downloads.DownloadError,
+        leaks.LeakError,
+    ],
 )
 def test_every_error_of_the_library_is_one_that_a_user_can_cure(error: type[Exception]) -> None:
     assert issubclass(error, InputError)

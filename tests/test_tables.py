@@ -50,7 +50,16 @@ PREDICTIONS = pd.DataFrame(
     }
 )
 OUT_OF_FOLD = PREDICTIONS.assign(split=["val", "oof"], fold=[0, 1])
-MANIFEST = pd.DataFrame({"path": ["jpeg/1/1.jpg"], "bytes": [12], "sha256": ["0" * 64]})
+MANIFEST = pd.DataFrame(
+    {
+        "path": ["jpeg/1/1.jpg"],
+        "bytes": [12],
+        "height_px": [40],
+        "width_px": [30],
+        "sha256": ["0" * 64],
+        "perceptual_hash": ["0f"],
+    }
+)
 ALL = ["CASES", "EXCLUDED", "SPLITS", "INDEX", "PREDICTIONS", "OUT_OF_FOLD", "MANIFEST"]
 
 
@@ -162,6 +171,8 @@ def test_an_unknown_column_is_named_beside_the_valid_ones(name: str) -> None:
         ("OUT_OF_FOLD", "split", "test"),
         ("MANIFEST", "bytes", -1),
         ("MANIFEST", "sha256", "abc"),
+        ("MANIFEST", "height_px", 0),
+        ("MANIFEST", "perceptual_hash", "xyz"),
     ],
 )
 def test_a_bad_value_is_named_with_its_column(name: str, column: str, value: object) -> None:

@@ -17,8 +17,17 @@ import numpy as np
 import numpy.typing as npt
 import pydicom
 from pydicom.dataset import Dataset
+from pydicom.encaps import get_frame
 from pydicom.errors import BytesLengthException, InvalidDicomError
-from pydicom.uid import UID
+from pydicom.uid import (
+    UID,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+)
 
 from mammo.errors import InputError
 
@@ -31,6 +40,11 @@ HEADER = [
     *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation"),
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
 ]
+JPEG = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1, JPEGLSLossless, JPEGLSNearLossless)
+# Markers of ISO/IEC 10918-1 and 14495-1 (JPEG-LS).
+FRAME_HEADERS = {0xC0, 0xC1, 0xC3, 0xF7}
+HUFFMAN_OR_LS = {0xC4, 0xF7}
+START_OF_SCAN = 0xDA
 END_OF_FRAGMENTS = b"\xfe\xff\xdd\xe0"
 END_BYTES = 1024
 # pydicom parses an element when it is asked for, and its decoders trust the header: damage shows as any of these.
@@ -154,6 +168,8 @@ def _stored(dataset: Dataset, path: Path) -> npt.NDArray[Any]:
     if "PixelData" not in dataset:
         raise DicomError(f"{path}: without pixels (truncated, or not an image)")
     try:
+        if syntax in JPEG:
+            _refuse_damaged_jpeg(get_frame(dataset.PixelData, 0, number_of_frames=1), dataset)
         dataset.pixel_array_options(correct_unused_bits=False)  # it takes the stored bits for the lowest ones
         stored = dataset.pixel_array
     except MALFORMED as error:
@@ -166,6 +182,25 @@ def _stored(dataset: Dataset, path: Path) -> npt.NDArray[Any]:
     if stored.ndim != 2:
         raise DicomError(f"{path}: pixels of shape {stored.shape}; a film has height and width")
     return np.asarray(stored)
+
+
+def _refuse_damaged_jpeg(frame: bytes, dataset: Dataset) -> None:
+    """Raise ValueError where the segments before the pixels are no chain or contradict `dataset`.
+
+    GDCM, the one decoder of lossless JPEG at hand, ends the process on some of these.
+    """
+    place, described, tables = 2, False, False
+    while frame[place : place + 1] == b"\xff":
+        marker, length = frame[place + 1], int.from_bytes(frame[place + 2 : place + 4], "big")
+        if marker in FRAME_HEADERS:
+            precision, height, width, components = struct.unpack(">BHHB", frame[place + 4 : place + 10])
+            described = (height, width, components) == (dataset.Rows, dataset.Columns, 1)
+            described &= 2 <= precision <= dataset.BitsAllocated
+        tables |= marker in HUFFMAN_OR_LS
+        if marker == START_OF_SCAN and described and tables:
+            return
+        place += 2 + length
+    raise ValueError("the JPEG stream's header is damaged")
 
 
 def _greys(dataset: Dataset, path: Path, displayed: bool) -> Pixels:

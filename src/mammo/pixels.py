@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from scipy.ndimage import map_coordinates
 
 from mammo import dicom
@@ -95,7 +95,7 @@ def _header(path: Path, file: BinaryIO) -> tuple[str, int, tuple[int, int]]:
         with Image.open(file, formats=FORMATS) as image:
             found = str(image.format), len(image.getbands()), (image.height, image.width)
             frames = getattr(image, "n_frames", 1)
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
+    except (*dicom.MALFORMED, SyntaxError, Image.DecompressionBombError) as error:
         raise PixelError(f"{path}: not an image or truncated ({error})") from error
     if frames != 1:
         raise PixelError(f"{path}: {frames} images in one file; a film has one")
@@ -281,11 +281,13 @@ def breast_mask(film: Film) -> Mask:
 def _white_border(grey: Grey) -> npt.NDArray[np.bool_]:
     """Where bare light passed a film's side: white lines along it, too thin to be a muscle."""
     white = grey >= WHITE
-    thin = white & (_opened(white, BORDER_PX) == 0)
-    inner = np.zeros_like(thin)
-    inner[BORDER_PX:-BORDER_PX, BORDER_PX:-BORDER_PX] = True
+    rim = white.copy()
+    rim[BORDER_PX:-BORDER_PX, BORDER_PX:-BORDER_PX] = False
+    if not rim.any():
+        return rim
+    thin = rim & (_opened(white, BORDER_PX) == 0)
     # A pixel wider: scaled down, a border fades into what lies beside it.
-    return np.asarray(cv2.dilate((thin & ~inner).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0)
+    return np.asarray(cv2.dilate(thin.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0)
 
 
 def _opened(shape: npt.NDArray[np.bool_], size_px: int) -> Mask:
@@ -387,7 +389,9 @@ def _pad_square(image: Film) -> Film:
 
 def resize_mask(mask: npt.NDArray[Any], size_px: int) -> Mask:
     """A pixel belongs to the lesion when half of it does; the largest share counts where none reaches half."""
+    if not mask.any():
+        return np.zeros((size_px, size_px), np.uint8)
     interpolation = cv2.INTER_AREA if mask.shape[0] >= size_px else cv2.INTER_LINEAR
     # As floats: in 8 bits a lesion of a few pixels on a large film would round to nothing.
     share = np.asarray(cv2.resize(mask.astype(np.float32), (size_px, size_px), interpolation=interpolation))
-    return np.asarray((share > 0) & (share >= min(0.5, share.max())), dtype=np.uint8)
+    return np.asarray(share >= min(0.5, share.max()), dtype=np.uint8)
