@@ -69,9 +69,16 @@ def _error_images(errors: pd.DataFrame, explained: list[str]) -> dict[tuple[str,
     heat = _heat_maps(explained)
     shown = errors[errors["rank"] <= html_report.IMAGES_PER_KIND]
     return {
-        (model, sample): figures.case_png(images[place[sample]], masks[place[sample]], heat.get((model, sample)))
+        (model, sample): figures.case_png(
+            _eight_bits(images[place[sample]]), masks[place[sample]], heat.get((model, sample))
+        )
         for model, sample in zip(shown["model"], shown["sample_id"], strict=True)
     }
+
+
+def _eight_bits(image: npt.NDArray[np.unsignedinteger]) -> npt.NDArray[np.uint8]:
+    """What a PNG of the page shows of an image of either depth."""
+    return (image >> (8 * image.dtype.itemsize - 8)).astype(np.uint8)
 
 
 def _heat_maps(explained: list[str]) -> dict[tuple[str, str], npt.NDArray[np.float16]]:

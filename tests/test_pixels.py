@@ -386,6 +386,24 @@ def test_the_breasts_of_real_films_hold_their_lesions_and_leave_the_films_rim_ou
     assert np.mean(np.array(box_shares) > 0.98) < 0.1
 
 
+def test_white_borders_of_real_films_do_not_set_their_white(real_root: Path) -> None:
+    """With the borders in it, the breast of three films in ten would have its 99.5th percentile at 250 or more."""
+    cases = cbis_ddsm.locate(real_root, "image", ["mass"], 2).cases.iloc[::16]
+    films = [pixels.read_grey(real_root / path) for path in cases["image_path"]]
+    white = [pixels.contrast(film, pixels.breast_mask(film), (1.0, 99.5))[1] for film in films]
+    assert np.mean(np.array(white) >= 250) < 0.05
+
+
+def test_the_chest_wall_of_real_films_comes_to_the_left(real_root: Path) -> None:
+    """It is where the breast is highest; the side named in the tables is mirrored in every fourth film."""
+    for path in cbis_ddsm.locate(real_root, "image", ["mass"], 2).cases["image_path"].iloc[::16]:
+        film = pixels.read_grey(real_root / path)
+        breast = pixels.breast_mask(film)
+        _, shape = pixels.breast_square(film, breast, breast, 64)
+        columns = np.flatnonzero(shape.any(axis=0))
+        assert shape[:, columns[:5]].sum() > shape[:, columns[-5:]].sum(), path
+
+
 # Files
 
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mammo import pixels, preprocessing
+from mammo import figures, pixels, preprocessing
 from mammo.params import PreprocessParams
 from mammo.pixels import Box, Film, Grey, Mask, PixelError
 from tests.dicoms import write_dicom
@@ -420,7 +420,7 @@ def test_a_tiny_film_is_refused(tmp_path: Path) -> None:
         preprocessing.prepare({"view": "CC", "image_path": "tiny.png", "mask_path": ""}, tmp_path, "image", SETTINGS)
 
 
-# The cohort, and real films
+# What is shown
 
 
 def test_the_overview_shows_films_as_scanned_with_breast_and_lesion(tmp_path: Path) -> None:
@@ -432,3 +432,26 @@ def test_the_overview_shows_films_as_scanned_with_breast_and_lesion(tmp_path: Pa
         assert view.film.shape[0] / view.film.shape[1] == pytest.approx(film.shape[0] / film.shape[1], rel=0.02)
         assert view.lesions.mean() == pytest.approx(mask.mean(), rel=0.1)
         assert (view.breast[view.lesions > 0] == 1).all()
+
+
+@pytest.mark.parametrize("unit", ["image", "breast"])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_the_sheet_pairs_every_film_with_its_square(tmp_path: Path, unit: str, bits: int) -> None:
+    both = two_views(tmp_path)
+    cases = [both, one_view(both, 1)] if unit == "breast" else [one_view(both, 0), one_view(both, 1)]
+    settings = SETTINGS.model_copy(update={"bits": bits})
+    made = [preprocessing.prepare(case, tmp_path, unit, settings) for case in cases]
+    sheet = figures.before_after(
+        [preprocessing.overview(case, tmp_path, 100) for case in cases],
+        *(np.stack(arrays) for arrays in ([square.image for square in made], [square.mask for square in made])),
+        ["one", "other"],
+    )
+    films, squares = sheet.axes[0::2], sheet.axes[1::2]
+    assert [axes.get_title() for axes in films] == ["one", "other"]
+    for axes, square in zip(squares, made, strict=True):
+        shown = axes.images[0]
+        assert np.array_equal(shown.get_array(), square.image)
+        assert shown.get_clim() == (0, 2**bits - 1)
+        assert len(axes.lines) >= 1
+    assert all(len(axes.lines) >= 2 for axes in films)
+    assert len(figures.png(sheet)) > 5000

@@ -373,12 +373,13 @@ def breast_square(
     part of the film that is shown, before the rest turns black.
     """
     box = bounding_box(breast)
-    alone = enhance(crop(film, box)) * crop(breast, box)
-    marks = crop(lesions, box)
-    left, right = np.array_split(alone, 2, axis=1)
+    shape = crop(breast, box)
+    shown, marks = enhance(crop(film, box)) * shape, crop(lesions, box)
+    # By its outline: in a dense breast the brightest half may be the nipple's.
+    left, right = np.array_split(shape, 2, axis=1)
     if right.sum(dtype=np.int64) > left.sum(dtype=np.int64):
-        alone, marks = np.fliplr(alone), np.fliplr(marks)
-    return resize(_pad_square(alone), size_px), resize_mask(_pad_square(marks), size_px)
+        shown, marks = np.fliplr(shown), np.fliplr(marks)
+    return resize(_pad_square(shown), size_px), resize_mask(_pad_square(marks), size_px)
 
 
 def _pad_square(image: Film) -> Film:
