@@ -120,6 +120,7 @@ def test_every_tracked_stage_is_a_finished_run_with_parameters(repository: Repos
         "ingest",
         "split",
         "preprocess",
+        "data_report",
         "train",
         "continue_training",
         "cross_validate",
