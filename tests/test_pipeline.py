@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,10 +50,14 @@ class Repository:
         self.run("git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "--quiet", "--message", "x")
 
     def runs(self, condition: str = "") -> list[mlflow.entities.Run]:
-        client = mlflow.MlflowClient(f"sqlite:///{self.root / 'mlflow.db'}")
-        experiment = client.get_experiment_by_name("mammo")
-        assert experiment is not None
-        return list(client.search_runs([experiment.experiment_id], condition))
+        """The store's runs of this moment, read from a copy: MLflow keeps a connection open for each store
+        that it has read in this process, even when the file behind it has been deleted and made anew."""
+        with tempfile.TemporaryDirectory() as folder:
+            shutil.copy(self.root / "mlflow.db", copy := Path(folder) / "mlflow.db")
+            client = mlflow.MlflowClient(f"sqlite:///{copy}")
+            experiment = client.get_experiment_by_name("mammo")
+            assert experiment is not None
+            return list(client.search_runs([experiment.experiment_id], condition))
 
     def read(self, path: str) -> bytes:
         return (self.root / path).read_bytes()
