@@ -1,7 +1,7 @@
 """Train a finished model on, under its own learning rate and number of epochs."""
 
-from mammo import batches, models, params, tracking, training
-from stages import outcome, run
+from mammo import batches, models, params, tables, tracking, training
+from stages import fitting, outcome, run
 from stages.paths import MODELS, PIXELS, fingerprint
 
 NAME = "continue_training"
@@ -11,29 +11,28 @@ def main() -> None:
     """Continue from the checkpoint of `continue_training.model`; the rest of its recipe stays."""
     loaded = params.load()
     start = loaded.continue_training
-    own = loaded.model(start.model).model_copy(update={"learning_rate": start.learning_rate})
+    own = loaded.model(start.model).model_copy(
+        update={"learning_rate": start.learning_rate, "head_epochs": 0, "epochs": start.epochs}
+    )
     recipe = loaded.train.model_copy(update={"epochs": start.epochs})
+    checkpoint = MODELS / f"{start.model}.keras"
     training.use_deterministic_kernels()
+    training.use_precision(recipe.precision)
     samples = batches.open_store(PIXELS)
-    with tracking.run(
-        NAME,
-        experiment=loaded.tracking.experiment,
-        parameters=outcome.parameters(loaded.seed, recipe, own, loaded.focal) | {"continued_from": start.model},
-        tags={"data": fingerprint(), "weights": start.model},
-    ) as tracked:
-        model = models.load(MODELS / f"{start.model}.keras")
+    with (
+        fitting.workplace(NAME, own, recipe, loaded, tables.sha256(checkpoint)) as folder,
+        tracking.run(
+            NAME,
+            experiment=loaded.tracking.experiment,
+            parameters=outcome.parameters(loaded.seed, recipe, own, loaded.focal, loaded.predict)
+            | {"continued_from": start.model},
+            tags={"data": fingerprint(), "weights": start.model},
+        ) as tracked,
+    ):
+        model = models.load(checkpoint)
         # Another order of batches and other augmentations than the ones already seen.
-        result = training.fit(
-            model,
-            samples.take("train"),
-            samples.take("val"),
-            recipe,
-            own,
-            loaded.focal,
-            loaded.seed + 1,
-            tracked.log_epoch,
-        )
-        outcome.write(NAME, model, result, samples, tracked)
+        result = fitting.fit(model, samples, recipe, own, loaded, loaded.seed + 1, tracked.log_epoch, folder)
+        outcome.write(NAME, model, result, samples, recipe, own, loaded.seed + 1, loaded.predict.flips, tracked)
 
 
 if __name__ == "__main__":

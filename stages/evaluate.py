@@ -111,7 +111,7 @@ def _weights(name: str, loaded: Params) -> str:
     """What a row's weights started from, as the table shows it."""
     architecture = name.removeprefix("cross_validate_")
     if architecture in loaded.models:
-        return loaded.models[architecture].weights
+        return loaded.models[architecture].weights_name
     return loaded.continue_training.model if name == "continue_training" else "-"
 
 

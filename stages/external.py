@@ -92,7 +92,7 @@ def _predict(samples: Samples, loaded: Params) -> Tables:
     predicted = {}
     for model in [*loaded.models, "continue_training"]:
         keras.backend.clear_session()
-        rows = inference.predict(models.load(MODELS / f"{model}.keras"), samples)
+        rows = inference.predict(models.load(MODELS / f"{model}.keras"), samples, loaded.predict.flips)
         predicted[model] = rows[list(tables.PREDICTIONS.columns)]
     return predicted
 
@@ -154,7 +154,7 @@ def _track(name: str, order: int, row: dict[Hashable, Any], evaluated: Evaluated
 def _weights(model: str, loaded: Params) -> str:
     """What a row's weights started from, as the table shows it."""
     if model in loaded.models:
-        return loaded.models[model].weights
+        return loaded.models[model].weights_name
     return loaded.continue_training.model if model == "continue_training" else "-"
 
 

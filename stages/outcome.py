@@ -4,33 +4,57 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
-from mammo import figures, inference, metrics, models, statistics, tables
+from mammo import augmentation, figures, inference, metrics, models, statistics, tables
 from mammo.batches import Samples
 from mammo.monitors import THRESHOLD
-from mammo.params import FocalParams, ModelParams, TrainParams
+from mammo.params import FocalParams, ModelParams, PredictParams, TrainParams
 from mammo.tracking import Tracked
 from mammo.training import Fitted
 from stages.paths import FIGURES, HISTORY, MODELS, PREDICTIONS
 
+AUGMENTED = 4  # training samples on the figure of augmentations
 
-def parameters(seed: int, recipe: TrainParams, own: ModelParams, focal: FocalParams) -> dict[str, Any]:
+
+def parameters(
+    seed: int, recipe: TrainParams, own: ModelParams, focal: FocalParams, predict: PredictParams
+) -> dict[str, Any]:
     """The parameters that a trained model rests on, as its record holds them."""
-    return {"seed": seed, **recipe.model_dump(), **own.model_dump(), "focal": focal.model_dump()}
+    return {
+        "seed": seed,
+        **recipe.model_dump(),
+        **own.model_dump(),
+        "focal": focal.model_dump(),
+        "predict": predict.model_dump(),
+    }
 
 
-def write(name: str, model: keras.Model, result: Fitted, samples: Samples, tracked: Tracked) -> None:
+def write(
+    name: str,
+    model: keras.Model,
+    result: Fitted,
+    samples: Samples,
+    recipe: TrainParams,
+    own: ModelParams,
+    seed: int,
+    flips: bool,
+    tracked: Tracked,
+) -> None:
     """Write everything that belongs to the trained model `name`, and put it into its record."""
     models.save(model, MODELS / f"{name}.keras")
-    predictions = pd.concat([inference.predict(model, samples.take(split)) for split in ("val", "test")])
+    predictions = pd.concat([inference.predict(model, samples.take(split), flips) for split in ("val", "test")])
     tables.write(PREDICTIONS / f"{name}.csv", predictions[list(tables.PREDICTIONS.columns)], tables.PREDICTIONS)
     tables.write_text(HISTORY / f"{name}.csv", _history_table(result).to_csv(index=False, lineterminator="\n"))
     tracked.log_metrics({"kept_epoch": result.kept_epoch + 1, "parameters": model.count_params()})
     tracked.log_metrics(validation_metrics(predictions[predictions["split"] == "val"]))
     tracked.log_model(MODELS / f"{name}.keras")
     tracked.log_artifact(PREDICTIONS / f"{name}.csv")
-    for path in _figures(name, result, predictions[predictions["split"] == "val"]):
+    drawn = _figures(name, result, predictions[predictions["split"] == "val"])
+    drawn["augmentation"] = _augmentation(samples.take("train"), recipe, own, seed)
+    for path in _saved(name, drawn):
         tracked.log_artifact(path)
 
 
@@ -53,16 +77,27 @@ def _history_table(result: Fitted) -> pd.DataFrame:
     return table
 
 
-def _figures(name: str, result: Fitted, validation: pd.DataFrame) -> list[Path]:
+def _figures(name: str, result: Fitted, validation: pd.DataFrame) -> dict[str, Figure]:
     """Training curves, and ROC and confusion matrix on the validation rows."""
     called = validation.assign(called=(validation["prob"] >= THRESHOLD).astype(int))
     table = metrics.counts(called["label"], called["called"])
     point = (1 - float(metrics.specificity(*table)), float(metrics.sensitivity(*table)))
-    drawn = {
+    return {
         "history": figures.history(result.history, result.kept_epoch, name),
         "validation_roc": figures.roc(figures.roc_curve(name, called), {name: name}, {name: point}, "ROC, validation"),
         "validation_confusion": figures.confusion(called, f"{name}, validation, threshold {THRESHOLD}"),
     }
+
+
+def _augmentation(train: Samples, recipe: TrainParams, own: ModelParams, seed: int) -> Figure:
+    """A few training samples under each change, at the strength of this model."""
+    chosen = np.random.default_rng(seed).permutation(len(train.index))[:AUGMENTED]
+    images = train.pixels(np.sort(chosen))[..., 0].astype(np.uint8)
+    shown = augmentation.examples(recipe.augmentation, own.augmentation_strength, images, seed)
+    return figures.augmentations(shown)
+
+
+def _saved(name: str, drawn: dict[str, Figure]) -> list[Path]:
     paths = {FIGURES / "train" / name / f"{title}.png": figure for title, figure in drawn.items()}
     for path, figure in paths.items():
         figures.save(figure, path)

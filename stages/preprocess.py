@@ -21,6 +21,7 @@ from mammo import (
     sources,
     tables,
     tracking,
+    workshop,
 )
 from mammo.params import Params
 from mammo.preprocessing import Square
@@ -41,7 +42,7 @@ def main() -> None:
     )
     manifest = tables.read(MANIFEST, tables.MANIFEST)
     root = sources.get(loaded.ingest.source).root(loaded.ingest, RAW)
-    with pixel_store.workshop(_key(loaded, cases, manifest)) as folder:
+    with workshop.unfinished("pixels", _key(loaded, cases, manifest)) as folder:
         store = _write(folder, loaded, cases, manifest, root)
         with tables.fresh_folder(PIXELS) as place:
             place.rmdir()
@@ -51,14 +52,10 @@ def main() -> None:
 
 def _key(loaded: Params, cases: pd.DataFrame, manifest: pd.DataFrame) -> str:
     """Names all that the pixels rest on."""
-    code = [Path(module).read_text(encoding="utf-8") for module in _sources_of_pixels()]
+    code = [*workshop.code(dicom, pixels, preprocessing, pixel_store), Path(__file__).read_text(encoding="utf-8")]
     versions = [library.__version__ for library in (cv2, np, pydicom)]
     settings = [loaded.ingest.unit, loaded.preprocess.model_dump_json()]
-    return pixel_store.key(cases.to_csv(), manifest.to_csv(), *settings, *versions, *code)
-
-
-def _sources_of_pixels() -> list[str]:
-    return [str(module.__file__) for module in (dicom, pixels, preprocessing, pixel_store)] + [__file__]
+    return workshop.key(cases.to_csv(), manifest.to_csv(), *settings, *versions, *code)
 
 
 def _write(folder: Path, loaded: Params, cases: pd.DataFrame, manifest: pd.DataFrame, root: Path) -> Path:

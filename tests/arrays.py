@@ -71,6 +71,7 @@ def index(patients: int = 40, seed: int = 0) -> pd.DataFrame:
             "split": split,
             "fold": pd.array(np.where(split == "test", None, patient % 3), dtype="Int64"),
             "label": labels[patient],
+            "abnormality_type": np.where(patient % 2, "mass", "calcification"),
         }
     )
 
@@ -97,6 +98,13 @@ def out_of_fold(patients: int = 60, skill: float = 2.0, shifts: tuple[float, ...
 def light(**changes: Any) -> ModelParams:
     """Parameters of light_cnn with some changed."""
     return LIGHT.model_copy(update=changes)
+
+
+def own(name: str, **changes: Any) -> ModelParams:
+    """`models.<name>` of params.yaml, or what stands for it there, untrained and with some values changed."""
+    section = _DEFAULT.models.get(name, LIGHT)
+    frozen = {"trainable": []} if name == "frozen_features" else {}
+    return section.model_copy(update={"weights": "none", **frozen, **changes})
 
 
 def recipe(**changes: Any) -> TrainParams:

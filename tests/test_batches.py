@@ -1,9 +1,10 @@
-"""The pixel store and its training batches: complete, reproducible, balanced, augmented in training alone."""
+"""The pixel store and its training batches: complete, reproducible, balanced, mixed as asked."""
 
 import random
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,8 +12,6 @@ from hypothesis import strategies as st
 from mammo import batches, tables
 from mammo.batches import Samples, TrainingBatches
 from tests import arrays
-
-Floats = npt.NDArray[np.float32]
 
 
 def numbered(count: int) -> Samples:
@@ -26,23 +25,10 @@ def order(data: TrainingBatches) -> npt.NDArray[np.int64]:
     return np.concatenate([data[number][0][:, 0, 0, 0] for number in range(len(data))]).astype(np.int64)
 
 
-def raw(count: int = 12) -> Floats:
-    return arrays.images(np.arange(count) % 2)[0][..., np.newaxis].astype(np.float32)
-
-
-def augmented(
-    strength: float = 1.0, seed: int = 0, training: bool = True, **changes: object
-) -> npt.NDArray[np.float32]:
-    x = raw()
-    for layer in batches.augmentation(arrays.AUGMENTATION.model_copy(update=changes), strength, seed):
-        x = layer(x, training=training)
-    return np.asarray(x)
-
-
 @settings(max_examples=25, deadline=None)
 @given(count=st.integers(1, 60), batch_size=st.integers(1, 70), seed=st.integers(0, 2**32 - 1))
 def test_an_epoch_holds_every_sample_exactly_once(count, batch_size, seed):
-    data = TrainingBatches(numbered(count), batch_size, True, seed)
+    data = TrainingBatches(numbered(count), batch_size, "class_weights", seed)
     for _ in range(2):
         assert sorted(order(data)) == list(range(count))
         assert all(len(data[number][0]) == batch_size for number in range(len(data) - 1))
@@ -50,10 +36,10 @@ def test_an_epoch_holds_every_sample_exactly_once(count, batch_size, seed):
 
 
 def test_the_order_depends_on_the_seed_and_the_epoch_alone():
-    first = TrainingBatches(numbered(40), 8, True, seed=5)
+    first = TrainingBatches(numbered(40), 8, "class_weights", seed=5)
     random.seed(1)
     np.random.seed(1)  # noqa: NPY002 the global generator is what must not matter
-    again, other = (TrainingBatches(numbered(40), 8, True, seed) for seed in (5, 6))
+    again, other = (TrainingBatches(numbered(40), 8, "class_weights", seed) for seed in (5, 6))
     before = order(first)
     np.testing.assert_array_equal(before, order(again))
     assert (before != order(other)).any()
@@ -65,14 +51,14 @@ def test_the_order_depends_on_the_seed_and_the_epoch_alone():
 
 def test_batches_leave_the_global_generators_alone():
     numpy_state, python_state = np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002
-    order(TrainingBatches(numbered(20), 8, True, seed=5))
+    order(TrainingBatches(numbered(20), 8, "class_weights", seed=5))
     np.testing.assert_array_equal(np.random.get_state()[1], numpy_state)  # noqa: NPY002
     assert random.getstate() == python_state
 
 
 def test_labels_and_weights_go_with_their_pixels():
     samples = numbered(40)
-    data = TrainingBatches(samples, 8, True, seed=5)
+    data = TrainingBatches(samples, 8, "class_weights", seed=5)
     for pixels, labels, weights in (data[number] for number in range(len(data))):
         positions = pixels[:, 0, 0, 0].astype(int)
         np.testing.assert_array_equal(labels[:, 0], samples.labels[positions])
@@ -82,13 +68,13 @@ def test_labels_and_weights_go_with_their_pixels():
 @given(malignant=st.integers(1, 59))
 def test_class_weights_give_both_classes_the_same_total_and_a_mean_of_one(malignant):
     index = arrays.index(patients=30).assign(label=(np.arange(60) < malignant).astype(int))
-    weights = TrainingBatches(Samples(index, np.zeros((60, 2, 2), np.uint8)), 8, True, seed=0).weights
+    weights = TrainingBatches(Samples(index, np.zeros((60, 2, 2), np.uint8)), 8, "class_weights", seed=0).weights
     assert weights[:malignant].sum() == pytest.approx(30, rel=1e-5)
     assert weights[malignant:].sum() == pytest.approx(30, rel=1e-5)
 
 
 def test_without_class_weights_all_weigh_one():
-    np.testing.assert_array_equal(TrainingBatches(numbered(9), 4, False, seed=0).weights, 1)
+    np.testing.assert_array_equal(TrainingBatches(numbered(9), 4, "none", seed=0).weights, 1)
 
 
 def test_a_split_keeps_its_own_images():
@@ -139,37 +125,60 @@ def test_a_store_with_a_patient_in_two_splits_is_refused(tmp_path):
         batches.open_store(tmp_path)
 
 
-def test_augmentation_leaves_inference_alone():
-    np.testing.assert_allclose(augmented(training=False), raw(), atol=1e-3)
-
-
-@pytest.mark.parametrize("strength", [0.5, 1.0, 3.0])
-def test_augmentation_changes_training_images_within_shape_and_range(strength):
-    changed = augmented(strength)
-    assert changed.shape == raw().shape
-    assert (changed != raw()).any()
-    assert np.isfinite(changed).all()
-    assert changed.min() >= 0
-    assert changed.max() <= 255
-
-
-def test_augmentation_depends_on_its_seed():
-    np.testing.assert_array_equal(augmented(seed=1), augmented(seed=1))
-    assert (augmented(seed=1) != augmented(seed=2)).any()
-
-
-def test_augmentation_of_strength_zero_is_no_layer():
-    assert batches.augmentation(arrays.AUGMENTATION, 0, seed=0) == []
-
-
-def test_flips_alone_keep_the_pixels_of_each_image():
-    flipped = augmented(rotation_degrees=0.0, zoom=0.0, translation=0.0, contrast=0.0, noise=0.0)
-    np.testing.assert_allclose(
-        np.sort(flipped.reshape(12, -1), axis=1), np.sort(raw().reshape(12, -1), axis=1), atol=1e-2
+def labelled(malignant: int, benign_masses: int, benign_calcifications: int) -> Samples:
+    counts = [malignant, benign_masses, benign_calcifications]
+    index = pd.DataFrame(
+        {
+            "sample_id": [f"S{number}" for number in range(sum(counts))],
+            "label": np.repeat([1, 0, 0], counts),
+            "abnormality_type": np.repeat(["mass", "mass", "calcification"], counts),
+        }
     )
-    assert (np.abs(flipped - raw()).max(axis=(1, 2, 3)) > 1).any()
+    return Samples(index, np.zeros((sum(counts), 2, 2), np.uint8))
 
 
-def test_without_flip_and_change_nothing_changes():
-    same = augmented(flip=False, rotation_degrees=0.0, zoom=0.0, translation=0.0, contrast=0.0, noise=0.0)
-    np.testing.assert_allclose(same, raw(), atol=1e-2)
+def test_sampling_draws_classes_equally_and_types_within_a_class():
+    samples = labelled(50, 300, 30)
+    data = TrainingBatches(samples, 8, "sampling", seed=0)
+    drawn = []
+    for _ in range(60):
+        drawn.append(data.order)
+        data.on_epoch_end()
+    rows = samples.index.iloc[np.concatenate(drawn)]
+    assert len(drawn[0]) == 380
+    assert rows["label"].mean() == pytest.approx(0.5, abs=0.02)
+    assert (rows.query("label == 0")["abnormality_type"] == "mass").mean() == pytest.approx(0.5, abs=0.02)
+    np.testing.assert_array_equal(data.weights, 1)
+
+
+def test_mixup_mixes_pixels_labels_and_weights_by_the_same_share():
+    samples = numbered(40)
+    data = TrainingBatches(samples, 40, "class_weights", seed=5, mixup=0.4)
+    pixels, labels, weights = data[0]
+    plain = TrainingBatches(samples, 40, "class_weights", seed=5)[0]
+    rng = np.random.default_rng([5, 0, 0])
+    partner, share = rng.permutation(40), rng.beta(0.4, 0.4, 40)
+    for mixed, alone in zip((pixels[:, 0, 0, 0], labels[:, 0], weights), plain, strict=True):
+        own = alone.reshape(40, -1)[:, 0]
+        np.testing.assert_allclose(mixed, share * own + (1 - share) * own[partner], rtol=1e-4)
+    assert ((labels > 0) & (labels < 1)).any()
+
+
+def test_batches_go_on_at_any_epoch():
+    first = TrainingBatches(numbered(40), 8, "none", seed=5)
+    first.on_epoch_end()
+    np.testing.assert_array_equal(order(first), order(TrainingBatches(numbered(40), 8, "none", seed=5, epoch=1)))
+
+
+def test_other_inputs_take_the_place_of_the_pixels():
+    asked = []
+
+    def vectors(epoch, positions):
+        asked.append(epoch)
+        return np.full((len(positions), 3), epoch)
+
+    data = TrainingBatches(numbered(8), 4, "none", seed=5, inputs=vectors, epoch=2)
+    assert data[0][0].shape == (4, 3)
+    data.on_epoch_end()
+    assert (data[1][0] == 3).all()
+    assert asked == [2, 3]

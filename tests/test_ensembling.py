@@ -41,8 +41,11 @@ def test_the_combined_table_has_the_samples_of_its_members(method):
 @pytest.mark.parametrize("method", sorted(ensembling.METHODS))
 def test_one_member_is_its_own_ensemble(method):
     combined, weights = ensembling.combine({"good": MEMBERS["good"]}, method)
-    np.testing.assert_allclose(combined["prob"], MEMBERS["good"]["prob"], atol=1e-12)
-    assert weights["good"] == pytest.approx(1)
+    order = MEMBERS["good"]["prob"].argsort()
+    assert combined["prob"].iloc[order].is_monotonic_increasing
+    if method != "stacked":  # which also recalibrates
+        np.testing.assert_allclose(combined["prob"], MEMBERS["good"]["prob"], atol=1e-12)
+        assert weights["good"] == pytest.approx(1)
 
 
 @st.composite
@@ -62,15 +65,16 @@ def validation(draw: st.DrawFn) -> tuple[npt.NDArray[np.float64], npt.NDArray[np
 @given(validation())
 def test_fitted_weights_are_shares_and_never_worse_than_the_mean(rows):
     probs, label = rows
-    weights = ensembling.weighted(probs, label)
+    weights = ensembling.weighted(probs, label).weights
     assert weights.shape == (probs.shape[1],)
     assert (weights >= 0).all()
     assert weights.sum() == pytest.approx(1)
-    assert log_loss(weights, probs, label) <= log_loss(ensembling.mean(probs, label), probs, label) + 1e-9
+    assert log_loss(weights, probs, label) <= log_loss(ensembling.mean(probs, label).weights, probs, label) + 1e-9
 
 
-def test_the_better_member_weighs_more():
-    _, weights = ensembling.combine(MEMBERS, "weighted")
+@pytest.mark.parametrize("method", ["weighted", "stacked"])
+def test_the_better_member_weighs_more(method):
+    _, weights = ensembling.combine(MEMBERS, method)
     assert weights["good"] > weights["blind"]
 
 
@@ -80,7 +84,7 @@ def test_weights_are_those_of_a_fine_grid():
     label = MEMBERS["good"].loc[rows, "label"].to_numpy(float)
     grid = np.linspace(0, 1, 2001)
     best = grid[np.argmin([log_loss(np.array([share, 1 - share]), probs, label) for share in grid])]
-    assert ensembling.weighted(probs, label)[0] == pytest.approx(best, abs=2e-3)
+    assert ensembling.weighted(probs, label).weights[0] == pytest.approx(best, abs=2e-3)
 
 
 @pytest.mark.parametrize("column", ["label", "prob"])
@@ -107,3 +111,22 @@ def test_test_rows_do_not_reach_the_weights(method, column):
 def test_members_over_other_samples_are_refused(other):
     with pytest.raises(InputError, match="predictions of fair are for other samples than good's"):
         ensembling.combine({"good": MEMBERS["good"], "fair": other}, "mean")
+
+
+@settings(max_examples=50, deadline=None)
+@given(validation())
+def test_stacking_gives_probabilities_whatever_the_members_say(rows):
+    probs, label = rows
+    combined = ensembling.stacked(probs, label)(probs)
+    assert combined.shape == (len(label),)
+    assert ((combined >= 0) & (combined <= 1)).all()
+
+
+def test_stacking_recalibrates_members_that_are_all_too_sure():
+    rows = MEMBERS["fair"]["split"] == "val"
+    label = MEMBERS["fair"].loc[rows, "label"].to_numpy(float)
+    odds = 8 * np.log(MEMBERS["fair"]["prob"] / (1 - MEMBERS["fair"]["prob"]))
+    sure = (1 / (1 + np.exp(-odds))).loc[rows].to_numpy()[:, np.newaxis]
+    combined = ensembling.stacked(sure, label)(sure)
+    one = np.ones(1)
+    assert log_loss(one, combined[:, np.newaxis], label) < log_loss(one, sure, label)

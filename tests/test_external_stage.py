@@ -185,7 +185,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-MODELS_AND_ENSEMBLES = ["light_cnn", "continue_training", "ensemble_mean", "ensemble_weighted"]
+MODELS_AND_ENSEMBLES = ["light_cnn", "continue_training", "ensemble_mean", "ensemble_weighted", "ensemble_stacked"]
 
 
 def test_the_stage_leaves_a_row_and_a_record_for_every_model(workspace):

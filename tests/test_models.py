@@ -10,23 +10,23 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from mammo import models, params, registry
+from mammo import models, registry
 from mammo.errors import InputError
-from mammo.models import ModelFileError
-from mammo.models._parts import WeightsError, classifier, grey_input
+from mammo.models import ModelFileError, _parts
+from mammo.models._parts import WeightsError
 from mammo.params import ModelParams
 from tests import arrays
+from tests.arrays import own
 
 NAMES = registry.names(models)
 ROOT = Path(__file__).resolve().parents[1]
-WITH_A_BASE = ["basic_vgg16", "medical_vgg16", "efficientnet_b0"]
+WITH_A_BASE = ["basic_vgg16", "medical_vgg16", "efficientnet_b0", "mobilenet_v2", "resnet50_v2"]
+REAL_WEIGHTS = ROOT.parent / "shared/weights"
+needs_real_weights = pytest.mark.skipif(
+    not REAL_WEIGHTS.is_dir(), reason=f"pretrained weights are not at {REAL_WEIGHTS}"
+)
 
 Weights = dict[str, list[npt.NDArray[np.float32]]]
-
-
-def own(name: str, **changes: object) -> ModelParams:
-    """`models.<name>` of params.yaml, untrained and with some values changed."""
-    return params.load(ROOT / "params.yaml").model(name).model_copy(update={"weights": "none", **changes})
 
 
 def weights(model: keras.Model) -> Weights:
@@ -181,14 +181,15 @@ def test_a_save_holds_no_date(tmp_path):
 
 
 def test_an_unknown_model_lists_the_others():
-    with pytest.raises(InputError, match="'resnet50'.*" + ", ".join(NAMES)):
-        models.build("resnet50", arrays.LIGHT, arrays.SHAPE, seed=0)
+    with pytest.raises(InputError, match="'resnet'.*" + ", ".join(NAMES)):
+        models.build("resnet", arrays.LIGHT, arrays.SHAPE, seed=0)
 
 
 def test_an_architecture_without_a_features_layer_is_refused(monkeypatch):
     def build(params: ModelParams, image_shape: models.Shape) -> keras.Model:
-        image = grey_input(image_shape)
-        return keras.Model(image, classifier(image, params))
+        image = _parts.grey_input(image_shape)
+        prob = keras.layers.Dense(1, activation="sigmoid", name="logit")(keras.layers.Flatten(name="pool")(image))
+        return keras.Model(image, prob)
 
     monkeypatch.setattr("mammo.models.light_cnn.build", build)
     with pytest.raises(ModelFileError, match=r"light_cnn\.py.*'features'"):
@@ -301,6 +302,174 @@ def test_a_model_file_with_an_unknown_config_is_refused(config, tmp_path):
             other.writestr(entry, config if entry == "config.json" else whole.read(entry))
     with pytest.raises(ModelFileError, match=r"light\.keras cannot be loaded by Keras"):
         models.load(path)
+
+
+def colourful(application: Callable[..., keras.Model]) -> keras.Model:
+    """A base for photographs with random weights and, as trained ones have, statistics of its own."""
+    keras.utils.set_random_seed(1)
+    base = application(include_top=False, weights=None, input_shape=(64, 64, 3))
+    rng = np.random.default_rng(0)
+    for layer in base.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.moving_mean.assign(rng.normal(0, 0.1, layer.moving_mean.shape))
+            layer.moving_variance.assign(rng.uniform(0.5, 1.5, layer.moving_variance.shape))
+    return base
+
+
+BASES = [("mobilenet_v2", keras.applications.MobileNetV2), ("resnet50_v2", keras.applications.ResNet50V2)]
+
+
+def features_of(model: keras.Model, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    return np.asarray(keras.Model(model.inputs, model.get_layer("features").output).predict_on_batch(images))
+
+
+def grey_images() -> npt.NDArray[np.float32]:
+    return np.random.default_rng(0).integers(0, 256, (2, 64, 64, 1)).astype(np.float32)
+
+
+@pytest.mark.parametrize("write", [as_weights, as_model])
+@pytest.mark.parametrize(("name", "application"), BASES)
+def test_grey_goes_through_a_third_of_the_filters_and_gives_what_colour_would(name, application, write, tmp_path):
+    base = colourful(application)
+    model = models.build(name, own(name, weights=str(write(base, tmp_path))), (64, 64, 1), seed=0)
+    in_colour = base.predict_on_batch(np.repeat(grey_images(), 3, axis=-1) / 127.5 - 1)
+    np.testing.assert_allclose(features_of(model, grey_images()), in_colour, rtol=1e-3, atol=1e-3)
+    first = next(layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D))
+    assert first.kernel.shape[2] == 1
+
+
+def test_a_cut_base_takes_its_part_of_the_weights_and_refuses_less(tmp_path):
+    whole = colourful(keras.applications.ResNet50V2)
+    cut = keras.Model(whole.input, whole.get_layer("conv3_block1_out").output)
+    path = str(as_model(cut, tmp_path))
+    model = models.build("resnet50_v2", own("resnet50_v2", weights=path, cut_after="conv3_block1_out"), (64, 64, 1), 0)
+    in_colour = cut.predict_on_batch(np.repeat(grey_images(), 3, axis=-1) / 127.5 - 1)
+    np.testing.assert_allclose(features_of(model, grey_images()), in_colour, rtol=1e-3, atol=1e-3)
+    with pytest.raises(WeightsError, match=r"ResNet50V2 .*nothing for \d+ of \d+ layers, e.g. conv3_block2"):
+        models.build("resnet50_v2", own("resnet50_v2", weights=path), (64, 64, 1), 0)
+
+
+def test_an_unknown_cut_lists_layers_and_whole_architectures_refuse_one():
+    with pytest.raises(InputError, match=r"cut_after: no layer is named 'conv9'.*conv4_block6_out"):
+        models.build("resnet50_v2", own("resnet50_v2", cut_after="conv9"), arrays.SHAPE, seed=0)
+    with pytest.raises(InputError, match="MobileNetV2 is used whole"):
+        models.build("mobilenet_v2", own("mobilenet_v2", cut_after="out_relu"), arrays.SHAPE, seed=0)
+
+
+@pytest.mark.parametrize("as_folder", [False, True])
+def test_weights_of_another_run_come_from_mlflow(as_folder, tmp_path, monkeypatch):
+    trained = models.build("mobilenet_v2", own("mobilenet_v2"), arrays.SHAPE, seed=1)
+    (tmp_path / "data").mkdir()
+    models.save(trained, tmp_path / "data/model.keras")
+    asked = []
+
+    def download(uri: str) -> Path:
+        asked.append(uri)
+        return tmp_path if as_folder else tmp_path / "data/model.keras"
+
+    monkeypatch.setattr(_parts.tracking, "download", download)
+    started = models.build("mobilenet_v2", own("mobilenet_v2", weights="runs:/abc/train"), arrays.SHAPE, seed=2)
+    assert asked == ["runs:/abc/train"]
+    one, other = weights(trained), weights(started)
+    assert changed(one, other) == {"logit"}
+
+
+def test_an_mlflow_uri_without_one_model_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(_parts.tracking, "download", lambda uri: tmp_path)
+    with pytest.raises(WeightsError, match=r"models:/m/1 holds 0 \.keras files"):
+        models.build("mobilenet_v2", own("mobilenet_v2", weights="models:/m/1"), arrays.SHAPE, seed=0)
+
+
+def test_the_norms_of_a_pretrained_base_keep_their_statistics(tmp_path):
+    path = str(as_weights(colourful(keras.applications.MobileNetV2), tmp_path))
+    model = models.build("mobilenet_v2", own("mobilenet_v2", weights=path), arrays.SHAPE, seed=0)
+    before = weights(model)
+    model.compile(keras.optimizers.SGD(0.01), "binary_crossentropy", jit_compile=False)
+    model.train_on_batch(raw_images(), np.array([[0], [1], [0], [1]]))
+    after = weights(model)
+    assert not [layer for layer in changed(before, after) if layer.endswith("_BN") or "bn" in layer.lower()]
+    assert "Conv_1" in changed(before, after)
+
+
+@pytest.mark.parametrize("change", [{"trainable": ["all"]}, {"head_units": [8]}])
+def test_frozen_features_refuse_to_learn(change):
+    with pytest.raises(InputError, match="use resnet50_v2"):
+        models.build("frozen_features", own("frozen_features", **change), arrays.SHAPE, seed=0)
+
+
+def predicted(model: keras.Model, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    return np.asarray(model.predict_on_batch(images))
+
+
+def test_a_model_sees_the_centre_that_its_crop_names():
+    model = models.build("light_cnn", arrays.light(crops=[0.5]), (64, 64, 1), seed=0)
+    images = grey_images()
+    around = images.copy()
+    around[:, 16:48, 16:48] = 0
+    only = images - around
+    np.testing.assert_array_equal(predicted(model, images), predicted(model, only))
+    assert (predicted(model, around) != predicted(model, images)).any()
+
+
+def test_a_model_resizes_what_it_sees():
+    small = models.build("light_cnn", arrays.light(), (32, 32, 1), seed=0)
+    resizing = models.build("light_cnn", arrays.light(input_px=32), (64, 64, 1), seed=0)
+    halves = grey_images().reshape(2, 32, 2, 32, 2, 1).mean(axis=(2, 4))
+    large = np.repeat(np.repeat(halves, 2, axis=1), 2, axis=2)
+    smooth = keras.ops.convert_to_numpy(keras.ops.image.resize(large, (32, 32), antialias=True))
+    np.testing.assert_allclose(predicted(resizing, large), predicted(small, smooth), atol=1e-4)
+    tall = models.build("light_cnn", arrays.light(input_px=32), (128, 64, 1), seed=0)
+    assert tall.get_layer("resize").output.shape[1:3] == (64, 32)
+
+
+@pytest.mark.parametrize("name", ["light_cnn", "basic_vgg16", "mobilenet_v2"])
+def test_several_crops_go_through_the_same_layers_and_side_by_side_into_the_classifier(name, tmp_path):
+    one, two, both = (
+        models.build(name, own(name, crops=crops, input_px=32), (64, 64, 1), seed=0)
+        for crops in ([1.0], [0.5], [1.0, 0.5])
+    )
+    two.set_weights(one.get_weights())
+    base = {layer.name for layer in one.layers} - {"pool_norm", "logit", "head_1"}
+    for layer in both.layers:
+        if layer.weights and layer.name in base:
+            layer.set_weights(one.get_layer(layer.name).get_weights())
+    vectors = [
+        np.asarray(keras.Model(model.inputs, model.get_layer("pool").output).predict_on_batch(grey_images()))
+        for model in (one, two, both)
+    ]
+    np.testing.assert_allclose(np.concatenate(vectors[:2], axis=1), vectors[2], atol=1e-5)
+    models.save(both, tmp_path / "both.keras")
+    loaded = models.load(tmp_path / "both.keras")
+    np.testing.assert_allclose(predicted(loaded, grey_images()), predicted(both, grey_images()), atol=1e-6)
+    assert not [layer.name for layer in loaded.layers if isinstance(layer, keras.Model)]
+
+
+def test_the_maximum_of_each_channel_stands_beside_its_average():
+    model = models.build("light_cnn", arrays.light(pool_max=True), arrays.SHAPE, seed=0)
+    found = features_of(model, raw_images())
+    pooled = np.asarray(keras.Model(model.inputs, model.get_layer("pool").output).predict_on_batch(raw_images()))
+    np.testing.assert_allclose(pooled, np.concatenate([found.mean((1, 2)), found.max((1, 2))], axis=1), rtol=1e-5)
+
+
+@needs_real_weights
+@pytest.mark.parametrize(
+    ("name", "file", "cut_after"),
+    [
+        ("mobilenet_v2", "mobilenet_v2_imagenet_notop.weights.h5", None),
+        ("resnet50_v2", "resnet50_v2_imagenet_conv4.keras", "conv5_block1_preact_relu"),
+        ("frozen_features", "resnet50_v2_imagenet_conv4.keras", None),
+    ],
+)
+def test_real_weights_see_the_same_in_grey_as_in_colour(name, file, cut_after):
+    section = own(name, weights=str(REAL_WEIGHTS / file), cut_after=cut_after)
+    model = models.build(name, section, (224, 224, 1), seed=0)
+    images = np.random.default_rng(0).integers(0, 256, (1, 28, 28, 1)).astype(np.float32).repeat(8, 1).repeat(8, 2)
+    if name == "mobilenet_v2":
+        base = keras.applications.MobileNetV2(include_top=False, weights=REAL_WEIGHTS / file, input_shape=(224, 224, 3))
+    else:
+        base = keras.models.load_model(REAL_WEIGHTS / file, compile=False)
+    in_colour = base.predict_on_batch(np.repeat(images, 3, axis=-1) / 127.5 - 1)
+    np.testing.assert_allclose(features_of(model, images), in_colour, rtol=1e-3, atol=1e-3)
 
 
 def test_efficientnet_weights_by_path_scale_as_imagenet_does(tmp_path, monkeypatch):

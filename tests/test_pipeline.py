@@ -109,6 +109,7 @@ def test_the_table_has_a_row_per_model_ensemble_baseline_and_cross_validation(re
         "continue_training",
         "ensemble_mean",
         "ensemble_weighted",
+        "ensemble_stacked",
         "baseline_birads",
         "baseline_density_type",
         "baseline_prevalence",

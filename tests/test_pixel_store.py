@@ -4,8 +4,6 @@ import os
 import resource
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -122,58 +120,6 @@ def test_a_full_disk_is_named_and_what_is_done_is_kept(tmp_path: Path) -> None:
     assert [path.read_bytes() for path in files(write(tmp_path / "full"))] == whole
 
 
-# The workshop
-
-
-def test_unfinished_work_survives_an_error_and_goes_when_done(repository: Path) -> None:
-    with pytest.raises(RuntimeError), pixel_store.workshop("one") as folder:
-        write(folder, 3)
-        raise RuntimeError
-    assert folder.parent == repository / ".dvc/tmp/mammo"
-    with pixel_store.workshop("one") as again:
-        assert again == folder
-        assert Writer(again, COUNT, SHAPE, 8).done == 3
-    assert not folder.exists()
-
-
-def test_other_foundations_have_another_key() -> None:
-    keys = {pixel_store.key(*texts) for texts in [("ab", "c"), ("a", "bc"), ("abc",), ("abc", ""), ("c", "ab")]}
-    assert len(keys) == 5
-    assert pixel_store.key("ab", "c") == pixel_store.key("ab", "c")
-
-
-def test_work_of_other_keys_goes_when_it_is_old(repository: Path) -> None:
-    home = repository / ".dvc/tmp/mammo"
-    for name in ("old", "young", "own"):
-        with pytest.raises(RuntimeError), pixel_store.workshop(name) as folder:
-            write(folder, 2)
-            raise RuntimeError
-    long_ago = time.time() - (pixel_store.STALE_DAYS + 1) * 24 * 3600
-    for name in ("old", "own"):
-        for place in [*home.glob(f"pixels-{name}*"), *(home / f"pixels-{name}").rglob("*")]:
-            os.utime(place, (long_ago, long_ago))
-    with pixel_store.workshop("own") as folder:
-        assert Writer(folder, COUNT, SHAPE, 8).done == 2
-    assert {path.name for path in home.iterdir()} == {"pixels-young", "pixels-young.lock", "pixels-own.lock"}
-
-
-def test_a_second_run_of_the_same_key_waits_for_the_first(caplog: pytest.LogCaptureFixture) -> None:
-    order: list[str] = []
-
-    def second() -> None:
-        with pixel_store.workshop("key"):
-            order.append("second")
-
-    with pixel_store.workshop("key"):
-        waiting = threading.Thread(target=second)
-        waiting.start()
-        time.sleep(0.2)
-        order.append("first")
-    waiting.join(5)
-    assert order == ["first", "second"]
-    assert caplog.messages == ["another run prepares the same pixels; waiting for it"]
-
-
 # Reading
 
 
@@ -197,7 +143,7 @@ def test_a_store_of_16_bits_gives_models_the_same_range(tmp_path: Path) -> None:
     assert raw.shape == (2, 4, 4, 1)
     assert raw[0, 0, :, 0] == pytest.approx([0, 255, 1, 128])
     assert np.allclose(raw[1, ..., 0], stored[5] / 257)
-    batch = batches.TrainingBatches(samples, 20, False, seed=0)[0][0]
+    batch = batches.TrainingBatches(samples, 20, "none", seed=0)[0][0]
     assert batch.dtype == np.float32
     assert batch.max() <= 255
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 import tensorflow as tf
 
-from mammo import models, params, registry, saliency
+from mammo import models, registry, saliency
 from tests import arrays
 
 NAMES = registry.names(models)
@@ -35,8 +35,7 @@ def reference(model: keras.Model, image: npt.NDArray[np.uint8]) -> Floats:
 
 @pytest.fixture(scope="module", params=NAMES)
 def model(request: pytest.FixtureRequest) -> keras.Model:
-    own = params.load(ROOT / "params.yaml").model(request.param).model_copy(update={"weights": "none"})
-    return models.build(request.param, own, arrays.SHAPE, seed=1)
+    return models.build(request.param, arrays.own(request.param), arrays.SHAPE, seed=1)
 
 
 def test_maps_agree_with_one_tape_through_the_whole_model(model):
@@ -107,3 +106,16 @@ def test_a_map_does_not_depend_on_the_other_images():
 def test_a_map_has_the_shape_of_its_image():
     model = models.build("light_cnn", arrays.LIGHT, (32, 48, 1), seed=2)
     assert saliency.gradcam(model, np.zeros((1, 32, 48, 1), np.uint8)).shape == (1, 32, 48)
+
+
+@pytest.mark.parametrize("crops", [[0.5], [1.0, 0.5]])
+def test_a_map_lies_where_its_crop_lies(crops):
+    model = models.build("light_cnn", arrays.light(crops=crops, input_px=32), (64, 64, 1), seed=0)
+    images = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 1)).astype(np.uint8)
+    model.get_layer("logit").set_weights([np.ones((128 * len(crops), 1)), np.zeros(1)])
+    maps = saliency.gradcam(model, images)
+    assert maps.shape == (4, 64, 64)
+    outside = maps.copy()
+    outside[:, 16:48, 16:48] = 0
+    assert (outside.max() == 0) == (crops[0] == 0.5)
+    assert maps.max() == 1

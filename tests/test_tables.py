@@ -39,7 +39,7 @@ SPLITS = pd.DataFrame(
         "fold": pd.array([0, 0, 1, None], dtype="Int64"),
     }
 )
-INDEX = SPLITS.assign(label=[0, 1, 0, 1])
+INDEX = SPLITS.assign(label=[0, 1, 0, 1], abnormality_type="mass")
 PREDICTIONS = pd.DataFrame(
     {
         "sample_id": ["a", "a"],

@@ -1,8 +1,14 @@
 """Fitting, its monitors and losses: reproducible, honest about the kept epoch, and able to learn a planted cue."""
 
+import os
 import random
+import signal
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import get_args
 
 import keras
@@ -10,14 +16,19 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
-from mammo import batches, inference, losses, metrics, models, monitors, training
+from mammo import batches, features, inference, losses, metrics, models, monitors, training
 from mammo.batches import Samples
-from mammo.monitors import Epoch, TrainingError
-from mammo.params import FocalParams, ModelParams
+from mammo.checkpoints import Epoch
+from mammo.monitors import TrainingError
+from mammo.params import FocalParams, ModelParams, MonitorParams
 from mammo.training import Fitted
 from tests import arrays
 
+ROOT = Path(__file__).resolve().parents[1]
 QUIET = arrays.light(augmentation_strength=0.0)
 BREAKING = arrays.light(augmentation_strength=0.0, learning_rate=1e38)
 
@@ -49,18 +60,13 @@ def fit(
     seed: int = 5,
     log: Callable[[int, Epoch], None] = ignore,
     own: ModelParams = arrays.LIGHT,
+    folder: Path | None = None,
     **changes: object,
 ) -> Fitted:
-    return training.fit(
-        model,
-        samples.take("train"),
-        samples.take("val"),
-        arrays.recipe(**changes),
-        own,
-        arrays.FOCAL,
-        seed,
-        log,
-    )
+    train, validation = samples.take("train"), samples.take("val")
+    with tempfile.TemporaryDirectory() as own_folder:
+        place = folder or Path(own_folder)
+        return training.fit(model, train, validation, arrays.recipe(**changes), own, arrays.FOCAL, seed, log, place)
 
 
 def light(seed: int = 5) -> keras.Model:
@@ -167,6 +173,11 @@ def test_every_epoch_is_logged_once_and_in_order(learned):
         "val_loss",
         "val_sensitivity",
         "val_specificity",
+        "val_spread",
+        "val_low_sensitivity",
+        "overfitting",
+        "learning_rate",
+        "restarts",
     }
     assert all(type(value) is float for epoch in history for value in epoch.values())
 
@@ -187,7 +198,7 @@ def val_auc(model: keras.Model, samples: Samples) -> float:
 def stopped(noise: Samples) -> tuple[keras.Model, Fitted]:
     """A training that has nothing to learn, stopped early and set back to its best epoch."""
     model = light()
-    return model, fit(model, noise, own=QUIET, keep="best", epochs=25, patience=3)
+    return model, fit(model, noise, own=QUIET, keep="best", epochs=25, patience=3, monitors=monitored())
 
 
 def test_the_best_weights_are_those_of_the_best_validation_auc(stopped, noise):
@@ -204,7 +215,7 @@ def test_training_stops_when_patience_is_spent(stopped):
 
 def test_the_last_weights_are_those_of_the_last_epoch(noise):
     model = light()
-    fitted = fit(model, noise, own=QUIET, keep="last", epochs=5, patience=1)
+    fitted = fit(model, noise, own=QUIET, keep="last", epochs=5, patience=1, monitors=monitored())
     assert len(fitted.history) == 5
     assert fitted.kept_epoch == 4
     assert val_auc(model, noise) == fitted.history[-1]["val_auc"]
@@ -224,35 +235,199 @@ def test_weights_that_break_in_the_last_step_stop_the_training_too(samples):
         fit(light(), samples, own=BREAKING, batch_size=one_step_an_epoch, warmup_fraction=0.0)
 
 
-@pytest.fixture
-def four() -> Samples:
-    index = arrays.index(patients=2).assign(label=[1, 1, 0, 0])
-    return Samples(index, np.zeros((4, 2, 2), np.uint8))
+SCRIPT = """
+import os, signal, sys
+import numpy as np
+from mammo import inference, models, training
+from tests import arrays
+from tests.test_training import Samples, arrays_samples
+folder, die_at, phase = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+training.use_deterministic_kernels()
+samples = arrays_samples()
+own = arrays.light(trainable=["all"], head_epochs=2 if phase == "two" else 0)
+model = models.build("light_cnn", own, arrays.SHAPE, 5)
+def log(row, values):
+    if row == die_at:
+        os.kill(os.getpid(), signal.SIGKILL)
+recipe = arrays.recipe(epochs=4, ema=0.9, keep="best", mixup=0.2)
+fitted = training.fit(
+    model, samples.take("train"), samples.take("val"), recipe, own, arrays.FOCAL, 5, log, training.Path(folder)
+)
+np.savez(folder + "/result.npz", prob=inference.probabilities(model, samples), loss=[r["loss"] for r in fitted.history])
+"""
 
 
-def test_validation_metrics_by_hand(four):
-    found = monitors.validation_metrics(four, np.array([0.9, 0.2, 0.6, 0.1]))
-    assert found == pytest.approx(
-        {
-            "val_auc": 3 / 4,
-            "val_loss": -np.log([0.9, 0.2, 0.4, 0.9]).mean(),
-            "val_sensitivity": 1 / 2,
-            "val_specificity": 1 / 2,
-            "val_called_malignant": 1 / 2,
-        }
+def arrays_samples() -> Samples:
+    index = arrays.index(patients=30)
+    return Samples(index, arrays.images(index["label"].to_numpy())[0])
+
+
+def in_a_process(folder: Path, die_at: int, phases: str) -> int:
+    words = [sys.executable, "-c", SCRIPT, str(folder), str(die_at), phases]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "DVC_ROOT": str(folder)}
+    return subprocess.run(words, cwd=ROOT, env=environment, capture_output=True).returncode
+
+
+@pytest.mark.parametrize("phases", ["one", "two"])
+def test_a_killed_training_ends_as_an_unbroken_one(phases, tmp_path):
+    for name, deaths in (("whole", []), ("broken", [1, 3])):
+        (tmp_path / name).mkdir()
+        for die_at in deaths:
+            assert in_a_process(tmp_path / name, die_at, phases) == -signal.SIGKILL
+        assert in_a_process(tmp_path / name, -1, phases) == 0
+    whole, broken = (np.load(tmp_path / name / "result.npz") for name in ("whole", "broken"))
+    np.testing.assert_array_equal(whole["loss"], broken["loss"])
+    assert whole["prob"].tobytes() == broken["prob"].tobytes()
+
+
+def test_a_finished_training_is_not_done_again(samples, tmp_path, monkeypatch):
+    first, again = light(), light()
+    fitted = fit(first, samples, folder=tmp_path, epochs=2)
+    monkeypatch.setattr(keras.Model, "fit", lambda *args, **kwargs: pytest.fail("trained again"))
+    logged: list[int] = []
+    assert fit(again, samples, log=lambda row, values: logged.append(row), folder=tmp_path, epochs=2) == fitted
+    assert logged == [0, 1]
+    np.testing.assert_array_equal(inference.probabilities(first, samples), inference.probabilities(again, samples))
+
+
+def collapse(monkeypatch, epochs: int) -> list[float]:
+    """Make the first `epochs` epochs predict the same for all; returns the learning rates that were used."""
+    whole, seen, rates = monitors.measure, [], []
+
+    def measure(label, prob, loss, settings):
+        seen.append(loss)
+        return whole(label, np.full_like(prob, 0.1) if len(seen) <= epochs else prob, loss, settings)
+
+    optimizer = training._optimizer
+
+    def recorded(rate, recipe, steps):
+        rates.append(rate)
+        return optimizer(rate, recipe, steps)
+
+    monkeypatch.setattr(monitors, "measure", measure)
+    monkeypatch.setattr(training, "_optimizer", recorded)
+    return rates
+
+
+def monitored(**changes: object) -> MonitorParams:
+    return arrays.RECIPE.monitors.model_copy(update={"collapse_epochs": 2, "collapse_spread": 1e-6, **changes})
+
+
+def test_a_collapse_restarts_with_a_lower_rate_and_balanced_sampling(samples, monkeypatch, caplog):
+    rates, balances = collapse(monkeypatch, epochs=2), []
+    whole = batches.TrainingBatches.__init__
+
+    def recorded(data, *args, **kwargs):
+        balances.append(args[2])
+        whole(data, *args, **kwargs)
+
+    monkeypatch.setattr(batches.TrainingBatches, "__init__", recorded)
+    fitted = fit(light(), samples, epochs=3, monitors=monitored(restarts=1, slowdown=0.5))
+    assert [row["restarts"] for row in fitted.history] == [0, 0, 1, 1, 1]
+    assert [row["val_collapsed"] for row in fitted.history] == [1, 1, 0, 0, 0]
+    assert fitted.kept_epoch == 4
+    assert (balances, {rates[0], rates[-1]}) == (["class_weights", "sampling"], {0.003, 0.0015})
+    assert "epoch 2: the model has collapsed" in caplog.text
+    assert "back to epoch 0 with a lower learning rate" in caplog.text
+
+
+def test_a_collapse_that_stays_fails_loudly(samples, monkeypatch):
+    collapse(monkeypatch, epochs=99)
+    with pytest.raises(TrainingError, match=r"epoch 2: the model has collapsed.*lower the learning rate \(1 restarts"):
+        fit(light(), samples, epochs=9, monitors=monitored(restarts=1))
+
+
+def test_the_average_of_the_weights_is_kept_where_asked(samples):
+    plain, averaged, weightless = light(), light(), light()
+    for model, ema in ((plain, 0.0), (averaged, 0.95), (weightless, 0.001)):
+        fit(model, samples, own=QUIET, epochs=3, ema=ema)
+    kernels = [model.get_layer("logit").get_weights()[0] for model in (plain, averaged, weightless)]
+    assert np.abs(kernels[1] - kernels[0]).max() > 1e-3
+    np.testing.assert_allclose(kernels[2], kernels[0], atol=1e-3)
+
+
+def basic(**changes: object) -> ModelParams:
+    return arrays.light(trainable=[], head_units=[8], augmentation_strength=1.0, **changes)
+
+
+def frozen_model() -> keras.Model:
+    return models.build("basic_vgg16", basic(), arrays.SHAPE, 5)
+
+
+def test_vectors_of_a_frozen_base_are_computed_once_and_change_no_result(tmp_path, monkeypatch):
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    samples = arrays_samples()
+    passes: list[str] = []
+    whole = features._passes
+
+    def counted(base, seen, layers, description):
+        passes.append(description)
+        return whole(base, seen, layers, description)
+
+    monkeypatch.setattr(features, "_passes", counted)
+
+    def trained(cached: bool) -> tuple[bytes, int]:
+        passes.clear()
+        model = frozen_model()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(features.Copies.__init__, "__defaults__", (cached,))
+            fit(model, samples, own=basic(), epochs=6, feature_copies=2)
+        return inference.probabilities(model, samples).tobytes(), len(passes)
+
+    first, computed = trained(cached=True)
+    again, read = trained(cached=True)
+    without, every_time = trained(cached=False)
+    assert first == again == without
+    assert (computed, read) == (3, 1)  # two copies and validation; then validation alone
+    assert every_time > 6
+
+
+def test_training_on_vectors_leaves_the_base_alone(samples, tmp_path, monkeypatch):
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    model = frozen_model()
+    before = [layer.get_weights() for layer in features.base_layers(model)]
+    head = model.get_layer("logit").get_weights()[0].copy()
+    fitted = fit(model, arrays_samples(), own=basic(), epochs=2)
+    after = [layer.get_weights() for layer in features.base_layers(model)]
+    assert all(
+        np.array_equal(a, b) for old, new in zip(before, after, strict=True) for a, b in zip(old, new, strict=True)
     )
+    assert (model.get_layer("logit").get_weights()[0] != head).any()
+    assert len(fitted.history) == 2
 
 
-def test_a_certain_error_has_a_finite_loss(four):
-    assert np.isfinite(monitors.validation_metrics(four, np.array([0.0, 0.0, 1.0, 1.0]))["val_loss"])
+def test_the_head_goes_first_where_asked(samples, tmp_path, monkeypatch):
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    own = arrays.light(head_epochs=2, head_learning_rate=0.01, learning_rate=0.001)
+    model = light()
+    fitted = fit(model, samples, own=own, epochs=3, warmup_fraction=0.0)
+    assert [phase.name for phase in training.phases(arrays.RECIPE, own)] == ["head", "all"]
+    assert len(fitted.history) == 5
+    assert fitted.kept_epoch == 4
+    assert fitted.history[0]["learning_rate"] > 0.004 > 0.001 >= fitted.history[2]["learning_rate"]
+    assert all(layer.trainable for layer in model.layers)
 
 
-@pytest.mark.parametrize(("probs", "collapsed"), [((0.9, 0.9), 1.0), ((0.1, 0.1), 1.0), ((0.9, 0.1), 0.0)])
-def test_a_model_that_calls_all_the_same_is_marked_collapsed(four, monkeypatch, probs, collapsed):
-    monkeypatch.setattr(inference, "probabilities", lambda model, samples: np.repeat(probs, 2))
-    watch = monitors.ValidationMetrics(four, light(), 0.98, ignore)
-    watch.on_epoch_end(0, {"loss": 0.5})
-    assert watch.history[0]["val_collapsed"] == collapsed
+def test_logistic_regression_ends_up_in_the_model(tmp_path, monkeypatch):
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    samples = arrays_samples()
+    own = basic(solver="logistic_regression", inverse_l2=0.01).model_copy(
+        update={"head_units": [], "augmentation_strength": 0.0}
+    )
+    model = models.build("basic_vgg16", own, arrays.SHAPE, 5)
+    fitted = fit(model, samples, own=own)
+    vectors, train = features.of(model, samples), (samples.index["split"] == "train").to_numpy()
+    reference = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, class_weight="balanced", max_iter=2000))
+    reference.fit(vectors[train], samples.labels[train])
+    np.testing.assert_allclose(
+        inference.probabilities(model, samples), reference.predict_proba(vectors)[:, 1], atol=1e-4
+    )
+    assert len(fitted.history) == 1
+
+
+def test_logistic_regression_needs_a_frozen_base(samples):
+    with pytest.raises(TrainingError, match="trainable"):
+        fit(light(), samples, own=arrays.light(solver="logistic_regression"))
 
 
 def test_probabilities_do_not_depend_on_the_batch_size(samples, monkeypatch):
@@ -260,6 +435,14 @@ def test_probabilities_do_not_depend_on_the_batch_size(samples, monkeypatch):
     whole = inference.probabilities(model, samples)
     monkeypatch.setattr(inference, "BATCH", 7)
     np.testing.assert_allclose(inference.probabilities(model, samples), whole, atol=1e-6)
+
+
+def test_flips_are_averaged(samples):
+    model, test = light(), samples.take("test")
+    mirrored = [Samples(samples.index, np.flip(samples.images, axes)).take("test") for axes in ((), 1, 2, (1, 2))]
+    alone = [inference.probabilities(model, each) for each in mirrored]
+    np.testing.assert_allclose(inference.probabilities(model, test, flips=True), np.mean(alone, axis=0), atol=1e-6)
+    assert np.ptp(alone, axis=0).max() > 1e-4
 
 
 def test_predictions_keep_the_rows_and_their_order(samples):

@@ -1,8 +1,9 @@
-"""The pixel store -> shuffled, weighted batches, and the augmentation of a training batch.
+"""The pixel store -> shuffled, balanced, mixed batches.
 
 An image leaves the store as raw pixels (n, h, w, 1); nothing is read before its batch is asked for.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from mammo import tables
-from mammo.params import AugmentationParams
+from mammo.params import Balance
 
 
 @dataclass(frozen=True)
@@ -54,16 +55,38 @@ def open_store(folder: Path) -> Samples:
     return Samples(index, images)
 
 
-class TrainingBatches(keras.utils.PyDataset):
-    """Shuffled batches of (pixels, labels, weights); the order of an epoch depends on the seed and its number only."""
+Inputs = Callable[[int, npt.NDArray[np.int64]], npt.NDArray[Any]]  # epoch, positions -> what the model is fed
 
-    def __init__(self, samples: Samples, batch_size: int, class_weights: bool, seed: int):
+
+class TrainingBatches(keras.utils.PyDataset):
+    """Shuffled batches of (inputs, labels, weights), which depend on the seed, the epoch and the number only.
+
+    balance: class_weights gives both classes the same weight in the loss; sampling draws class and abnormality type
+    equally, with replacement; none does neither. mixup: alpha of Zhang et al., ICLR 2018; 0 is none.
+    inputs: where they come from other than the samples' pixels. The first epoch is `epoch`, and on_epoch_end goes on.
+    """
+
+    def __init__(
+        self,
+        samples: Samples,
+        batch_size: int,
+        balance: Balance,
+        seed: int,
+        *,
+        mixup: float = 0.0,
+        inputs: Inputs | None = None,
+        epoch: int = 0,
+    ):
         super().__init__()
         self.samples = samples
         self.batch_size = batch_size
         self.seed = seed
-        self.epoch = 0
-        self.weights = _balanced(samples.labels) if class_weights else np.ones(len(samples.index), np.float32)
+        self.mixup = mixup
+        self.inputs = inputs or (lambda epoch, positions: samples.pixels(positions))
+        self.epoch = epoch
+        weighted = balance == "class_weights"
+        self.weights = _balanced(samples.labels) if weighted else np.ones(len(samples.index), np.float32)
+        self.shares = _equal_shares(samples.index) if balance == "sampling" else None
         self._shuffle()
 
     def __len__(self) -> int:
@@ -72,7 +95,18 @@ class TrainingBatches(keras.utils.PyDataset):
     def __getitem__(self, number: int) -> tuple[npt.NDArray[np.float32], ...]:
         positions = np.sort(self.order[number * self.batch_size : (number + 1) * self.batch_size])
         labels = self.samples.labels[positions, np.newaxis].astype(np.float32)
-        return self.samples.pixels(positions).astype(np.float32), labels, self.weights[positions]
+        inputs, weights = self.inputs(self.epoch, positions).astype(np.float32), self.weights[positions]
+        if not self.mixup:
+            return inputs, labels, weights
+        rng = np.random.default_rng([self.seed, self.epoch, number])
+        partner = rng.permutation(len(positions))
+        share = rng.beta(self.mixup, self.mixup, len(positions)).astype(np.float32)
+
+        def mixed(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+            own = share.reshape(-1, *[1] * (values.ndim - 1))
+            return own * values + (1 - own) * values[partner]
+
+        return mixed(inputs), mixed(labels), mixed(weights)
 
     def on_epoch_end(self) -> None:
         """Shuffle anew."""
@@ -80,7 +114,8 @@ class TrainingBatches(keras.utils.PyDataset):
         self._shuffle()
 
     def _shuffle(self) -> None:
-        self.order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.samples.index))
+        rng, count = np.random.default_rng([self.seed, self.epoch]), len(self.samples.index)
+        self.order = rng.permutation(count) if self.shares is None else rng.choice(count, count, p=self.shares)
 
 
 def _balanced(labels: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
@@ -89,22 +124,8 @@ def _balanced(labels: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
     return (0.5 / share[labels]).astype(np.float32)
 
 
-def augmentation(params: AugmentationParams, strength: float, seed: int) -> list[keras.layers.Layer]:
-    """Layers that change a training batch of raw pixels at random and leave others alone; `strength` scales them."""
-    if strength == 0:
-        return []
-    layers = keras.layers
-    flips = [layers.RandomFlip("horizontal_and_vertical", seed=seed)] if params.flip else []
-    return [
-        layers.Rescaling(1 / 255),
-        *flips,
-        layers.RandomRotation(strength * params.rotation_degrees / 360, fill_mode="constant", seed=seed + 1),
-        layers.RandomZoom(strength * params.zoom, fill_mode="constant", seed=seed + 2),
-        layers.RandomTranslation(
-            strength * params.translation, strength * params.translation, fill_mode="constant", seed=seed + 3
-        ),
-        layers.RandomContrast(strength * params.contrast, value_range=(0, 1), seed=seed + 4),
-        layers.GaussianNoise(strength * params.noise, seed=seed + 5),
-        layers.Rescaling(255.0),
-        layers.ReLU(max_value=255.0),  # noise leaves the range of pixels
-    ]
+def _equal_shares(index: pd.DataFrame) -> npt.NDArray[np.float64]:
+    """Probabilities (n,) by which both classes are drawn equally, and within a class its abnormality types."""
+    types = index.groupby("label")["abnormality_type"].transform("nunique")
+    rows = index.groupby(["label", "abnormality_type"])["sample_id"].transform("count")
+    return np.asarray(1 / (index["label"].nunique() * types * rows), np.float64)

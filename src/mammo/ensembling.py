@@ -1,18 +1,38 @@
 """Several models' predictions -> one. What is fitted here sees validation rows only."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from scipy.optimize import Bounds, LinearConstraint, minimize
+from scipy.special import expit, logit
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
 
 from mammo.errors import InputError
 
 Floats = npt.NDArray[np.float64]
 SAMPLE = ["sample_id", "patient_id", "split", "label"]
 PROB_FLOOR = 1e-6
+STACKING_C = 0.1  # members agree with each other, and validation rows are few
+
+
+@dataclass(frozen=True)
+class Combination:
+    """A weight per member, on probabilities; or on log-odds, with an intercept, where `stacked`."""
+
+    weights: Floats
+    intercept: float = 0.0
+    stacked: bool = False
+
+    def __call__(self, probs: Floats) -> Floats:
+        """Probabilities (n, models) -> (n,)."""
+        if self.stacked:
+            return np.asarray(expit(_log_odds(probs) @ self.weights + self.intercept))
+        return np.clip(probs @ self.weights, 0, 1)
 
 
 def combine(tables: dict[str, pd.DataFrame], method: str) -> tuple[pd.DataFrame, dict[str, float]]:
@@ -28,17 +48,18 @@ def combine(tables: dict[str, pd.DataFrame], method: str) -> tuple[pd.DataFrame,
             )
     probs = np.column_stack([table["prob"].to_numpy(np.float64) for table in tables.values()])
     validation = (first["split"] == "val").to_numpy()
-    weights = METHODS[method](probs[validation], first.loc[validation, "label"].to_numpy(np.float64))
-    return first.assign(prob=np.clip(probs @ weights, 0, 1)), dict(zip(tables, weights.tolist(), strict=True))
+    combination = METHODS[method](probs[validation], first.loc[validation, "label"].to_numpy(np.float64))
+    weights = dict(zip(tables, combination.weights.tolist(), strict=True))
+    return first.assign(prob=combination(probs)), weights
 
 
-def mean(probs: Floats, label: Floats) -> Floats:
-    """Equal weights (models,)."""
-    return np.full(probs.shape[1], 1 / probs.shape[1])
+def mean(probs: Floats, label: Floats) -> Combination:
+    """Equal weights."""
+    return Combination(np.full(probs.shape[1], 1 / probs.shape[1]))
 
 
-def weighted(probs: Floats, label: Floats) -> Floats:
-    """Weights (models,), not negative and of sum 1, with the lowest log-loss on probs (n, models) and label (n,)."""
+def weighted(probs: Floats, label: Floats) -> Combination:
+    """Weights, not negative and of sum 1, with the lowest log-loss on probs (n, models) and label (n,)."""
 
     def log_loss(weights: npt.NDArray[Any]) -> float:
         prob = np.clip(probs @ weights, PROB_FLOOR, 1 - PROB_FLOOR)
@@ -53,7 +74,21 @@ def weighted(probs: Floats, label: Floats) -> Floats:
         constraints=LinearConstraint(np.ones(count), 1, 1),
     )
     weights = np.clip(found.x, 0, None)
-    return np.asarray(weights / weights.sum(), np.float64)
+    return Combination(np.asarray(weights / weights.sum(), np.float64))
 
 
-METHODS: dict[str, Callable[[Floats, Floats], Floats]] = {"mean": mean, "weighted": weighted}
+def stacked(probs: Floats, label: Floats) -> Combination:
+    """Logistic regression on the members' standardised log-odds; with one class alone, their mean."""
+    if len(np.unique(label)) < 2:
+        return mean(probs, label)
+    scaler = StandardScaler().fit(_log_odds(probs))
+    fitted = LogisticRegression(C=STACKING_C).fit(scaler.transform(_log_odds(probs)), label)
+    weights = np.asarray(fitted.coef_[0] / scaler.scale_, np.float64)
+    return Combination(weights, float(fitted.intercept_[0] - weights @ scaler.mean_), stacked=True)
+
+
+def _log_odds(probs: Floats) -> Floats:
+    return np.asarray(logit(np.clip(probs, PROB_FLOOR, 1 - PROB_FLOOR)))
+
+
+METHODS: dict[str, Callable[[Floats, Floats], Combination]] = {"mean": mean, "weighted": weighted, "stacked": stacked}

@@ -429,6 +429,20 @@ def samples(
     return figure
 
 
+def augmentations(shown: Mapping[str, npt.NDArray[np.uint8]]) -> Figure:
+    """Images (n, h, w) by the name of what was done to them: a row per image, a column per change."""
+    rows = len(next(iter(shown.values())))
+    figure = Figure(figsize=(1.4 * len(shown), 1.5 * rows + 0.2))
+    grid = np.atleast_2d(figure.subplots(rows, len(shown)))
+    for column, (name, images) in enumerate(shown.items()):
+        for axes, image in zip(grid[:, column], images, strict=True):
+            axes.imshow(image, cmap="gray", vmin=0, vmax=255)
+            axes.set_axis_off()
+        grid[0, column].set_title(name.removesuffix("_degrees"), fontsize=8)
+    figure.tight_layout(pad=0.3)
+    return figure
+
+
 def before_after(
     films: Sequence[Sequence[tuple[Pixels, Mask, Mask]]],
     images: Pixels,

@@ -5,10 +5,12 @@ import keras
 from mammo.params import FocalParams
 
 
-def get(name: str, focal: FocalParams) -> keras.losses.Loss:
+def get(name: str, focal: FocalParams, label_smoothing: float = 0.0) -> keras.losses.Loss:
     """`binary_crossentropy`, or `focal` (Lin et al., ICCV 2017), which weighs easy samples down."""
     losses = {
-        "binary_crossentropy": keras.losses.BinaryCrossentropy(),
-        "focal": keras.losses.BinaryFocalCrossentropy(apply_class_balancing=True, alpha=focal.alpha, gamma=focal.gamma),
+        "binary_crossentropy": keras.losses.BinaryCrossentropy(label_smoothing=label_smoothing),
+        "focal": keras.losses.BinaryFocalCrossentropy(
+            apply_class_balancing=True, alpha=focal.alpha, gamma=focal.gamma, label_smoothing=label_smoothing
+        ),
     }
     return losses[name]

@@ -21,6 +21,7 @@ Unit = Literal["lesion", "image", "breast"]
 Expect = Literal["full", "subset"]
 OnError = Literal["exclude", "fail"]
 AbnormalityType = Literal["mass", "calcification"]
+Balance = Literal["class_weights", "sampling", "none"]
 
 
 class ParamsError(InputError):
@@ -88,10 +89,27 @@ class AugmentationParams(_Section):
 
     flip: bool
     rotation_degrees: NonNegative
+    shear_degrees: NonNegative
     zoom: Share
     translation: Share
+    gamma: Share
     contrast: Share
+    blur: Share
     noise: Share
+    artifacts: Share
+
+
+class MonitorParams(_Section):
+    """What counts as a training gone wrong, and how often it is restarted."""
+
+    collapse_share: Annotated[float, Field(gt=0.5, le=1)]
+    collapse_spread: Share
+    collapse_epochs: Count
+    sensitivity_floor: Share
+    exploding_loss: Annotated[float, Field(gt=1)]
+    overfitting_gap: Positive
+    restarts: Annotated[int, Field(ge=0)]
+    slowdown: Fraction
 
 
 class TrainParams(_Section):
@@ -101,15 +119,22 @@ class TrainParams(_Section):
     batch_size: Count
     keep: Literal["last", "best"]
     patience: Count
-    class_weights: bool
+    balance: Balance
     weight_decay: NonNegative
     warmup_fraction: Share
+    clip_norm: Positive
+    ema: Annotated[float, Field(ge=0, lt=1)]
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    mixup: NonNegative
+    precision: Literal["float32", "mixed"]
+    xla: bool
+    feature_copies: Count
     augmentation: AugmentationParams
-    collapse_share: Annotated[float, Field(gt=0.5, le=1)]
+    monitors: MonitorParams
 
 
 class ModelParams(_Section):
-    """One architecture and what is its own in the recipe."""
+    """One architecture and what is its own in the recipe; what has a default here may be left out of params.yaml."""
 
     weights: str
     trainable: list[str]
@@ -118,6 +143,20 @@ class ModelParams(_Section):
     learning_rate: Positive
     loss: Literal["binary_crossentropy", "focal"]
     augmentation_strength: NonNegative
+    epochs: Count | None = None
+    head_epochs: Annotated[int, Field(ge=0)] = 0
+    head_learning_rate: Positive = 0.003
+    input_px: Annotated[int, Field(ge=32)] | None = None
+    crops: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1)] = [1.0]
+    pool_max: bool = False
+    cut_after: str | None = None
+    solver: Literal["adamw", "logistic_regression"] = "adamw"
+    inverse_l2: Positive = 0.001
+
+    @property
+    def weights_name(self) -> str:
+        """`weights` as tables show it: of a path the file's name."""
+        return self.weights if ":/" in self.weights else Path(self.weights).name
 
 
 class FocalParams(_Section):
@@ -125,6 +164,12 @@ class FocalParams(_Section):
 
     gamma: NonNegative
     alpha: Fraction
+
+
+class PredictParams(_Section):
+    """How a finished model is asked."""
+
+    flips: bool
 
 
 class ContinueParams(_Section):
@@ -144,7 +189,7 @@ class CrossValidateParams(_Section):
 class EnsembleParams(_Section):
     """How the models' probabilities are combined."""
 
-    methods: list[Literal["mean", "weighted"]]
+    methods: list[Literal["mean", "weighted", "stacked"]]
 
 
 class ExternalParams(_Section):
@@ -199,6 +244,7 @@ class Params(_Section):
     train: TrainParams
     models: Annotated[dict[str, ModelParams], Field(min_length=1)]
     focal: FocalParams
+    predict: PredictParams
     continue_training: ContinueParams
     cross_validate: CrossValidateParams
     ensemble: EnsembleParams
@@ -223,7 +269,7 @@ class Params(_Section):
     def _augmentations_stay_shares(self) -> "Params":
         augmentation = self.train.augmentation
         for name, model in self.models.items():
-            for change in ("zoom", "translation", "contrast", "noise"):
+            for change in ("zoom", "translation", "gamma", "contrast", "blur", "noise", "artifacts"):
                 amount = model.augmentation_strength * getattr(augmentation, change)
                 if amount > 1:
                     raise ValueError(

@@ -1,30 +1,21 @@
 """The pixel store on disk, data/pixels/, written record by record: flat in memory, and resumable.
 
-Unfinished work lives in .dvc/tmp/mammo/pixels-<key>/ of the user's repository, because DVC empties a stage's outputs
-before the stage starts. The key names all that the pixels rest on: other data, parameters or code start anew.
+Unfinished work lives in a workshop (workshop.py), not among the stage's outputs.
 """
 
 import errno
-import hashlib
 import io
 import logging
-import shutil
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from filelock import FileLock, Timeout
 
-from mammo import project
 from mammo.errors import InputError
 
-WORKSHOP = Path(".dvc/tmp/mammo")
-STALE_DAYS = 14
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 BLOCK = 64  # records read at once
 log = logging.getLogger(__name__)
@@ -115,48 +106,6 @@ class Writer:
 
     def _all(self) -> tuple[Records, Records, Records]:
         return self.images, self.masks, self.lesion_shares
-
-
-@contextmanager
-def workshop(key: str) -> Iterator[Path]:
-    """The folder of unfinished work of that key, for one process at a time; it goes when the block ends well.
-
-    What lies there of other keys and was not touched for STALE_DAYS goes, too.
-    """
-    home = project.root() / WORKSHOP
-    home.mkdir(parents=True, exist_ok=True)
-    folder = home / f"pixels-{key}"
-    _remove_stale(home, folder)
-    lock = FileLock(folder.with_suffix(".lock"))  # the system takes it back however the process ends
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        log.warning("another run prepares the same pixels; waiting for it")
-        lock.acquire()
-    with lock:
-        folder.mkdir(exist_ok=True)
-        yield folder
-        shutil.rmtree(folder)
-
-
-def key(*foundations: str) -> str:
-    """A short name for all the texts together."""
-    digest = hashlib.sha256()
-    for text in foundations:
-        digest.update(hashlib.sha256(text.encode()).digest())
-    return digest.hexdigest()[:16]
-
-
-def _remove_stale(home: Path, kept: Path) -> None:
-    oldest = time.time() - STALE_DAYS * 24 * 3600
-    for place in home.glob("pixels-*"):
-        touched = max(file.stat().st_mtime for file in (place, *place.rglob("*")))
-        if place.stem == kept.name or touched >= oldest:
-            continue
-        if place.is_dir():
-            shutil.rmtree(place, ignore_errors=True)
-        else:
-            place.unlink(missing_ok=True)
 
 
 def blocks(path: Path) -> Iterator[npt.NDArray[Any]]:

@@ -15,20 +15,28 @@ def gradcam(model: keras.Model, images: npt.NDArray[np.uint8]) -> Floats:
     confident predictions.
     """
     up_to_features, to_logit = _halves(model)
-    features = up_to_features.predict_on_batch(images.astype(np.float32))
-    gradient = _gradient(to_logit, features)
+    pixels = images.astype(np.float32)
+    features = up_to_features.predict_on_batch(pixels)
+    gradient = _gradient(to_logit, keras.ops.convert_to_tensor(pixels), features)
     importance = gradient.mean(axis=(1, 2), keepdims=True)
     maps = np.maximum((importance * keras.ops.convert_to_numpy(features)).sum(axis=-1), 0)
-    return np.stack([_enlarge(found, images.shape[1:3]) for found in maps])
+    return np.stack([_placed(found, _seen(model), images.shape[1:3]) for found in maps])
 
 
 def _halves(model: keras.Model) -> tuple[keras.Model, keras.Model]:
-    """`model` cut at `features`: image -> features, and features -> logit."""
+    """`model` cut at `features`: image -> features, and image and features -> logit (other crops need the image)."""
     features = model.get_layer("features").output
-    return keras.Model(model.inputs, features), keras.Model(features, model.get_layer("logit").output)
+    return keras.Model(model.inputs, features), keras.Model([*model.inputs, features], model.get_layer("logit").output)
 
 
-def _gradient(to_logit: keras.Model, features: Floats) -> Floats:
+def _seen(model: keras.Model) -> tuple[int, int]:
+    """Height and width of the centre of the image that `features` shows."""
+    cropping = [layer for layer in model.layers if layer.name == "crop"]
+    height, width = (cropping[0].height, cropping[0].width) if cropping else model.input_shape[1:3]
+    return height, width
+
+
+def _gradient(to_logit: keras.Model, images: keras.KerasTensor, features: Floats) -> Floats:
     """d logit / d features, shaped as features (n, h, w, channels)."""
     backend = keras.backend.backend()
     if backend == "tensorflow":
@@ -37,22 +45,26 @@ def _gradient(to_logit: keras.Model, features: Floats) -> Floats:
         inputs = tf.convert_to_tensor(features)
         with tf.GradientTape() as tape:
             tape.watch(inputs)
-            logit = to_logit(inputs, training=False)
+            logit = to_logit([images, inputs], training=False)
         return np.asarray(tape.gradient(logit, inputs))
     if backend == "jax":
         import jax
 
-        return np.asarray(jax.grad(lambda x: to_logit(x, training=False).sum())(jax.numpy.asarray(features)))
+        return np.asarray(jax.grad(lambda x: to_logit([images, x], training=False).sum())(jax.numpy.asarray(features)))
     if backend == "torch":
         import torch
 
         inputs = torch.tensor(features, requires_grad=True)
-        (gradient,) = torch.autograd.grad(to_logit(inputs, training=False).sum(), inputs)
+        (gradient,) = torch.autograd.grad(to_logit([images, inputs], training=False).sum(), inputs)
         return np.asarray(gradient.cpu())
     raise NotImplementedError(f"Grad-CAM has no gradient for the Keras backend {backend!r}")
 
 
-def _enlarge(found: Floats, shape: tuple[int, ...]) -> Floats:
-    large = cv2.resize(found, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
+def _placed(found: Floats, seen: tuple[int, int], shape: tuple[int, ...]) -> Floats:
+    """The map, enlarged to the centre of the image that was seen, with nothing around it; its maximum is 1."""
+    large = np.zeros(shape, np.float32)
+    top, left = (shape[0] - seen[0]) // 2, (shape[1] - seen[1]) // 2
+    centre = cv2.resize(found, (seen[1], seen[0]), interpolation=cv2.INTER_LINEAR)
+    large[top : top + seen[0], left : left + seen[1]] = centre
     peak = float(large.max())
     return np.asarray(large / peak if peak > 0 else large, np.float32)

@@ -79,6 +79,7 @@ INDEX = pa.DataFrameSchema(
         "split": _text("train", "val", "test"),
         "fold": pa.Column("Int64", nullable=True),
         "label": _label,
+        "abnormality_type": _text(),
     },
     strict=True,
     coerce=True,

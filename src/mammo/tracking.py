@@ -26,6 +26,7 @@ from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
 from mammo import params, project, tables
+from mammo.errors import InputError
 
 RECORDS = Path("metrics/records")
 ROW_STAGES = ("evaluate", "external")  # each of their runs is a row of the comparison table
@@ -153,6 +154,14 @@ def publish(experiment: str, records: list[Record]) -> tuple[list[str], list[Run
             runs[record.content()] = _replay(experiment, record)
             replayed.append(record.name)
     return replayed, [runs[record.content()] for record in records]
+
+
+def download(uri: str) -> Path:
+    """The files behind `runs:/<run>/<model>` or `models:/<name>/<version>`; raises InputError naming the URI."""
+    try:
+        return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
+    except (MlflowException, OSError) as error:
+        raise InputError(f"{uri} cannot be had from {mlflow.get_tracking_uri()}: {error}") from error
 
 
 def table_page(experiment: str) -> tuple[str, str]:

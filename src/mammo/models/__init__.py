@@ -1,8 +1,9 @@
 """Architectures, one file each: `build(params, image_shape) -> keras.Model`.
 
 A model takes raw pixels (n, h, w, 1) in 0..255, scales them inside, and returns the probability of malignancy (n, 1).
-It is one flat functional graph: its last spatial feature map is the layer `features`, its score before the sigmoid the
-layer `logit`. A nested base would break Grad-CAM after reloading.
+It is one flat functional graph: its last spatial feature map is the layer `features`, the vector that its classifier
+gets is the layer `pool`, its score before the sigmoid the layer `logit`. A nested base would break Grad-CAM after
+reloading.
 """
 
 import json
@@ -37,7 +38,7 @@ def build(name: str, params: ModelParams, image_shape: Shape, seed: int) -> kera
     architecture = cast(Architecture, registry.module(models, name, "models"))
     keras.utils.set_random_seed(seed)  # Keras draws initial weights and dropout from its global state only
     model = architecture.build(params, image_shape)
-    for layer in ("features", "logit"):
+    for layer in ("features", "pool", "logit"):
         if layer not in {found.name for found in model.layers}:
             raise ModelFileError(f"src/mammo/models/{name}.py builds a model without a layer named {layer!r}")
     return model

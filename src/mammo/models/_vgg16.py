@@ -11,12 +11,10 @@ IMAGENET_MEAN = [123.68, 116.779, 103.939]  # RGB; the published weights expect 
 def build(params: ModelParams, image_shape: Shape) -> keras.Model:
     """VGG16's convolutions, of which `trainable` learn, and a classifier on their last feature map."""
     image = _parts.grey_input(image_shape)
-    bgr = keras.layers.Rescaling(1.0, offset=[-mean for mean in reversed(IMAGENET_MEAN)], name="less_mean")(
-        _parts.grey_to_rgb(image)
-    )
-    base = _parts.pretrained(keras.applications.VGG16, params.weights, bgr)
-    _parts.set_trainable(base, params.trainable)
+    first = _parts.seen(image, params)
+    offset = [-mean for mean in reversed(IMAGENET_MEAN)]
+    # Each colour loses another mean, so that at padded borders grey in one channel would not be the same.
+    bgr = keras.layers.Rescaling(1.0, offset=offset, name="less_mean")(_parts.grey_to_rgb(first))
+    base = _parts.pretrained(keras.applications.VGG16, params, bgr)
     # Before the last pooling, where the map is twice as fine.
-    features = keras.layers.Identity(name="features")(base.get_layer("block5_conv3").output)
-    x = keras.layers.MaxPooling2D(2, name="features_pool")(features)
-    return keras.Model(image, _parts.classifier(x, params))
+    return _parts.finish(image, first, base.get_layer("block5_conv3").output, params, keras.layers.MaxPooling2D(2))

@@ -11,16 +11,15 @@ IMAGENET_STD = (0.229, 0.224, 0.225)  # RGB
 def build(params: ModelParams, image_shape: Shape) -> keras.Model:
     """EfficientNetB0, of which the layers named in `trainable` learn, and a classifier."""
     image = _parts.grey_input(image_shape)
-    base = _parts.pretrained(keras.applications.EfficientNetB0, params.weights, _parts.grey_to_rgb(image))
-    if params.weights not in ("none", "imagenet"):
+    first = _parts.seen(image, params)
+    base = _parts.pretrained(keras.applications.EfficientNetB0, params, _parts.grey_to_rgb(first))
+    if params.weights != "none" and not _parts.is_own(params.weights):
         _complete_scaling(base)
-    _parts.set_trainable(base, params.trainable)
-    features = keras.layers.Identity(name="features")(base.output)
-    return keras.Model(image, _parts.classifier(features, params))
+    return _parts.finish(image, first, base.output, params)
 
 
 def _complete_scaling(base: keras.Model) -> None:
-    """Give a base whose weights came from a file the division by sqrt(SD) that Keras adds for "imagenet" only.
+    """Give a base the division by sqrt(SD) that Keras adds as a layer where it loads "imagenet" itself.
 
     The published weights were trained with it; here it goes into the variance by which the base normalises.
     """

@@ -11,19 +11,19 @@ WIDTHS = (16, 32, 64, 96, 128)
 
 def build(params: ModelParams, image_shape: Shape) -> keras.Model:
     """Five blocks of convolution and normalisation, each but the last followed by pooling, and a classifier."""
-    if params.weights != "none" or params.trainable != ["all"]:
+    if params.weights != "none" or params.trainable != ["all"] or params.cut_after is not None:
         raise InputError(
             f"models.light_cnn has weights {params.weights!r} and trainable {params.trainable}; "
             "it has no pretrained base: use `weights: none` and `trainable: [all]`"
         )
     image = _parts.grey_input(image_shape)
-    x = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="scale")(image)
+    first = _parts.seen(image, params)
+    x = _parts.symmetric_scale(first)
     for number, width in enumerate(WIDTHS, start=1):
         if number > 1:
             x = keras.layers.MaxPooling2D(2, name=f"block{number}_pool")(x)
         x = _block(x, width, f"block{number}")
-    features = keras.layers.Identity(name="features")(x)
-    return keras.Model(image, _parts.classifier(features, params))
+    return _parts.finish(image, first, x, params)
 
 
 def _block(x: keras.KerasTensor, width: int, name: str) -> keras.KerasTensor:
