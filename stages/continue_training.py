@@ -1,6 +1,9 @@
 """Train a finished model on, under its own learning rate and number of epochs."""
 
-from mammo import batches, models, params, tables, tracking, training
+from pathlib import Path
+
+from mammo import batches, models, params, project, tables, tracking, training
+from mammo.params import ContinueParams
 from stages import fitting, outcome, run
 from stages.paths import MODELS, PIXELS, fingerprint
 
@@ -8,31 +11,40 @@ NAME = "continue_training"
 
 
 def main() -> None:
-    """Continue from the checkpoint of `continue_training.model`; the rest of its recipe stays."""
+    """Go on from `continue_training.checkpoint` under the recipe of `continue_training.model`, but for its own keys."""
     loaded = params.load()
     start = loaded.continue_training
     own = loaded.model(start.model).model_copy(
         update={"learning_rate": start.learning_rate, "head_epochs": 0, "epochs": start.epochs}
     )
     recipe = loaded.train.model_copy(update={"epochs": start.epochs})
-    checkpoint = MODELS / f"{start.model}.keras"
+    checkpoint, name = _checkpoint(start)
     training.use_deterministic_kernels()
     training.use_precision(recipe.precision)
     samples = batches.open_store(PIXELS)
     with (
-        fitting.workplace(NAME, own, recipe, loaded, tables.sha256(checkpoint)) as folder,
+        fitting.workplace(NAME, own, recipe, loaded, tables.sha256(models.existing(checkpoint))) as folder,
         tracking.run(
             NAME,
             experiment=loaded.tracking.experiment,
             parameters=outcome.parameters(loaded.seed, recipe, own, loaded.focal, loaded.predict)
-            | {"continued_from": start.model},
-            tags={"data": fingerprint(), "weights": start.model},
+            | {"continued_from": name},
+            tags={"data": fingerprint(), "weights": name},
         ) as tracked,
     ):
         model = models.load(checkpoint)
         # Another order of batches and other augmentations than the ones already seen.
         result = fitting.fit(model, samples, recipe, own, loaded, loaded.seed + 1, tracked.log_epoch, folder)
         outcome.write(NAME, model, result, samples, recipe, own, loaded.seed + 1, loaded.predict.flips, tracked)
+
+
+def _checkpoint(start: ContinueParams) -> tuple[Path, str]:
+    """The .keras file to go on from, and what it is called in records."""
+    if start.checkpoint is None:
+        return MODELS / f"{start.model}.keras", start.model
+    if tracking.is_uri(start.checkpoint):
+        return tracking.model_file(start.checkpoint), start.checkpoint
+    return project.resolve(start.checkpoint), Path(start.checkpoint).name
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from mammo import models, report, tables, tracking
+from mammo.errors import InputError
 from mammo.tracking import Record, Tracked
 from tests import arrays
 
@@ -218,6 +219,34 @@ def test_a_tracked_model_loads_back_and_predicts_the_same(server):
     assert loaded.metadata.signature.inputs.to_dict()[0]["tensor-spec"]["shape"] == (-1, *arrays.SHAPE)
     images = arrays.images(np.array([0, 1]))[0][..., np.newaxis].astype(np.float32)
     np.testing.assert_allclose(loaded.predict(images), model.predict_on_batch(images), atol=1e-6)
+
+
+def test_the_model_of_a_run_is_had_back_by_its_uri(server):
+    model = models.build("light_cnn", arrays.LIGHT, arrays.SHAPE, seed=1)
+    path = Path("data/models/light_cnn.keras")
+    models.save(model, path)
+    with tracking.run("train", model="light_cnn", experiment=EXPERIMENT, parameters={}, tags={}) as tracked:
+        tracked.log_model(path)
+    (run,) = runs()
+    uri = f"runs:/{run.info.run_id}/light_cnn"
+    assert tracking.is_uri(uri)
+    assert not tracking.is_uri(path.as_posix())
+    again = models.load(tracking.model_file(uri))
+    assert all(np.array_equal(a, b) for a, b in zip(again.get_weights(), model.get_weights(), strict=True))
+
+
+@pytest.mark.parametrize("uri", ["runs:/0123456789abcdef0123456789abcdef/light_cnn", "models:/none/1"])
+def test_a_model_that_is_not_there_is_refused_by_its_uri(server, uri):
+    with pytest.raises(InputError, match=f"{uri} cannot be had from sqlite"):
+        tracking.model_file(uri)
+
+
+def test_a_run_without_a_model_is_refused(server):
+    with tracking.run("split", experiment=EXPERIMENT, parameters={}, tags={}):
+        pass
+    (run,) = runs()
+    with pytest.raises(InputError, match=r"holds 0 \.keras files"):
+        tracking.model_file(f"runs:/{run.info.run_id}/")
 
 
 def test_publish_finds_what_a_run_left(server):

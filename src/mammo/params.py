@@ -176,6 +176,7 @@ class ContinueParams(_Section):
     """Which finished model is trained on, and how."""
 
     model: str
+    checkpoint: str | None
     epochs: Count
     learning_rate: Positive
 

@@ -156,12 +156,24 @@ def publish(experiment: str, records: list[Record]) -> tuple[list[str], list[Run
     return replayed, [runs[record.content()] for record in records]
 
 
-def download(uri: str) -> Path:
-    """The files behind `runs:/<run>/<model>` or `models:/<name>/<version>`; raises InputError naming the URI."""
+def is_uri(source: str) -> bool:
+    """Whether `source` names a model on the server, not a file."""
+    return source.startswith(("runs:/", "models:/"))
+
+
+def model_file(uri: str) -> Path:
+    """The .keras file of `runs:/<run>/<model>` or `models:/<name>/<version>`; raises InputError naming the URI."""
+    _point_at_store()
     try:
-        return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
+        place = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
     except (MlflowException, OSError) as error:
         raise InputError(f"{uri} cannot be had from {mlflow.get_tracking_uri()}: {error}") from error
+    found = sorted(place.rglob("*.keras")) if place.is_dir() else [place]
+    if len(found) != 1:
+        raise InputError(
+            f"{uri} holds {len(found)} .keras files; name the model of one run, e.g. runs:/<run>/light_cnn"
+        )
+    return found[0]
 
 
 def table_page(experiment: str) -> tuple[str, str]:
@@ -191,13 +203,7 @@ def _rows(found: list[tuple[dict[str, str], Mapping[str, float | None]]], tags: 
 
 def connect(experiment: str) -> str:
     """Point MLflow at the server (MLFLOW_TRACKING_URI, else SQLite in the repository); returns the experiment's id."""
-    # MLflow retries a server that is away for minutes; a training should not wait for that.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    own_store = f"sqlite:///{project.root() / 'mlflow.db'}"
-    embedded = os.environ.get("MLFLOW_TRACKING_URI", own_store) == own_store
-    if embedded:
-        mlflow.set_tracking_uri(own_store)
+    embedded = _point_at_store()
     found = mlflow.get_experiment_by_name(experiment)
     if found is not None:
         return str(found.experiment_id)
@@ -209,6 +215,18 @@ def connect(experiment: str) -> str:
         if found is None:
             raise
         return str(found.experiment_id)
+
+
+def _point_at_store() -> bool:
+    """Tell MLflow where the runs are; True where that is the store in the repository."""
+    # MLflow retries a server that is away for minutes; a training should not wait for that.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    own_store = f"sqlite:///{project.root() / 'mlflow.db'}"
+    embedded = os.environ.get("MLFLOW_TRACKING_URI", own_store) == own_store
+    if embedded:
+        mlflow.set_tracking_uri(own_store)
+    return embedded
 
 
 class _Live:

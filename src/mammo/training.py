@@ -152,7 +152,7 @@ def _trainee(
     """The head on vectors of the frozen base, or the whole model behind its augmentation, on the device."""
     if not frozen:
         layers = augmentation.layers(recipe.augmentation, own.augmentation_strength, seed)
-        network = _behind(layers, model)
+        network = behind(layers, model)
         return Trainee(network, None, [*layers, *model.layers], lambda: inference.probabilities(model, validation))
     head = features.head(model)
     copies = features.Copies(model, train, recipe.augmentation, own.augmentation_strength, seed, recipe.feature_copies)
@@ -165,7 +165,7 @@ def _trainee(
     )
 
 
-def _behind(layers: Sequence[keras.layers.Layer], model: keras.Model) -> keras.Model:
+def behind(layers: Sequence[keras.layers.Layer], model: keras.Model) -> keras.Model:
     """`model` behind `layers`; it shares the weights, and `model` itself stays bare."""
     image = keras.Input(model.input_shape[1:], name="image")
     x = image

@@ -80,11 +80,16 @@ def _with_numbered_objects(config: str) -> str:
     )
 
 
-def load(path: Path) -> keras.Model:
-    """The model in a .keras file; raises ModelFileError."""
+def existing(path: Path) -> Path:
+    """`path`, if a model's file is there; raises ModelFileError."""
     if not path.is_file():
         raise ModelFileError(f"{path} does not exist; `dvc repro` trains the models, `dvc pull` fetches them")
+    return path
+
+
+def load(path: Path) -> keras.Model:
+    """The model in a .keras file; raises ModelFileError."""
     try:
-        return keras.models.load_model(path, compile=False)
+        return keras.models.load_model(existing(path), compile=False)
     except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
         raise ModelFileError(f"{path} cannot be loaded by Keras {keras.__version__}: {error}") from error

@@ -2,19 +2,17 @@
 
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import keras
 import numpy.typing as npt
 
-from mammo import tracking
+from mammo import project, tracking
 from mammo.errors import InputError
 from mammo.params import ModelParams
 
 # Keras' 0.99 needs hundreds of steps before validation sees the statistics that training used; small data have fewer.
 NORM_MOMENTUM = 0.9
-MLFLOW = ("runs:/", "models:/")
 
 Weights = dict[str, list[npt.NDArray[Any]]]  # by the layer's name
 
@@ -80,11 +78,6 @@ def _layer(base: keras.Model, name: str) -> keras.layers.Layer:
     return base.get_layer(name)
 
 
-def is_own(weights: str) -> bool:
-    """Whether these are weights of a model of ours, which an MLflow URI always names."""
-    return weights.startswith(MLFLOW)
-
-
 def _weights(application: Callable[..., keras.Model], source: str) -> Weights:
     """Weights by layer name, of the bare base or of a model of ours; raises WeightsError."""
     if source == "imagenet":
@@ -95,11 +88,11 @@ def _weights(application: Callable[..., keras.Model], source: str) -> Weights:
                 f"weights: imagenet could not be downloaded for {application.__name__} ({error}). Alternatives: "
                 "`weights: none` (train from scratch), or `weights: <path>` of a Keras weights file without top"
             ) from error
-    path = _downloaded(source) if is_own(source) else Path(source).expanduser()
+    path = tracking.model_file(source) if tracking.is_uri(source) else project.resolve(source)
     if not path.is_file():
         raise WeightsError(
             f"weights: {source!r} is neither none, nor imagenet, nor an MLflow URI (runs:/..., models:/...), "
-            f"nor an existing file ({path.resolve()})"
+            f"nor an existing file ({path})"
         )
     try:
         if path.suffix == ".keras":
@@ -109,14 +102,6 @@ def _weights(application: Callable[..., keras.Model], source: str) -> Weights:
         return _by_layer(base)
     except (ValueError, OSError, KeyError) as error:
         raise WeightsError(f"weights: {path} does not fit {application.__name__} without top: {error}") from error
-
-
-def _downloaded(uri: str) -> Path:
-    place = tracking.download(uri)
-    found = sorted(place.rglob("*.keras")) if place.is_dir() else [place]
-    if len(found) != 1:
-        raise WeightsError(f"weights: {uri} holds {len(found)} .keras files; it must be the model of one run")
-    return found[0]
 
 
 def _by_layer(model: keras.Model) -> Weights:

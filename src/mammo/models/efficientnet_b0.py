@@ -2,6 +2,7 @@
 
 import keras
 
+from mammo import tracking
 from mammo.models import Shape, _parts
 from mammo.params import ModelParams
 
@@ -13,7 +14,7 @@ def build(params: ModelParams, image_shape: Shape) -> keras.Model:
     image = _parts.grey_input(image_shape)
     first = _parts.seen(image, params)
     base = _parts.pretrained(keras.applications.EfficientNetB0, params, _parts.grey_to_rgb(first))
-    if params.weights != "none" and not _parts.is_own(params.weights):
+    if params.weights != "none" and not tracking.is_uri(params.weights):
         _complete_scaling(base)
     return _parts.finish(image, first, base.output, params)
 

@@ -1,0 +1,97 @@
+"""Time ten epochs of a frozen VGG16's head: `python benchmarks/feature_cache.py` (about five minutes, two cores).
+
+Prints side by side: the notebook way (each epoch decodes and resizes image files and runs the whole network), the whole
+network on images in the pixel store, and the head on the base's vectors, computed once per augmentation copy.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+
+import cv2
+import keras
+import numpy as np
+import pandas as pd
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+
+from mammo import augmentation, models, params, training
+from mammo.batches import Samples, TrainingBatches
+from mammo.training import Phase
+
+SAMPLES, SIZE_PX, FILE_PX, EPOCHS = 192, 64, 800, 10
+
+
+def cohort() -> Samples:
+    """Random images, two thirds to train on."""
+    rng = np.random.default_rng(0)
+    label = rng.integers(0, 2, SAMPLES)
+    index = pd.DataFrame(
+        {
+            "sample_id": [f"S{number}" for number in range(SAMPLES)],
+            "patient_id": [f"P{number}" for number in range(SAMPLES)],
+            "split": np.where(np.arange(SAMPLES) % 3 < 2, "train", "val"),
+            "label": label,
+            "abnormality_type": "mass",
+        }
+    )
+    return Samples(index, rng.integers(0, 256, (SAMPLES, SIZE_PX, SIZE_PX), dtype=np.uint8))
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Wall-clock time of one call."""
+    start = perf_counter()
+    work()
+    return perf_counter() - start
+
+
+def main() -> None:
+    """Print seconds for ten epochs and the ratios."""
+    loaded = params.load(Path(__file__).resolve().parents[1] / "params.yaml")
+    own, recipe = loaded.model("basic_vgg16"), loaded.train.model_copy(update={"epochs": EPOCHS})
+    samples = cohort()
+    train, validation = samples.take("train"), samples.take("val")
+    model = models.build("basic_vgg16", own, samples.image_shape, 0)
+
+    def whole_network(inputs: Callable[..., np.ndarray] | None = None) -> None:
+        layers = augmentation.layers(recipe.augmentation, own.augmentation_strength, 0)
+        network = training.behind(layers, model)
+        network.compile("adamw", "binary_crossentropy")
+        data = TrainingBatches(train, recipe.batch_size, recipe.balance, 0, inputs=inputs)
+        network.fit(data, epochs=EPOCHS, shuffle=False, verbose=0)
+
+    def cached(folder: str) -> None:
+        os.environ["DVC_ROOT"] = folder
+        assert training.phases(recipe, own) == [Phase("head", EPOCHS, own.learning_rate, frozen=True)]
+        training.fit(model, train, validation, recipe, own, loaded.focal, 0, lambda *row: None, Path(folder) / "work")
+
+    with TemporaryDirectory() as folder:
+        for number in range(SAMPLES):
+            large = cv2.resize(samples.images[number], (FILE_PX, FILE_PX))
+            cv2.imwrite(f"{folder}/{number}.jpg", large)
+
+        def decoded(epoch: int, positions: np.ndarray) -> np.ndarray:
+            rows = train.index.index.to_numpy()[positions]
+            films = [cv2.imread(f"{folder}/{row}.jpg", cv2.IMREAD_GRAYSCALE) for row in rows]
+            return np.stack([cv2.resize(film, (SIZE_PX, SIZE_PX)) for film in films])[..., np.newaxis]
+
+        keras.utils.disable_interactive_logging()
+        whole_network()  # warm-up: tracing and memory
+        found = {
+            "notebook way: decode, resize, whole network": seconds(lambda: whole_network(decoded)),
+            "whole network on the pixel store": seconds(whole_network),
+            "head on cached vectors, computing them included": seconds(lambda: cached(folder)),
+        }
+    fastest = list(found.values())[-1]
+    print(f"{len(train.index)} images of {SIZE_PX} px, {EPOCHS} epochs of basic_vgg16, {recipe.feature_copies} copies")
+    for name, took in found.items():
+        print(f"{name:50} {took:7.1f} s   {took / fastest:5.1f}x")
+
+
+if __name__ == "__main__":
+    main()
