@@ -1,0 +1,28 @@
+"""Where continue_training starts: the stage's own model, any file, or a run on the server."""
+
+from pathlib import Path
+
+import pytest
+
+from mammo import tracking
+from mammo.params import ContinueParams
+from stages import continue_training
+from stages.paths import MODELS
+
+
+def asked(checkpoint: str | None) -> ContinueParams:
+    return ContinueParams(model="light_cnn", checkpoint=checkpoint, epochs=1, learning_rate=0.1)
+
+
+def test_nothing_named_is_what_train_left():
+    assert continue_training._checkpoint(asked(None)) == (MODELS / "light_cnn.keras", "light_cnn")
+
+
+def test_a_path_is_relative_to_the_repository(tmp_path, monkeypatch):
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    assert continue_training._checkpoint(asked("old/m.keras")) == (tmp_path / "old/m.keras", "m.keras")
+
+
+def test_a_run_is_asked_of_the_server(monkeypatch):
+    monkeypatch.setattr(tracking, "model_file", lambda uri: Path("/there") / uri[6:])
+    assert continue_training._checkpoint(asked("runs:/1/m")) == (Path("/there/1/m"), "runs:/1/m")
