@@ -18,7 +18,7 @@ def main() -> None:
         update={"learning_rate": start.learning_rate, "head_epochs": 0, "epochs": start.epochs}
     )
     recipe = loaded.train.model_copy(update={"epochs": start.epochs})
-    checkpoint, name = _checkpoint(start)
+    checkpoint = _checkpoint(start)
     training.use_deterministic_kernels()
     training.use_precision(recipe.precision)
     samples = batches.open_store(PIXELS)
@@ -28,8 +28,8 @@ def main() -> None:
             NAME,
             experiment=loaded.tracking.experiment,
             parameters=outcome.parameters(loaded.seed, recipe, own, loaded.focal, loaded.predict)
-            | {"continued_from": name},
-            tags={"data": fingerprint(), "weights": name},
+            | {"continued_from": start.start},
+            tags={"data": fingerprint(), "weights": start.start},
         ) as tracked,
     ):
         model = models.load(checkpoint)
@@ -38,13 +38,13 @@ def main() -> None:
         outcome.write(NAME, model, result, samples, recipe, own, loaded.seed + 1, loaded.predict.flips, tracked)
 
 
-def _checkpoint(start: ContinueParams) -> tuple[Path, str]:
-    """The .keras file to go on from, and what it is called in records."""
+def _checkpoint(start: ContinueParams) -> Path:
+    """The .keras file to go on from."""
     if start.checkpoint is None:
-        return MODELS / f"{start.model}.keras", start.model
+        return MODELS / f"{start.model}.keras"
     if tracking.is_uri(start.checkpoint):
-        return tracking.model_file(start.checkpoint), start.checkpoint
-    return project.resolve(start.checkpoint), Path(start.checkpoint).name
+        return tracking.model_file(start.checkpoint)
+    return project.resolve(start.checkpoint)
 
 
 if __name__ == "__main__":

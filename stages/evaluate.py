@@ -112,7 +112,7 @@ def _weights(name: str, loaded: Params) -> str:
     architecture = name.removeprefix("cross_validate_")
     if architecture in loaded.models:
         return loaded.models[architecture].weights_name
-    return loaded.continue_training.model if name == "continue_training" else "-"
+    return loaded.continue_training.start if name == "continue_training" else "-"
 
 
 def _write_summary(evaluated: dict[str, Evaluated], tested: list[str], loaded: Params) -> None:

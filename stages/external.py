@@ -155,7 +155,7 @@ def _weights(model: str, loaded: Params) -> str:
     """What a row's weights started from, as the table shows it."""
     if model in loaded.models:
         return loaded.models[model].weights_name
-    return loaded.continue_training.model if model == "continue_training" else "-"
+    return loaded.continue_training.start if model == "continue_training" else "-"
 
 
 def _roc(name: str, evaluated: dict[str, Evaluated]) -> Figure:

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import pytest
-
 from mammo import tracking
 from mammo.params import ContinueParams
 from stages import continue_training
@@ -15,14 +13,22 @@ def asked(checkpoint: str | None) -> ContinueParams:
 
 
 def test_nothing_named_is_what_train_left():
-    assert continue_training._checkpoint(asked(None)) == (MODELS / "light_cnn.keras", "light_cnn")
+    assert continue_training._checkpoint(asked(None)) == MODELS / "light_cnn.keras"
 
 
 def test_a_path_is_relative_to_the_repository(tmp_path, monkeypatch):
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    assert continue_training._checkpoint(asked("old/m.keras")) == (tmp_path / "old/m.keras", "m.keras")
+    assert continue_training._checkpoint(asked("old/m.keras")) == tmp_path / "old/m.keras"
 
 
 def test_a_run_is_asked_of_the_server(monkeypatch):
     monkeypatch.setattr(tracking, "model_file", lambda uri: Path("/there") / uri[6:])
-    assert continue_training._checkpoint(asked("runs:/1/m")) == (Path("/there/1/m"), "runs:/1/m")
+    assert continue_training._checkpoint(asked("runs:/1/m")) == Path("/there/1/m")
+
+
+def test_tables_show_where_it_started():
+    assert [asked(checkpoint).start for checkpoint in (None, "old/m.keras", "runs:/1/m")] == [
+        "light_cnn",
+        "m.keras",
+        "runs:/1/m",
+    ]

@@ -386,7 +386,7 @@ def confusion(rows: pd.DataFrame, title: str) -> Figure:
 
 
 def history(epochs: Sequence[dict[str, float]], kept_epoch: int, title: str) -> Figure:
-    """Loss and clinical validation metrics over the epochs; the epoch that was kept is marked."""
+    """Loss and clinical validation metrics over the epochs; the epoch that was kept and restarts are marked."""
     table = pd.DataFrame(epochs)
     table.index = pd.RangeIndex(1, len(table) + 1)
     figure = Figure(figsize=(9, 3.4))
@@ -397,8 +397,11 @@ def history(epochs: Sequence[dict[str, float]], kept_epoch: int, title: str) -> 
         right.plot(table[column], marker=".", label=column.removeprefix("val_"))
     left.set(title=title, xlabel="epoch", ylabel="loss")
     right.set(title="validation (threshold 0.5)", xlabel="epoch", ylim=(-0.02, 1.02))
+    restarts = table.index[table["restarts"].diff() > 0] if "restarts" in table else []
     for axes in (left, right):
         axes.axvline(kept_epoch + 1, color="#999999", linestyle=":", label="kept")
+        for number, epoch in enumerate(restarts):
+            axes.axvline(epoch - 0.5, color="#d62728", linestyle="--", label="restart" if number == 0 else None)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(fontsize=8, frameon=False)
     figure.tight_layout()

@@ -96,7 +96,7 @@ def _architecture(name: str, content: Content) -> str:
     if name.startswith("ensemble_"):
         return f"ensemble ({name.removeprefix('ensemble_')}) of the probabilities of the members that its record names"
     if name == "continue_training":
-        return f"{content.params.continue_training.model}, trained on from its finished checkpoint"
+        return f"{content.params.continue_training.start}, trained on from its finished checkpoint"
     return name
 
 

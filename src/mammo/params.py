@@ -32,6 +32,11 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+def _short(source: str) -> str:
+    """The file's name of a path; the whole of an MLflow URI."""
+    return source if ":/" in source else Path(source).name
+
+
 class DemoParams(_Section):
     """Size and difficulty of the synthetic cohort."""
 
@@ -155,8 +160,8 @@ class ModelParams(_Section):
 
     @property
     def weights_name(self) -> str:
-        """`weights` as tables show it: of a path the file's name."""
-        return self.weights if ":/" in self.weights else Path(self.weights).name
+        """`weights` as tables show it."""
+        return _short(self.weights)
 
 
 class FocalParams(_Section):
@@ -179,6 +184,11 @@ class ContinueParams(_Section):
     checkpoint: str | None
     epochs: Count
     learning_rate: Positive
+
+    @property
+    def start(self) -> str:
+        """What is trained on, as tables show it."""
+        return self.model if self.checkpoint is None else _short(self.checkpoint)
 
 
 class CrossValidateParams(_Section):
