@@ -177,3 +177,13 @@ def test_a_case_is_shown_with_its_outline_and_its_heat_beside():
 
 def _decoded(png: bytes) -> np.ndarray:
     return cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
+
+
+def test_the_history_marks_restarts_once_in_its_legend():
+    row = {"loss": 0.6, "val_loss": 0.6, "val_auc": 0.7, "val_sensitivity": 0.5, "val_specificity": 0.5}
+    rows = [row | {"restarts": restarts} for restarts in (0.0, 0.0, 1.0, 1.0, 2.0)]
+    left, right = figures.history(rows, 4, "a model").axes
+    for axes in (left, right):
+        marks = [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == "--"]
+        assert marks == [2.5, 4.5]
+        assert [text.get_text() for text in axes.get_legend().get_texts()].count("restart") == 1

@@ -397,7 +397,7 @@ def history(epochs: Sequence[dict[str, float]], kept_epoch: int, title: str) -> 
         right.plot(table[column], marker=".", label=column.removeprefix("val_"))
     left.set(title=title, xlabel="epoch", ylabel="loss")
     right.set(title="validation (threshold 0.5)", xlabel="epoch", ylim=(-0.02, 1.02))
-    restarts = table.index[table["restarts"].diff() > 0] if "restarts" in table else []
+    restarts = list(table.index[table.get("restarts", pd.Series(0.0, table.index)).diff() > 0])
     for axes in (left, right):
         axes.axvline(kept_epoch + 1, color="#999999", linestyle=":", label="kept")
         for number, epoch in enumerate(restarts):
