@@ -22,7 +22,8 @@ from mammo.params import PreprocessParams
 SIZE_PX = 48
 # The stage, with a note of every case that it prepares, and slow enough to be stopped on its way.
 SLOWED = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what it starts in the background
 from pathlib import Path
 from mammo import preprocessing
 import stages
