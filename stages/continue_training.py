@@ -30,6 +30,7 @@ def main() -> None:
             parameters=outcome.parameters(loaded.seed, recipe, own, loaded.focal, loaded.predict)
             | {"continued_from": start.start},
             tags={"data": fingerprint(), "weights": start.start},
+            resources=True,
         ) as tracked,
     ):
         model = models.load(checkpoint)

@@ -3,19 +3,23 @@
 from functools import partial
 from pathlib import Path
 
-import keras
 import pandas as pd
 
-from mammo import batches, inference, metrics, models, params, splits, tables, tracking, training
+from mammo import batches, metrics, params, splits, tables, tracking, training
 from mammo.batches import Samples
 from mammo.params import Params
 from mammo.tracking import Tracked
-from stages import fitting, outcome, run
+from stages import fitting, folds, outcome, run
 from stages.paths import OUT_OF_FOLD, PIXELS, fingerprint
+
+REPEATS_APART = 100  # between the seeds of two draws of the folds; each fold has a seed of its own
 
 
 def main(name: str) -> None:
-    """Train `models.<name>` once per fold. Test rows are not used, and the held-out fold is not seen in training."""
+    """Train `models.<name>` once per fold and draw of the folds.
+
+    Test rows are not used, and the held-out fold is not seen in training.
+    """
     loaded = params.load()
     own = loaded.model(name)
     training.use_deterministic_kernels()
@@ -30,43 +34,41 @@ def main(name: str) -> None:
             model=name,
             experiment=loaded.tracking.experiment,
             parameters=outcome.parameters(loaded.seed, loaded.train, own, loaded.focal, loaded.predict)
-            | {"split": loaded.split.model_dump()},
+            | {"split": loaded.split.model_dump(), "repeats": loaded.cross_validate.repeats},
             tags={"data": fingerprint(), "weights": own.weights_name},
+            resources=True,
         ) as tracked,
     ):
         parts = [
-            _fold(name, fold, samples, loaded, tracked, folder / f"fold{fold}") for fold in range(loaded.split.folds)
+            _repeat(name, repeat, samples, loaded, tracked, folder) for repeat in range(loaded.cross_validate.repeats)
         ]
-        predictions = pd.concat(parts, ignore_index=True)
-        tables.write(OUT_OF_FOLD / f"{name}.csv", predictions, tables.OUT_OF_FOLD)
+        tables.write(OUT_OF_FOLD / f"{name}.csv", pd.concat(parts, ignore_index=True), tables.OUT_OF_FOLD)
         tracked.log_artifact(OUT_OF_FOLD / f"{name}.csv")
-        held_out = predictions[predictions["split"] == "oof"]
-        aucs = held_out.groupby("fold").apply(lambda rows: metrics.auc(rows["label"], rows["prob"]))
-        tracked.log_metrics({"auc_mean": float(aucs.mean()), "auc_sd": float(aucs.std())})
 
 
-def _fold(name: str, fold: int, samples: Samples, loaded: Params, tracked: Tracked, folder: Path) -> pd.DataFrame:
-    """Train without one fold; predictions of its inner validation (val) and of the fold itself (oof).
+def _repeat(name: str, repeat: int, samples: Samples, loaded: Params, tracked: Tracked, folder: Path) -> pd.DataFrame:
+    """All folds of one draw; tables.OUT_OF_FOLD."""
+    index = splits.refolded(samples.index, repeat, loaded.split.folds, loaded.seed)
+    redrawn = Samples(index, samples.images)
+    parts = [_fold(name, repeat, fold, redrawn, loaded, tracked, folder) for fold in range(loaded.split.folds)]
+    return pd.concat(parts).assign(repeat=repeat)[list(tables.OUT_OF_FOLD.columns)]
 
-    What `folder` holds of an interrupted run is gone on from; a fold that is finished is not trained again.
-    """
-    keras.backend.clear_session()
-    roles = Samples(
-        splits.inner_validation(samples.index, fold, loaded.split.val_fraction, loaded.seed), samples.images
-    )
-    own, seed = loaded.model(name), loaded.seed + fold
-    model = models.build(name, own, samples.image_shape, seed)
-    log = partial(tracked.log_epoch, prefix=f"fold{fold}_")
-    result = fitting.fit(model, roles, loaded.train, own, loaded, seed, log, folder)
-    held_out = inference.predict(model, roles.take("oof"), loaded.predict.flips)
+
+def _fold(
+    name: str, repeat: int, fold: int, samples: Samples, loaded: Params, tracked: Tracked, folder: Path
+) -> pd.DataFrame:
+    title = f"repeat{repeat}_fold{fold}" if repeat else f"fold{fold}"
+    log = partial(tracked.log_epoch, prefix=f"{title}_")
+    seed = loaded.seed + REPEATS_APART * repeat
+    predictions, result = folds.fit(name, fold, samples, loaded, seed, log, folder / title)
+    held_out = predictions[predictions["split"] == "oof"]
     tracked.log_metrics(
         {
-            f"fold{fold}_auc": metrics.auc(held_out["label"], held_out["prob"]),
-            f"fold{fold}_kept_epoch": result.kept_epoch + 1,
+            f"{title}_auc": metrics.auc(held_out["label"], held_out["prob"]),
+            f"{title}_kept_epoch": result.kept_epoch + 1,
         }
     )
-    predictions = pd.concat([inference.predict(model, roles.take("val"), loaded.predict.flips), held_out])
-    return predictions.assign(fold=fold)[list(tables.OUT_OF_FOLD.columns)]
+    return predictions
 
 
 if __name__ == "__main__":

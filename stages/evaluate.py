@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from mammo import baselines, clinical, evaluation, figures, params, report, statistics, subgroups, tables, tracking
 from mammo.evaluation import Evaluated
 from mammo.params import Params
-from stages import run
+from stages import members, run
 from stages.paths import (
     CASES,
     ENSEMBLES,
@@ -33,28 +33,41 @@ def main() -> None:
     """Evaluate models, ensembles and baselines on the test rows, and cross-validations on their held-out folds."""
     loaded = params.load()
     predictions = _predictions(loaded)
-    held_out = {
-        f"cross_validate_{name}": tables.read(OUT_OF_FOLD / f"{name}.csv", tables.OUT_OF_FOLD)
-        for name in loaded.cross_validate.models
-    }
+    repeats = {f"cross_validate_{name}": _repeats(name) for name in loaded.cross_validate.models}
+    held_out = {name: tables_of_repeats[0] for name, tables_of_repeats in repeats.items()}
     evaluated = {
         name: evaluation.evaluate(table, loaded.evaluate, loaded.seed)
         for name, table in (predictions | held_out).items()
     }
     _write_tables(predictions, held_out, loaded)
     for order, (name, row) in enumerate(evaluated.items()):
-        _track(name, order, row, HELD_OUT if name in held_out else OFFICIAL_TEST, loaded)
+        again = repeats.get(name) or _under_all_seeds(name, predictions, loaded)
+        _track(name, order, row, HELD_OUT if name in held_out else OFFICIAL_TEST, again, loaded)
     _write_summary(evaluated, list(predictions), loaded)
 
 
 def _predictions(loaded: Params) -> dict[str, pd.DataFrame]:
     """Prediction tables of all rows on the test set: models, ensembles, baselines."""
-    files = {name: PREDICTIONS / f"{name}.csv" for name in [*loaded.models, "continue_training"]}
-    files |= {f"ensemble_{name}": ENSEMBLES / f"ensemble_{name}.csv" for name in loaded.ensemble.methods}
+    files = {name: PREDICTIONS / f"{name}.csv" for name in members.rows(loaded.models)}
+    files |= {name: ENSEMBLES / f"{name}.csv" for name in members.ensembles(loaded.ensemble)}
     cases = tables.read_splits(SPLITS).merge(
         tables.read(CASES, tables.CASES), on=["sample_id", "patient_id"], validate="one_to_one"
     )
     return {name: tables.read(path, tables.PREDICTIONS) for name, path in files.items()} | baselines.predictions(cases)
+
+
+def _repeats(name: str) -> list[pd.DataFrame]:
+    """The out-of-fold predictions of a cross-validation, by draw of the folds."""
+    drawn = tables.read(OUT_OF_FOLD / f"{name}.csv", tables.OUT_OF_FOLD)
+    return [rows.drop(columns="repeat") for _, rows in drawn.groupby("repeat")]
+
+
+def _under_all_seeds(name: str, predictions: dict[str, pd.DataFrame], loaded: Params) -> list[pd.DataFrame]:
+    """The predictions of a model that was trained again under further seeds, by seed."""
+    if name not in loaded.seeds.models:
+        return []
+    further = members.of_seeds(name, loaded.seed, loaded.seeds).values()
+    return [predictions[name], *(tables.read(PREDICTIONS / f"{member}.csv", tables.PREDICTIONS) for member in further)]
 
 
 def _write_tables(predictions: dict[str, pd.DataFrame], held_out: dict[str, pd.DataFrame], loaded: Params) -> None:
@@ -84,8 +97,10 @@ def _cases_with_size() -> pd.DataFrame:
     return tables.read(CASES, tables.CASES).merge(sizes, on="sample_id", how="left")
 
 
-def _track(name: str, order: int, evaluated: Evaluated, samples: str, loaded: Params) -> None:
-    """One run of MLflow = one row of the table; `order` is the row's place in it."""
+def _track(
+    name: str, order: int, evaluated: Evaluated, samples: str, again: list[pd.DataFrame], loaded: Params
+) -> None:
+    """One run of MLflow = one row of the table; `order` is the row's place in it, `again` what was trained again."""
     folder = FIGURES / "evaluate" / name
     figures.save(_roc({name: evaluated}), folder / "roc.png")
     figures.save(figures.confusion(evaluated.rows, f"{name}, operating point"), folder / "confusion.png")
@@ -102,7 +117,7 @@ def _track(name: str, order: int, evaluated: Evaluated, samples: str, loaded: Pa
             "order": f"{order:03d}",
         },
     ) as tracked:
-        tracked.log_metrics(evaluated.values())
+        tracked.log_metrics(evaluated.values() | evaluation.retrained(again))
         tracked.log_artifact(folder / "roc.png")
         tracked.log_artifact(folder / "confusion.png")
 

@@ -30,7 +30,7 @@ from mammo.batches import Samples
 from mammo.datasets import Located
 from mammo.evaluation import Evaluated
 from mammo.params import IngestParams, Params
-from stages import run
+from stages import members, run
 from stages.paths import ENSEMBLES, EXTERNAL, EXTERNAL_METRICS, FIGURES, MODELS, PIXELS, PREDICTIONS
 
 Tables = dict[str, pd.DataFrame]  # tables.PREDICTIONS by model
@@ -48,7 +48,7 @@ def main(name: str) -> None:
             external.check(located, ingest)
         data = tables.sha256(folder / "pixels")
         at_home = _at_home(loaded)
-        frozen = _frozen(at_home, _predict(samples, loaded), loaded)
+        frozen = _frozen(at_home, _predict(samples, loaded), located.cases, loaded)
         shutil.rmtree(folder / "pixels")  # as large as the training data, and only the predictions are read again
         tables.write(folder / "cases.csv", located.cases, tables.CASES)
         tables.write(folder / "excluded.csv", located.excluded, tables.EXCLUDED)
@@ -81,27 +81,37 @@ def _prepare(root: Path, located: Located, folder: Path, loaded: Params) -> tupl
 
 
 def _at_home(loaded: Params) -> Tables:
-    """What each model and ensemble predicts on the data set that it comes from."""
-    files = {model: PREDICTIONS / f"{model}.csv" for model in [*loaded.models, "continue_training"]}
-    files |= {f"ensemble_{method}": ENSEMBLES / f"ensemble_{method}.csv" for method in loaded.ensemble.methods}
+    """What each member and ensemble predicts on the data set that it comes from."""
+    names = members.names(loaded.models, loaded.seed, loaded.seeds)
+    files = {name: PREDICTIONS / f"{name}.csv" for name in names}
+    files |= {name: ENSEMBLES / f"{name}.csv" for name in members.ensembles(loaded.ensemble)}
     return {name: tables.read(path, tables.PREDICTIONS) for name, path in files.items()}
 
 
 def _predict(samples: Samples, loaded: Params) -> Tables:
-    """Predictions of every single model, one model in memory at a time."""
+    """Predictions of every member of the ensembles, one model in memory at a time."""
     predicted = {}
-    for model in [*loaded.models, "continue_training"]:
+    for model in members.names(loaded.models, loaded.seed, loaded.seeds):
         keras.backend.clear_session()
         rows = inference.predict(models.load(MODELS / f"{model}.keras"), samples, loaded.predict.flips)
         predicted[model] = rows[list(tables.PREDICTIONS.columns)]
     return predicted
 
 
-def _frozen(at_home: Tables, predicted: Tables, loaded: Params) -> Tables:
-    """Validation rows from home and external rows, of the models and of the ensembles with their weights from home."""
-    members = {model: external.frozen(at_home[model], rows) for model, rows in predicted.items()}
-    combined = {method: ensembling.combine(members, method)[0] for method in loaded.ensemble.methods}
-    return members | {f"ensemble_{method}": rows for method, rows in combined.items()}
+def _frozen(at_home: Tables, predicted: Tables, cases: pd.DataFrame, loaded: Params) -> Tables:
+    """Validation rows from home and external rows, of the models and of the ensembles with their weights from home.
+
+    The other data sets number lesions per film, so that the two views of a lesion are not known there.
+    """
+    single = {member: external.frozen(at_home[member], rows) for member, rows in predicted.items()}
+    combined = {method: ensembling.combine(single, method)[0] for method in loaded.ensemble.methods}
+    shown = {name: single[name] for name in members.rows(loaded.models)}
+    shown |= {f"ensemble_{method}": rows for method, rows in combined.items()}
+    for name in loaded.ensemble.two_views if loaded.ingest.unit != "lesion" else []:
+        abroad = shown[name][shown[name]["split"] == "test"]
+        together = ensembling.over_views(abroad, cases, loaded.ingest.unit)
+        shown[members.of_two_views(name)] = external.frozen(at_home[members.of_two_views(name)], together)
+    return shown
 
 
 def _report(name: str, at_home: Tables, frozen: Tables, data: str, loaded: Params) -> None:

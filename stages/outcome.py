@@ -45,8 +45,7 @@ def write(
 ) -> None:
     """Write everything that belongs to the trained model `name`, and put it into its record."""
     models.save(model, MODELS / f"{name}.keras")
-    predictions = pd.concat([inference.predict(model, samples.take(split), flips) for split in ("val", "test")])
-    tables.write(PREDICTIONS / f"{name}.csv", predictions[list(tables.PREDICTIONS.columns)], tables.PREDICTIONS)
+    predictions = write_predictions(name, model, samples, flips)
     tables.write_text(HISTORY / f"{name}.csv", _history_table(result).to_csv(index=False, lineterminator="\n"))
     tracked.log_metrics({"kept_epoch": result.kept_epoch + 1, "parameters": model.count_params()})
     tracked.log_metrics(validation_metrics(predictions[predictions["split"] == "val"]))
@@ -56,6 +55,14 @@ def write(
     drawn["augmentation"] = _augmentation(samples.take("train"), recipe, own, seed)
     for path in _saved(name, drawn):
         tracked.log_artifact(path)
+
+
+def write_predictions(name: str, model: keras.Model, samples: Samples, flips: bool) -> pd.DataFrame:
+    """Write and return what `model` says of the validation and test rows (tables.PREDICTIONS)."""
+    predictions = pd.concat([inference.predict(model, samples.take(split), flips) for split in ("val", "test")])
+    predictions = predictions[list(tables.PREDICTIONS.columns)]
+    tables.write(PREDICTIONS / f"{name}.csv", predictions, tables.PREDICTIONS)
+    return predictions
 
 
 def validation_metrics(validation: pd.DataFrame) -> dict[str, float]:

@@ -20,6 +20,7 @@ def main(name: str) -> None:
             experiment=loaded.tracking.experiment,
             parameters=outcome.parameters(loaded.seed, loaded.train, own, loaded.focal, loaded.predict),
             tags={"data": fingerprint(), "weights": own.weights_name},
+            resources=True,
         ) as tracked,
     ):
         model = models.build(name, own, samples.image_shape, loaded.seed)

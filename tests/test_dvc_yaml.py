@@ -61,6 +61,7 @@ def test_the_lock_holds_every_stage_of_the_default() -> None:
     for name, stage in DVC["stages"].items():
         keys = {
             "${models}": LOADED.models,
+            "${seeds.models}": LOADED.seeds.models,
             "${cross_validate.models}": LOADED.cross_validate.models,
             "${external}": LOADED.external,
         }

@@ -48,6 +48,40 @@ def test_one_member_is_its_own_ensemble(method):
         assert weights["good"] == pytest.approx(1)
 
 
+CASES = pd.DataFrame(
+    [
+        ("a_cc", "P1", "LEFT", "CC", "1", "mass"),
+        ("a_mlo", "P1", "LEFT", "MLO", "1", "mass"),
+        ("b_cc", "P1", "LEFT", "CC", "2", "mass"),
+        ("c_mlo", "P1", "RIGHT", "MLO", "1", "mass"),
+        ("d_mlo", "P1", "RIGHT", "MLO", "1", "calcification"),
+    ],
+    columns=["sample_id", "patient_id", "laterality", "view", "abnormality_id", "abnormality_type"],
+)
+
+
+def scored() -> pd.DataFrame:
+    return CASES[["sample_id", "patient_id"]].assign(split="test", label=1, prob=[0.2, 0.8, 0.6, 0.9, 0.3])
+
+
+def test_the_two_views_of_a_lesion_share_the_mean_of_their_log_odds_and_others_stay_alone():
+    together = ensembling.over_views(scored(), CASES, "lesion")
+    np.testing.assert_allclose(together["prob"], [0.5, 0.5, 0.6, 0.9, 0.3])
+    pd.testing.assert_frame_equal(together[ensembling.SAMPLE], scored()[ensembling.SAMPLE])
+
+
+def test_the_images_of_a_breast_share_theirs():
+    odds = np.log([0.2 / 0.8, 0.8 / 0.2, 0.6 / 0.4, 0.9 / 0.1, 0.3 / 0.7])
+    left, right = odds[:3].mean(), odds[3:].mean()
+    together = ensembling.over_views(scored(), CASES, "image")
+    np.testing.assert_allclose(np.log(together["prob"] / (1 - together["prob"])), [left] * 3 + [right] * 2)
+
+
+def test_views_of_unknown_samples_are_refused():
+    with pytest.raises(InputError, match=r"1 predicted sample.*d_mlo"):
+        ensembling.over_views(scored(), CASES.iloc[:4], "lesion")
+
+
 @st.composite
 def validation(draw: st.DrawFn) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Probabilities (n, models), with certain ones and copies among them, and labels (n,) of one or both classes."""

@@ -141,3 +141,24 @@ def test_the_order_of_a_models_rows_does_not_matter(evaluated):
 
 def test_one_model_alone_has_no_comparison(evaluated):
     assert evaluation.compare({"only": evaluated["model_1"]}, arrays.EVALUATE, SEED).empty
+
+
+def test_the_spread_over_trainings_by_hand():
+    one, other = arrays.predictions(seed=1), arrays.predictions(seed=2)
+    aucs = [
+        metrics.auc(rows["label"], rows["prob"]) for rows in (table[table["split"] == "test"] for table in (one, other))
+    ]
+    found = evaluation.retrained([one, other])
+    assert found["auc_retrained_mean"] == pytest.approx(np.mean(aucs))
+    assert found["auc_retrained_sd"] == pytest.approx(abs(aucs[0] - aucs[1]) / np.sqrt(2))
+    assert found["retrained"] == 2
+    assert evaluation.retrained([one]) == evaluation.retrained([]) == {}
+
+
+def test_the_spread_over_draws_of_folds_is_that_of_the_mean_over_folds():
+    table = arrays.out_of_fold(shifts=(-2, 0, 2))
+    found = evaluation.retrained([table, table])
+    assert found["auc_retrained_mean"] == pytest.approx(
+        evaluation.evaluate(table, arrays.EVALUATE, SEED).intervals["auc"].value
+    )
+    assert found["auc_retrained_sd"] == pytest.approx(0)

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from mammo import datasets, evaluation, external, manifest, metrics, models, params, tables, tracking
+from mammo import datasets, ensembling, evaluation, external, manifest, metrics, models, params, tables, tracking
 from mammo.datasets import Located
 from mammo.errors import InputError
 from mammo.params import Params
@@ -24,6 +24,7 @@ def loaded(external_sets: dict[str, dict[str, object]], **ingest: object) -> Par
     content = yaml.safe_load((ROOT / "params.yaml").read_text())
     content["models"] = {"light_cnn": content["models"]["light_cnn"]}
     content["cross_validate"]["models"] = []
+    content["seeds"] = {"models": ["light_cnn"], "count": 1}
     content["external"] = external_sets
     content["evaluate"]["resamples"] = 100
     content["preprocess"]["size_px"] = arrays.SIZE_PX
@@ -177,15 +178,17 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     PIXELS.mkdir(parents=True)
     tables.write(PIXELS / "index.csv", index, tables.INDEX)
     np.save(PIXELS / "images.npy", arrays.images(index["label"].to_numpy())[0])
-    for number, name in enumerate(["light_cnn", "continue_training"]):
+    for number, name in enumerate(MEMBERS):
         models.save(models.build("light_cnn", arrays.LIGHT, arrays.SHAPE, seed=number), MODELS / f"{name}.keras")
         tables.write(PREDICTIONS / f"{name}.csv", arrays.predictions(seed=number), tables.PREDICTIONS)
-    for method in own.ensemble.methods:
-        tables.write(ENSEMBLES / f"ensemble_{method}.csv", arrays.predictions(seed=9), tables.PREDICTIONS)
+    for name in ENSEMBLES_MADE:
+        tables.write(ENSEMBLES / f"{name}.csv", arrays.predictions(seed=9), tables.PREDICTIONS)
     return tmp_path
 
 
-MODELS_AND_ENSEMBLES = ["light_cnn", "continue_training", "ensemble_mean", "ensemble_weighted", "ensemble_stacked"]
+MEMBERS = ["light_cnn", "continue_training", "seeds/light_cnn/21"]
+ENSEMBLES_MADE = ["ensemble_mean", "ensemble_weighted", "ensemble_stacked", "two_views_ensemble_stacked"]
+MODELS_AND_ENSEMBLES = ["light_cnn", "continue_training", *ENSEMBLES_MADE]
 
 
 def test_the_stage_leaves_a_row_and_a_record_for_every_model(workspace):
@@ -246,7 +249,21 @@ def test_the_mean_ensemble_is_the_mean_of_its_members_abroad_too(workspace):
     stage.main("mini_mias")
     folder = Path("data/external/mini_mias/predictions")
     prob = {name: tables.read(folder / f"{name}.csv", tables.PREDICTIONS)["prob"] for name in MODELS_AND_ENSEMBLES}
-    np.testing.assert_allclose(prob["ensemble_mean"], (prob["light_cnn"] + prob["continue_training"]) / 2)
+    under_another_seed = 3 * prob["ensemble_mean"] - prob["light_cnn"] - prob["continue_training"]
+    assert under_another_seed.between(0, 1).all()
+    assert not np.allclose(under_another_seed, prob["light_cnn"])
+
+
+def test_a_breasts_views_share_a_score_abroad_too(workspace):
+    stage.main("mini_mias")
+    folder = Path("data/external/mini_mias")
+    cases = tables.read(folder / "cases.csv", tables.CASES)
+    single, together = (
+        tables.read(folder / "predictions" / f"{name}.csv", tables.PREDICTIONS)
+        for name in ("ensemble_stacked", "two_views_ensemble_stacked")
+    )
+    expected = ensembling.over_views(single, cases, "image")
+    np.testing.assert_allclose(together["prob"], expected["prob"], atol=1e-9)
 
 
 def test_the_stage_blames_the_section_when_the_data_are_not_there(workspace):

@@ -45,7 +45,7 @@ def test_units_by_hand(level):
 def test_every_sample_is_in_one_unit_and_the_tables_contract_holds(level):
     found = levels.at_level(PREDICTIONS, CASES, level)
     assert found["n_samples"].sum() == len(PREDICTIONS)
-    tables.check(found.drop(columns="n_samples"), tables.PREDICTIONS, level)
+    tables.check(found.drop(columns="n_samples").assign(repeat=0), tables.PREDICTIONS, level)
 
 
 @pytest.mark.parametrize("level", levels.LEVELS)

@@ -20,7 +20,7 @@ from tests.arrays import own
 
 NAMES = registry.names(models)
 ROOT = Path(__file__).resolve().parents[1]
-WITH_A_BASE = ["basic_vgg16", "medical_vgg16", "efficientnet_b0", "mobilenet_v2", "resnet50_v2"]
+WITH_A_BASE = ["basic_vgg16", "medical_vgg16", "efficientnet_b0", "mobilenet_v2", "resnet50_v2", "convnext_tiny"]
 REAL_WEIGHTS = ROOT.parent / "shared/weights"
 needs_real_weights = pytest.mark.skipif(
     not REAL_WEIGHTS.is_dir(), reason=f"pretrained weights are not at {REAL_WEIGHTS}"
@@ -336,6 +336,15 @@ def test_grey_goes_through_a_third_of_the_filters_and_gives_what_colour_would(na
     np.testing.assert_allclose(features_of(model, grey_images()), in_colour, rtol=1e-3, atol=1e-3)
     first = next(layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D))
     assert first.kernel.shape[2] == 1
+
+
+@pytest.mark.parametrize("write", [as_weights, as_model])
+def test_convnext_gives_what_its_nested_original_would(write, tmp_path):
+    base = colourful(keras.applications.ConvNeXtTiny)
+    path = str(write(base, tmp_path))
+    model = models.build("convnext_tiny", own("convnext_tiny", weights=path), (64, 64, 1), seed=0)
+    in_colour = base.predict_on_batch(np.repeat(grey_images(), 3, axis=-1))
+    np.testing.assert_allclose(features_of(model, grey_images()), in_colour, rtol=1e-3, atol=1e-3)
 
 
 def test_a_cut_base_takes_its_part_of_the_weights_and_refuses_less(tmp_path):

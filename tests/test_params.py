@@ -138,10 +138,20 @@ def test_a_value_out_of_range_is_named_with_what_would_do(key: str, value: objec
     assert cure in message
 
 
-@pytest.mark.parametrize(("key", "value"), [("cross_validate.models", ["vgg99"]), ("continue_training.model", "vgg99")])
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("cross_validate.models", ["vgg99"]), ("seeds.models", ["vgg99"]), ("continue_training.model", "vgg99")],
+)
 def test_a_model_without_a_section_is_named_beside_those_that_have_one(key: str, value: object) -> None:
     assert refusal(changed(key, value)) == (
         f"params.yaml: {key}: 'vgg99' is not under `models:`; there are {', '.join(CONTENT['models'])}"
+    )
+
+
+def test_two_views_are_of_a_model_or_an_ensemble() -> None:
+    assert params.parse(changed("ensemble.two_views", ["light_cnn", "ensemble_mean"])).ensemble.two_views
+    assert "ensemble.two_views: 'vgg99' is no model and no ensemble; there are" in refusal(
+        changed("ensemble.two_views", ["vgg99"])
     )
 
 

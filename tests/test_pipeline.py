@@ -1,5 +1,6 @@
 """The whole DAG on the smallest cohort, driven through the real dvc, in a copy of this repository."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -24,6 +25,8 @@ TINY = {
     "preprocess": {"size_px": 32},
     "train": {"epochs": 2},
     "continue_training": {"epochs": 1},
+    "seeds": {"count": 1},
+    "cross_validate": {"repeats": 2},
     "evaluate": {"resamples": 100},
     "gradcam": {"samples": 4},
 }
@@ -110,6 +113,7 @@ def test_the_table_has_a_row_per_model_ensemble_baseline_and_cross_validation(re
         "ensemble_mean",
         "ensemble_weighted",
         "ensemble_stacked",
+        "two_views_ensemble_stacked",
         "baseline_birads",
         "baseline_density_type",
         "baseline_prevalence",
@@ -117,6 +121,18 @@ def test_the_table_has_a_row_per_model_ensemble_baseline_and_cross_validation(re
     ]
     cases = pd.read_csv(repository.root / "data/cases.csv")
     assert set(table["n"][:-1]) == {(cases["official_split"] == "test").sum()}
+
+
+def test_further_seeds_and_draws_of_the_folds_tell_how_far_the_auc_varies(repository: Repository) -> None:
+    table = pd.read_csv(repository.root / "metrics/comparison.csv").set_index("model")
+    assert table.loc[["light_cnn", "cross_validate_light_cnn"], "retrained"].to_list() == [2, 2]
+    assert table.loc["basic_vgg16", ["retrained", "auc_retrained_sd"]].isna().all()
+    drawn = pd.read_csv(repository.root / "data/out_of_fold/light_cnn.csv")
+    cases = pd.read_csv(repository.root / "data/cases.csv")
+    held_out = drawn[drawn["split"] == "oof"].groupby("repeat")["sample_id"]
+    assert held_out.nunique().to_list() == held_out.size().to_list() == 2 * [(cases["official_split"] == "train").sum()]
+    members = json.loads((repository.root / "metrics/records/ensemble.json").read_text())["parameters"]["members"]
+    assert members == [*KEPT_MODELS, "continue_training", "seeds/light_cnn/21"]
 
 
 def test_every_tracked_stage_is_a_finished_run_with_parameters(repository: Repository) -> None:
@@ -129,6 +145,7 @@ def test_every_tracked_stage_is_a_finished_run_with_parameters(repository: Repos
         "data_report",
         "train",
         "continue_training",
+        "seeds",
         "cross_validate",
         "ensemble",
         "evaluate",
@@ -170,12 +187,17 @@ def test_a_forced_run_gives_the_same_bytes(repository: Repository) -> None:
 
 def test_a_lost_server_is_filled_again_and_the_table_is_the_same(repository: Repository) -> None:
     table, runs = repository.read("metrics/comparison.csv"), repository.runs("tags.`dvc.stage` = 'train'")
-    epochs = {run.data.tags["content"]: run.data.metrics for run in runs}
+    epochs = {run.data.tags["content"]: results_of(run) for run in runs}
     (repository.root / "mlflow.db").unlink()
     repository.run("dvc", "repro")
     assert repository.read("metrics/comparison.csv") == table
     replayed = repository.runs("tags.`dvc.stage` = 'train'")
-    assert {run.data.tags["content"]: run.data.metrics for run in replayed} == epochs
+    assert {run.data.tags["content"]: results_of(run) for run in replayed} == epochs
+
+
+def results_of(run: mlflow.entities.Run) -> dict[str, float]:
+    """The metrics without those of the machine that ran it."""
+    return {name: value for name, value in run.data.metrics.items() if not name.startswith("system/")}
 
 
 def test_a_queued_experiment_lands_in_the_same_store(repository: Repository) -> None:

@@ -108,15 +108,21 @@ def test_what_cannot_be_estimated_is_a_dash():
     assert report.with_interval(row(), "ppv") == "-"
 
 
+def test_one_training_has_no_spread():
+    assert report.retrained(row()) == report.retrained(row(retrained=np.nan)) == "-"
+
+
 def test_the_comparison_table_for_people():
     given = {"model": "light_cnn", "weights": "none", "samples": "official test", "n": 24.0, "n_patients": 12.0}
     metrics = ("auc", "sensitivity", "specificity", "accuracy", "ppv", "npv", "f1")
     values = dict.fromkeys(metrics, 0.5) | {f"{name}_low": 0.4 for name in metrics}
     values |= {f"{name}_high": 0.6 for name in metrics} | {"ppv": np.nan}
-    head, rule, line = report.comparison_markdown(pd.DataFrame([given | values])).splitlines()
+    again = {"retrained": 3.0, "auc_retrained_mean": 0.5, "auc_retrained_sd": 0.01}
+    head, rule, line = report.comparison_markdown(pd.DataFrame([given | values | again])).splitlines()
     cells = [cell.strip() for cell in line.strip("|").split("|")]
     assert cells[:4] == ["light_cnn", "none", "official test", "24 (12)"]
     assert cells[4] == "0.500 (0.400-0.600)"
     assert cells[8] == "-"
+    assert cells[-1] == "0.500 ± 0.010 (3)"
     assert head.count("|") == rule.count("|") == line.count("|")
     assert [name.strip() for name in head.strip("|").split("|")][4:6] == ["AUC", "sensitivity"]

@@ -49,7 +49,7 @@ CASE_TABLES = st.builds(case_table, st.integers(40, 70), st.integers(6, 15), st.
 
 
 def indexed(cases: pd.DataFrame, split: Split) -> pd.DataFrame:
-    return split.splits.merge(cases[["sample_id", "label"]], on="sample_id", validate="one_to_one")
+    return split.splits.merge(cases[["sample_id", "label", "abnormality_type"]], on="sample_id", validate="one_to_one")
 
 
 def places_per_patient(table: pd.DataFrame, column: str) -> pd.Series:
@@ -319,6 +319,20 @@ def test_the_largest_seed_serves_every_fold(cases: pd.DataFrame) -> None:
     index = indexed(cases, splits.split(cases, NOTHING_SHARED, 0.2, 3, largest))
     for fold in range(3):
         assert "val" in set(splits.inner_validation(index, fold, 0.2, largest)["split"])
+
+
+def test_folds_are_drawn_anew_for_each_repeat_but_the_first(cases: pd.DataFrame) -> None:
+    index = indexed(cases, splits.split(cases, NOTHING_SHARED, 0.2, 3, 0))
+    drawn = [splits.refolded(index, repeat, 3, 0) for repeat in (0, 1, 2, 1)]
+    pd.testing.assert_frame_equal(drawn[0], index)
+    pd.testing.assert_frame_equal(drawn[1], drawn[3])
+    folds = [tuple(table["fold"].dropna()) for table in drawn[:3]]
+    assert len(set(folds)) == 3
+    for table in drawn:
+        tables.assert_patients_apart(table, "refolded")
+        assert (table["fold"].isna() == (table["split"] == "test")).all()
+        assert (table.groupby("fold")["label"].nunique() == 2).all()
+        pd.testing.assert_frame_equal(table.drop(columns="fold"), index.drop(columns="fold"))
 
 
 def test_a_fold_without_a_class_is_refused_by_number(cases: pd.DataFrame) -> None:

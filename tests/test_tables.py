@@ -49,7 +49,7 @@ PREDICTIONS = pd.DataFrame(
         "prob": [0.1, 1 / 3],
     }
 )
-OUT_OF_FOLD = PREDICTIONS.assign(split=["val", "oof"], fold=[0, 1])
+OUT_OF_FOLD = PREDICTIONS.assign(split=["val", "oof"], fold=[0, 1], repeat=0)
 MANIFEST = pd.DataFrame(
     {
         "path": ["jpeg/1/1.jpg"],

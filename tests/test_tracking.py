@@ -3,6 +3,8 @@
 import json
 import logging
 import shutil
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -326,6 +328,22 @@ def test_a_server_that_leaves_midway_changes_no_record(server, monkeypatch, capl
         again = run_stage()
     assert again == record
     assert caplog.text.count("connection reset") == 1
+
+
+def test_a_run_shows_what_the_machine_did_and_its_record_does_not(server, monkeypatch):
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.05")
+    with tracking.run("train", model="light_cnn", experiment=EXPERIMENT, parameters={}, tags={}, resources=True):
+        deadline = time.monotonic() + 30
+        while not shown(runs()[0]) and time.monotonic() < deadline:
+            time.sleep(0.05)
+    assert {"system/cpu_utilization_percentage", "system/system_memory_usage_percentage"} <= shown(runs()[0])
+    assert runs()[0].info.status == "FINISHED"
+    assert tracking.read_record(tracking.record_path("train", "light_cnn")).metrics == {}
+    assert not [thread for thread in threading.enumerate() if thread.name == "SystemMetricsMonitor"]
+
+
+def shown(run: Run) -> set[str]:
+    return {name for name in run.data.metrics if name.startswith("system/")}
 
 
 def evaluated(name: str, order: int, auc: float, ppv: float) -> Record:

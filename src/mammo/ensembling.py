@@ -1,4 +1,4 @@
-"""Several models' predictions -> one. What is fitted here sees validation rows only."""
+"""Several predictions -> one: of several models, or of a lesion's views. What is fitted sees validation rows only."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,10 +13,17 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from mammo.errors import InputError
+from mammo.tables import KEY
 
 Floats = npt.NDArray[np.float64]
 SAMPLE = ["sample_id", "patient_id", "split", "label"]
 PROB_FLOOR = 1e-6
+# What the views of one lesion, or of one breast, have in common; a breast has both views in one sample.
+VIEWS_OF = {
+    "lesion": [column for column in KEY if column != "view"],
+    "image": ["patient_id", "laterality"],
+    "breast": ["patient_id", "laterality"],
+}
 STACKING_C = 0.1  # members agree with each other, and validation rows are few
 
 
@@ -51,6 +58,23 @@ def combine(tables: dict[str, pd.DataFrame], method: str) -> tuple[pd.DataFrame,
     combination = METHODS[method](probs[validation], first.loc[validation, "label"].to_numpy(np.float64))
     weights = dict(zip(tables, combination.weights.tolist(), strict=True))
     return first.assign(prob=combination(probs)), weights
+
+
+def over_views(predictions: pd.DataFrame, cases: pd.DataFrame, unit: str) -> pd.DataFrame:
+    """`predictions` (tables.PREDICTIONS) in which each sample has the mean log-odds of its lesion's or breast's views.
+
+    cases: tables.CASES, which say what belongs together: a lesion has the same abnormality_id in CC and MLO. A sample
+    whose other view is missing keeps its own score. Nothing is fitted.
+    """
+    keys = ["split", *VIEWS_OF[unit]]
+    located = predictions.merge(cases[["sample_id", *KEY[1:]]], on="sample_id", how="left", validate="one_to_one")
+    lacking = located.loc[located["view"].isna(), "sample_id"]
+    if len(lacking):
+        raise InputError(
+            f"{len(lacking)} predicted sample(s) are not among the cases, e.g. {lacking.iloc[0]}: dvc repro"
+        )
+    odds = located.assign(odds=_log_odds(located["prob"].to_numpy())).groupby(keys)["odds"].transform("mean")
+    return predictions.assign(prob=np.asarray(expit(odds)))
 
 
 def mean(probs: Floats, label: Floats) -> Combination:

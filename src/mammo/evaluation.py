@@ -1,5 +1,6 @@
 """Prediction tables -> clinical metrics with intervals: the rows of the comparison table."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -88,6 +89,24 @@ def metric_table(
         )
         parts.append(_interval_rows(point, intervals))
     return pd.concat(parts, ignore_index=True)
+
+
+def retrained(tables: Sequence[pd.DataFrame]) -> dict[str, float]:
+    """Mean and SD of the AUC over trainings that differ by their seed, or by the draw of the folds, and their number.
+
+    tables: tables.PREDICTIONS or tables.OUT_OF_FOLD of each, over the same samples. Empty where there is one alone.
+    """
+    if len(tables) < 2:
+        return {}
+    aucs = [_auc(table[table["split"] != "val"]) for table in tables]
+    mean, sd = float(np.mean(aucs)), float(np.std(aucs, ddof=1))
+    return {"auc_retrained_mean": mean, "auc_retrained_sd": sd, "retrained": float(len(tables))}
+
+
+def _auc(rows: pd.DataFrame) -> float:
+    """The AUC; with folds the mean over them."""
+    parts = [rows] if "fold" not in rows else [part for _, part in rows.groupby("fold")]
+    return float(np.mean([metrics.auc(part["label"], part["prob"]) for part in parts]))
 
 
 def compare(evaluated: dict[str, Evaluated], params: EvaluateParams, seed: int) -> pd.DataFrame:

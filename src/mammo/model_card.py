@@ -16,6 +16,7 @@ from mammo.figures import is_baseline, not_estimable
 from mammo.html_report import Content, artifact_hashes, metric_name, why_not
 from mammo.tracking import Record
 
+ENSEMBLE, TWO_VIEWS = "ensemble_", "two_views_"  # what the names of rows from the ensemble stage start with
 METRICS = ("auc", "average_precision", "sensitivity", "specificity", "ppv", "npv", "accuracy", "f1", "brier")
 
 
@@ -63,7 +64,7 @@ def render(name: str, content: Content) -> str:
 
 def training_record(name: str, content: Content) -> Record | None:
     """The record of what made the model: its training, its continued training, or the ensemble stage."""
-    stage = "ensemble" if name.startswith("ensemble_") else name
+    stage = "ensemble" if name.startswith((ENSEMBLE, TWO_VIEWS)) else name
     found = _record(content, "train", name)
     return found if found is not None else _record(content, stage, None)
 
@@ -93,8 +94,10 @@ def _on_one_line(value: Any) -> Any:
 
 
 def _architecture(name: str, content: Content) -> str:
-    if name.startswith("ensemble_"):
-        return f"ensemble ({name.removeprefix('ensemble_')}) of the probabilities of the members that its record names"
+    if name.startswith(ENSEMBLE):
+        return f"ensemble ({name.removeprefix(ENSEMBLE)}) of the probabilities of the members that its record names"
+    if name.startswith(TWO_VIEWS):
+        return f"{name.removeprefix(TWO_VIEWS)}, its log-odds averaged over a lesion's (or breast's) CC and MLO view"
     if name == "continue_training":
         return f"{content.params.continue_training.start}, trained on from its finished checkpoint"
     return name

@@ -6,6 +6,7 @@
 | NaN, or a loss that explodes | `loss` | restart |
 | sensitivity below its floor | `val_low_sensitivity` | a warning; the history |
 | over-fitting: validation loss far above training loss | `overfitting` | a warning; the history |
+| resources: CPU, memory, disk, network, GPU | the run's `system/...` metrics on the MLflow server | shown |
 
 A restart goes back to the last good epoch with a lower learning rate and classes sampled equally (`restarts` in the
 history counts them); when there have been too many, the training fails.

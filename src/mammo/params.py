@@ -191,16 +191,25 @@ class ContinueParams(_Section):
         return self.model if self.checkpoint is None else _short(self.checkpoint)
 
 
-class CrossValidateParams(_Section):
-    """Which models are cross-validated."""
+class SeedsParams(_Section):
+    """Which models are trained again under further seeds, and under how many."""
 
     models: list[str]
+    count: Count
+
+
+class CrossValidateParams(_Section):
+    """Which models are cross-validated, and over how many draws of the folds."""
+
+    models: list[str]
+    repeats: Count
 
 
 class EnsembleParams(_Section):
-    """How the models' probabilities are combined."""
+    """How the models' probabilities are combined, and of which models or ensembles the two views are."""
 
     methods: list[Literal["mean", "weighted", "stacked"]]
+    two_views: list[str]
 
 
 class ExternalParams(_Section):
@@ -257,6 +266,7 @@ class Params(_Section):
     focal: FocalParams
     predict: PredictParams
     continue_training: ContinueParams
+    seeds: SeedsParams
     cross_validate: CrossValidateParams
     ensemble: EnsembleParams
     evaluate: EvaluateParams
@@ -269,11 +279,22 @@ class Params(_Section):
     def _named_models_exist(self) -> "Params":
         for key, names in (
             ("continue_training.model", [self.continue_training.model]),
+            ("seeds.models", self.seeds.models),
             ("cross_validate.models", self.cross_validate.models),
         ):
             for name in names:
                 if name not in self.models:
                     raise ValueError(f"{key}: {name!r} is not under `models:`; there are {', '.join(self.models)}")
+        return self
+
+    @model_validator(mode="after")
+    def _two_views_are_of_known_rows(self) -> "Params":
+        known = [*self.models, "continue_training", *(f"ensemble_{method}" for method in self.ensemble.methods)]
+        for name in self.ensemble.two_views:
+            if name not in known:
+                raise ValueError(
+                    f"ensemble.two_views: {name!r} is neither model nor ensemble; there are {', '.join(known)}"
+                )
         return self
 
     @model_validator(mode="after")

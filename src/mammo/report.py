@@ -16,18 +16,26 @@ def with_interval(row: pd.Series, metric: str) -> str:
     return f"{value} ({low}-{high})" if pd.notna(row[f"{metric}_low"]) else value
 
 
+def retrained(row: pd.Series) -> str:
+    """`0.640 ± 0.012 (3)`: mean and SD of the AUC over so many trainings; a dash where there was one."""
+    if pd.isna(row.get("retrained")):
+        return "-"
+    return f"{row['auc_retrained_mean']:.3f} ± {row['auc_retrained_sd']:.3f} ({row['retrained']:.0f})"
+
+
 def comparison_markdown(comparison: pd.DataFrame, columns: Sequence[str] = TABLE_METRICS) -> str:
-    """The comparison table for people: every metric in `columns` with its interval."""
+    """The comparison table for people: every metric in `columns` with its interval, then the AUC over trainings."""
     head = [
         "model",
         "weights",
         "samples",
         "n (patients)",
         *(name.upper() if len(name) < 4 else name for name in columns),
+        "AUC, mean ± SD (trainings)",
     ]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for _, row in comparison.iterrows():
         count = f"{row['n']:.0f} ({row['n_patients']:.0f})"
-        cells = [row["model"], row["weights"], row["samples"], count, *(with_interval(row, name) for name in columns)]
-        lines.append("| " + " | ".join(cells) + " |")
+        values = [*(with_interval(row, name) for name in columns), retrained(row)]
+        lines.append("| " + " | ".join([row["model"], row["weights"], row["samples"], count, *values]) + " |")
     return "\n".join(lines) + "\n"

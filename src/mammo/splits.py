@@ -59,6 +59,15 @@ def split(cases: pd.DataFrame, shared_films: pd.DataFrame, val_fraction: float, 
     return Split(splits, dropped)
 
 
+def refolded(index: pd.DataFrame, repeat: int, folds: int, seed: int) -> pd.DataFrame:
+    """`index` (tables.INDEX) with the folds of another draw, for a repeated cross-validation; repeat 0 has its own."""
+    if repeat == 0:
+        return index
+    patients = _patients(index[index["split"] != "test"])
+    drawn = _folds(patients, folds, (seed + repeat) % 2**32)
+    return index.assign(fold=index["patient_id"].map(drawn).astype("Int64"))
+
+
 def inner_validation(index: pd.DataFrame, fold: int, val_fraction: float, seed: int) -> pd.DataFrame:
     """Roles for one fold of a cross-validation: a copy of `index` (tables.INDEX) without the test rows.
 

@@ -103,10 +103,12 @@ PREDICTIONS = pa.DataFrameSchema(
     unique=["sample_id", "split"],
 )
 # split "val" = the inner validation of a fold (its operating point); "oof" = the held-out fold itself.
+# repeat: the folds are drawn anew for each; 0 has the folds of tables.SPLITS.
 OUT_OF_FOLD = pa.DataFrameSchema(
     {
         "sample_id": _text(),
         "patient_id": _text(),
+        "repeat": pa.Column("int64", pa.Check.ge(0)),
         "fold": pa.Column("int64", pa.Check.ge(0)),
         "split": _text("val", "oof"),
         "label": _label,
@@ -114,7 +116,7 @@ OUT_OF_FOLD = pa.DataFrameSchema(
     },
     strict=True,
     coerce=True,
-    unique=["sample_id", "fold", "split"],
+    unique=["sample_id", "repeat", "fold", "split"],
 )
 # perceptual_hash: of films (not of masks), hexadecimal; see mammo.leaks.
 MANIFEST = pa.DataFrameSchema(

@@ -14,7 +14,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ import mlflow
 import pandas as pd
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
+from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
 from mammo import params, project, tables
 from mammo.errors import InputError
@@ -31,6 +32,7 @@ from mammo.errors import InputError
 RECORDS = Path("metrics/records")
 ROW_STAGES = ("evaluate", "external")  # each of their runs is a row of the comparison table
 LOOKUPS = 8  # questions to the server at a time
+RESOURCES_SECONDS = 5.0  # between two looks at them; MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL sets another
 log = logging.getLogger(__name__)
 
 
@@ -125,16 +127,24 @@ def read_record(path: Path) -> Record:
 
 @contextmanager
 def run(
-    stage: str, *, experiment: str, parameters: dict[str, Any], model: str | None = None, tags: dict[str, str]
+    stage: str,
+    *,
+    experiment: str,
+    parameters: dict[str, Any],
+    model: str | None = None,
+    tags: dict[str, str],
+    resources: bool = False,
 ) -> Iterator[Tracked]:
     """Track one stage (of one model): live on the server, and as a record when the block ends well.
 
-    Where the server is away the work goes on: the record is kept, and `publish` replays it later.
+    Where the server is away the work goes on: the record is kept, and `publish` replays it later. resources: the run
+    also has MLflow's system metrics (CPU, memory, disk, network, GPU), which are no result and in no record.
     """
     live = _Live(experiment, run_name(stage, model), _run_tags(stage, model) | tags, params.flat(parameters))
     tracked = Tracked(stage, model, parameters, live, tags)
     try:
-        yield tracked
+        with live.resources() if resources else nullcontext():
+            yield tracked
         record = tracked.record()
         _check_artifacts(record)
     except BaseException:
@@ -249,6 +259,20 @@ class _Live:
             action(mlflow.MlflowClient(), self.run_id)
         except MlflowException as error:
             self._give_up(error)
+
+    @contextmanager
+    def resources(self) -> Iterator[None]:
+        """MLflow's system metrics while the block runs."""
+        if self.run_id is None:
+            yield
+            return
+        logging.getLogger(SystemMetricsMonitor.__module__).setLevel(logging.WARNING)
+        monitor = SystemMetricsMonitor(self.run_id, sampling_interval=RESOURCES_SECONDS)
+        monitor.start()
+        try:
+            yield
+        finally:
+            monitor.finish()
 
     def _give_up(self, error: MlflowException) -> None:
         self.run_id = None

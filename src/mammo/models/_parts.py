@@ -59,7 +59,7 @@ def pretrained(
     """
     if params.cut_after is not None and cut_after is None:
         raise InputError(f"cut_after is {params.cut_after!r}, but {application.__name__} is used whole here")
-    base = application(include_top=False, weights=None, input_tensor=x)
+    base = _flat(application(include_top=False, weights=None, input_tensor=x), x)
     if cut_after is not None:
         base = keras.Model(base.inputs, _layer(base, cut_after).output)
     if params.weights == "none":
@@ -68,6 +68,24 @@ def pretrained(
         _copy(base, _weights(application, params.weights), f"weights: {params.weights}", application.__name__)
     _set_trainable(base, params)
     return base
+
+
+def _flat(base: keras.Model, x: keras.KerasTensor) -> keras.Model:
+    """`base` with the layers of its sequential blocks (ConvNeXt has some) as nodes of its own graph."""
+
+    def call(layer: keras.layers.Layer, x: keras.KerasTensor, *args: Any, **kwargs: Any) -> keras.KerasTensor:
+        if not isinstance(layer, keras.Sequential):
+            return layer(x, *args, **kwargs)
+        for inner in layer.layers:
+            x = inner(x)
+        return x
+
+    if not any(isinstance(layer, keras.Sequential) for layer in base.layers):
+        return base
+    apart = keras.models.clone_model(
+        keras.Model(x, base.output), clone_function=lambda layer: layer, call_function=call
+    )
+    return keras.Model(base.inputs, apart.call(x))
 
 
 def _layer(base: keras.Model, name: str) -> keras.layers.Layer:
@@ -105,12 +123,16 @@ def _weights(application: Callable[..., keras.Model], source: str) -> Weights:
 
 
 def _by_layer(model: keras.Model) -> Weights:
-    return {_stable(layer.name): layer.get_weights() for layer in model.layers if layer.weights}
+    found: Weights = {}
+    for layer in model.layers:
+        nested = isinstance(layer, keras.Sequential)
+        found |= _by_layer(layer) if nested else {_stable(layer.name): layer.get_weights()} if layer.weights else {}
+    return found
 
 
 def _stable(name: str) -> str:
     """Keras numbers the layers that an application does not name."""
-    return re.sub(r"^(normalization|rescaling)_\d+$", r"\1", name)
+    return re.sub(r"^(normalization|rescaling|layer_normalization)_\d+$", r"\1", name)
 
 
 def _copy(base: keras.Model, found: Weights, told: str, architecture: str) -> None:
