@@ -1,6 +1,7 @@
 """`python -m mammo profile NAME`."""
 
 import shutil
+from collections.abc import Container
 from pathlib import Path
 
 import imports
@@ -21,16 +22,31 @@ def write_profile(folder: Path, text: str) -> None:
     (folder / "mine.yaml").write_text(text)
 
 
-def comments(path: Path) -> list[str]:
-    return [line.split("#", 1)[1].strip() for line in path.read_text().splitlines() if "#" in line]
+def comments(path: Path, without: Container[str] = ()) -> list[str]:
+    """All comments but those in the models' sections that are named."""
+    kept, model = [], ""
+    for line in path.read_text().splitlines():
+        if not line.startswith("   "):
+            model = line.strip().split(":")[0]
+        if "#" in line and model not in without:
+            kept.append(line.split("#", 1)[1].strip())
+    return kept
 
 
 @pytest.mark.parametrize("name", REAL)
 def test_every_profile_gives_valid_parameters_and_keeps_all_comments(name: str, target: Path) -> None:
-    before = comments(target)
+    models, whole = set(params.load(target).models), target.with_name("whole.yaml")
+    shutil.copy(target, whole)
     assert profiles.apply(name, imports.ROOT / "profiles", target)
-    params.load(target)
-    assert comments(target) == before
+    removed = models - set(params.load(target).models)
+    assert comments(target) == comments(whole, removed)
+
+
+def test_null_takes_a_section_out(tmp_path: Path, target: Path) -> None:
+    write_profile(tmp_path, "models:\n  medical_vgg16: null\ningest:\n  root: null\n")
+    assert profiles.apply("mine", tmp_path, target) == ["models.medical_vgg16"]
+    assert list(params.load(target).models) == ["basic_vgg16", "efficientnet_b0", "light_cnn"]
+    assert profiles.apply("mine", tmp_path, target) == []
 
 
 @pytest.mark.parametrize("name", REAL)
