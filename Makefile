@@ -3,8 +3,10 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+KERAS_TESTS := $(addprefix tests/test_,$(addsuffix .py,augmentation batches checkpoints continue_training \
+	external_stage models monitors saliency tracking training))
 
-.PHONY: help setup setup-dev run test test-fast lint types ui lock clean
+.PHONY: help setup setup-dev run test test-fast test-jax lint types ui lock clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## ?/\t/' | expand -t 12
@@ -22,6 +24,9 @@ test: setup-dev              ## all tests
 
 test-fast: setup-dev         ## all tests but those that run the whole DAG
 	pytest -n 2 --dist loadgroup -m "not slow"
+
+test-jax: setup-dev          ## the tests of all that trains or predicts, on Keras' JAX backend
+	KERAS_BACKEND=jax pytest -n 2 --dist loadgroup $(KERAS_TESTS)
 
 lint: setup-dev              ## ruff: lint and format
 	ruff check .

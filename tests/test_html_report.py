@@ -320,6 +320,13 @@ def test_every_image_has_a_text_and_every_table_its_scopes():
     assert {str(a["href"]).removeprefix("#") for a in page().all("a")} == set(identifiers)
 
 
+def test_ensembles_are_held_to_their_best_member_on_validation():
+    caption = "Ensembles against light_cnn, their best member on validation"
+    assert caption in html()
+    untrained = content(records=[record for record in records() if record.stage != "train"])
+    assert caption not in html_report.render(untrained)
+
+
 def test_every_section_is_there_and_says_how_to_read_it():
     assert [heading["id"] for heading in page().all("h2")] == [
         *("headline", "data", "roc", "operating-points", "calibration", "decision-curve", "conformal"),

@@ -546,7 +546,18 @@ def paired_tests(content: Content) -> Section:
     blocks: list[Block] = [Note("No pair differs significantly after Holm's correction.")]
     if len(clear):
         blocks = [_paired_table("Pairs that differ significantly", clear)]
+    best = _best_member(content)
+    gained = table[(table["model_a"] == best) & table["model_b"].str.startswith((report.ENSEMBLE, report.TWO_VIEWS))]
+    if len(gained):
+        blocks.append(_paired_table(f"Ensembles against {best}, their best member on validation", gained))
     return Section("paired-tests", "Paired tests", how, [*blocks, _paired_table("All pairs", table)])
+
+
+def _best_member(content: Content) -> str | None:
+    """The single model of the best validation AUC; None where no training is recorded."""
+    trained = [record for record in content.records if record.stage in ("train", "continue_training")]
+    aucs = {record.model or record.stage: record.metrics.get("val_auc") or 0.0 for record in trained}
+    return max(aucs, key=lambda name: aucs[name], default=None)
 
 
 def _paired_table(caption: str, table: pd.DataFrame) -> Table:

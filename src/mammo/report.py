@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+ENSEMBLE, TWO_VIEWS = "ensemble_", "two_views_"  # what the names of the ensemble stage's rows start with
 HEADLINE_METRICS = ("auc", "sensitivity", "specificity", "accuracy")
 TABLE_METRICS = (*HEADLINE_METRICS, "ppv", "npv", "f1")
 
