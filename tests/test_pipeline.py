@@ -127,7 +127,7 @@ def test_further_seeds_and_draws_of_the_folds_tell_how_far_the_auc_varies(reposi
     table = pd.read_csv(repository.root / "metrics/comparison.csv").set_index("model")
     assert table.loc[["light_cnn", "cross_validate_light_cnn"], "retrained"].to_list() == [2, 2]
     assert table.loc["basic_vgg16", ["retrained", "auc_retrained_sd"]].isna().all()
-    drawn = pd.read_csv(repository.root / "data/out_of_fold/light_cnn.csv")
+    drawn = pd.read_csv(repository.root / "data/predictions/out_of_fold/light_cnn.csv")
     cases = pd.read_csv(repository.root / "data/cases.csv")
     held_out = drawn[drawn["split"] == "oof"].groupby("repeat")["sample_id"]
     assert held_out.nunique().to_list() == held_out.size().to_list() == 2 * [(cases["official_split"] == "train").sum()]
@@ -202,6 +202,7 @@ def results_of(run: mlflow.entities.Run) -> dict[str, float]:
 
 def test_a_queued_experiment_lands_in_the_same_store(repository: Repository) -> None:
     overrides = ["-S", "train.epochs=1", "-S", "models.light_cnn.learning_rate=0.001"]
+    overrides += ["-S", "cross_validate.models=[]", "-S", "seeds.models=[]"]  # nothing of them is needed
     repository.run("dvc", "exp", "run", "--queue", "--name", "queued", *overrides)
     repository.run("dvc", "queue", "start")
     repository.run("dvc", "queue", "logs", "--follow", "queued")
