@@ -1,9 +1,10 @@
 """What helps on real mammograms, and what does not: `python benchmarks/ablation.py [VARIANT ...]`.
 
-First `python -m mammo profile cbis-ddsm-mass && dvc repro preprocess`. Each variant changes a few values of params.yaml
-and is cross-validated by patient over the official training rows; no test row is read. Writes
-docs/results/ablation.csv and .md: the out-of-fold AUC, and its paired difference from the variant that it changes.
-A variant that is finished is kept in .dvc/tmp/mammo/ and not trained again; without a name all are.
+First `python -m mammo profile cbis-ddsm-mass && python -m mammo profile ablation && dvc repro preprocess`. Each variant
+changes a few values of params.yaml and is cross-validated by patient over the official training rows; no test row is
+read. Writes docs/results/ablation.csv and .md: the out-of-fold AUC, and its paired difference from the variant that it
+changes. A variant that is finished is kept in .dvc/tmp/mammo/ and not trained again; without a name all are (hours on
+two cores).
 """
 
 from __future__ import annotations
@@ -158,13 +159,14 @@ def page(table: pd.DataFrame) -> str:
         lines.append("| " + " | ".join(cells) + " |")
     return f"""# Ablation on real mammograms
 
-Written by `python benchmarks/ablation.py`, after `python -m mammo profile cbis-ddsm-mass && dvc repro preprocess`.
+Written by `python benchmarks/ablation.py`, after `python -m mammo profile cbis-ddsm-mass`,
+`python -m mammo profile ablation` and `dvc repro preprocess`.
 
 The mass set of CBIS-DDSM, one sample = one lesion in one view: {table["n"].iloc[0]} official training rows of
 {table["n_patients"].iloc[0]} patients, cross-validated by patient over the folds of the split stage. No test row was
 read. Each AUC is the mean over the folds, with its 95 % interval resampled by patient; each difference is paired, on
 the same rows, and its p is not corrected for the number of questions. One seed per variant: what a network from random
-weights gains or loses by .02 may be chance (see the SD over seeds in the comparison table). Predictions without flips.
+weights gains or loses by .02 may be chance. Predictions without flips.
 
 {chr(10).join(lines)}
 """
