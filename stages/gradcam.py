@@ -43,9 +43,10 @@ def main(name: str) -> None:
 def _write_maps(model: keras.Model, test: Samples, path: Path) -> npt.NDArray[np.float16]:
     count = len(test.index)
     maps = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=(count, *test.image_shape[:2]))
+    explainer = saliency.Explainer(model)
     for start in range(0, count, BATCH):
         positions = np.arange(start, min(start + BATCH, count))
-        maps[positions] = saliency.gradcam(model, test.pixels(positions))
+        maps[positions] = explainer.maps(test.pixels(positions), "gradcam")
     maps.flush()
     return maps
 
