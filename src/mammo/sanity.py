@@ -1,8 +1,8 @@
 """Whether a saliency method says anything about the model: it must change with the weights, and matter to the score.
 
 Rules that mark a method as failed. Cascade: with every layer drawn anew, its maps still rank the pixels as the trained
-model's do (mean rank correlation above MAX_CORRELATION). Perturbation: revealing and hiding pixels in the order of its
-maps moves the probability no more than in the order of random maps as smooth.
+model's do (mean rank correlation above MAX_CORRELATION), or it has no map left to tell by. Perturbation: revealing and
+hiding pixels in the order of its maps moves the probability no more than in the order of random maps as smooth.
 """
 
 from collections.abc import Iterator
@@ -33,8 +33,8 @@ def cascade(model: keras.Model, images: Images, method: str, seed: int) -> pd.Da
     """How alike maps stay as the layers are drawn anew from the logit down. Adebayo et al., NeurIPS 2018.
 
     Columns: layers (drawn anew so far), layer (the last of them), rank_correlation (Spearman's) and ssim with the
-    trained model's maps, means over the images, of the part of the image that `features` shows. An empty or even map
-    counts as unlike: 0. `model` stays as it is.
+    trained model's maps, means over the images, of the part of the image that `features` shows; compared (images whose
+    two maps are not even; the others tell nothing). `model` stays as it is.
     """
     copy = keras.models.clone_model(model)
     copy.set_weights(model.get_weights())
@@ -44,29 +44,40 @@ def cascade(model: keras.Model, images: Images, method: str, seed: int) -> pd.Da
     for layers, layer in _drawn_anew(copy, seed):
         maps = explainer.maps(images, method, seed)
         pairs = zip(_visible(explainer, trained), _visible(explainer, maps), strict=True)
-        correlation, similarity = np.mean([(rank_correlation(a, b), ssim(a, b)) for a, b in pairs], axis=0)
-        rows.append({"layers": layers, "layer": layer, "rank_correlation": correlation, "ssim": similarity})
+        told = [(a, b) for a, b in pairs if np.ptp(a) and np.ptp(b)]
+        rows.append({"layers": layers, "layer": layer, **_likeness(told), "compared": len(told)})
     return pd.DataFrame(rows)
 
 
+def _likeness(pairs: list[tuple[Floats, Floats]]) -> dict[str, float]:
+    """Means over pairs of maps; nan without any."""
+    measures = {"rank_correlation": rank_correlation, "ssim": ssim}
+    return {
+        name: float(np.mean([measure(a, b) for a, b in pairs])) if pairs else np.nan
+        for name, measure in measures.items()
+    }
+
+
 def _drawn_anew(model: keras.Model, seed: int) -> Iterator[tuple[int, str]]:
-    """Draw the layers of `model` anew from the top, and stop at the logit, then CUTS - 1 times at even distances."""
+    """Draw the layers of `model` anew from the top, and stop at the logit, then CUTS - 1 times at even distances.
+
+    A layer of Normalization stays: it holds statistics of images, not what was learnt.
+    """
     rng = np.random.default_rng(seed)
-    layers = [layer for layer in reversed(model.layers) if layer.weights]
-    stops = np.unique(np.linspace(1, len(layers), CUTS).round().astype(int))
-    for number, layer in enumerate(layers, start=1):
-        layer.set_weights([_drawn(weight, rng) for weight in layer.get_weights()])
+    learnt = [layer for layer in model.layers if layer.weights and not isinstance(layer, keras.layers.Normalization)]
+    stops = np.unique(np.linspace(1, len(learnt), CUTS).round().astype(int))
+    for number, layer in enumerate(reversed(learnt), start=1):
+        for weight in layer.weights:
+            weight.assign(_drawn(weight.name, tuple(weight.shape), rng))
         if number in stops:
             yield number, layer.name
 
 
-def _drawn(weight: npt.NDArray[np.floating], rng: np.random.Generator) -> npt.NDArray[np.floating]:
-    """Noise as large as the kernel; a vector is shuffled, so that variances stay positive; a counter stays."""
-    if weight.ndim == 0:
-        return weight
-    if weight.ndim == 1:
-        return rng.permutation(weight)
-    return rng.normal(0, np.sqrt(np.mean(weight**2)), weight.shape).astype(weight.dtype)
+def _drawn(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> npt.NDArray[np.floating]:
+    """A kernel by He et al., ICCV 2015, which keeps the signal's size; scales and variances 1, other vectors 0."""
+    if len(shape) > 1:
+        return rng.normal(0, np.sqrt(2 / np.prod(shape[:-1])), shape)
+    return np.ones(shape) if name in {"gamma", "moving_variance"} else np.zeros(shape)
 
 
 def _visible(explainer: Explainer, maps: Floats) -> Floats:
@@ -77,16 +88,12 @@ def _visible(explainer: Explainer, maps: Floats) -> Floats:
 
 
 def rank_correlation(a: Floats, b: Floats) -> float:
-    """Spearman's rank correlation of two maps (h, w); 0 where one of them is even."""
-    if not np.ptp(a) or not np.ptp(b):
-        return 0.0
+    """Spearman's rank correlation of two maps (h, w), neither of them even."""
     return float(spearmanr(a.ravel(), b.ravel()).statistic)
 
 
 def ssim(a: Floats, b: Floats) -> float:
-    """Structural similarity of two maps (h, w) in 0..1, 0 where one is empty. Wang et al., IEEE TIP 2004."""
-    if not a.any() or not b.any():
-        return 0.0
+    """Structural similarity of two maps (h, w) in 0..1. Wang et al., IEEE Trans Image Process 2004."""
 
     def local(values: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
         return np.asarray(cv2.GaussianBlur(values.astype(np.float64), (11, 11), 1.5))
@@ -132,14 +139,13 @@ def random_maps(shape: tuple[int, ...], seed: int) -> Floats:
 # --- both ---------------------------------------------------------------------------------------------------
 
 
-def check(model: keras.Model, images: Images, method: str, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+def check(explainer: Explainer, images: Images, method: str, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The table of `cascade`, and one row per check: check, value, limit, failed (0/1).
 
     images: (n, h, w, 1). cascade: the last rank correlation, which must not exceed the limit. perturbation: the mean of
     insertion less deletion, which must exceed the limit, that of random maps.
     """
-    explainer = Explainer(model)
-    drawn_anew = cascade(model, images, method, seed)
+    drawn_anew = cascade(explainer.model, images, method, seed)
     found, noise = (
         insertion_deletion(explainer, images, maps)
         for maps in (explainer.maps(images, method, seed), random_maps(images.shape[:3], seed))
@@ -147,7 +153,7 @@ def check(model: keras.Model, images: Images, method: str, seed: int) -> tuple[p
     correlation = float(drawn_anew["rank_correlation"].iloc[-1])
     gain, by_chance = (float((areas["insertion"] - areas["deletion"]).mean()) for areas in (found, noise))
     rows = [
-        (CASCADE, correlation, MAX_CORRELATION, int(correlation > MAX_CORRELATION)),
+        (CASCADE, correlation, MAX_CORRELATION, int(not correlation <= MAX_CORRELATION)),
         (PERTURBATION, gain, by_chance, int(gain <= by_chance)),
     ]
     return drawn_anew, pd.DataFrame(rows, columns=["check", "value", "limit", "failed"])
