@@ -22,6 +22,9 @@ Expect = Literal["full", "subset"]
 OnError = Literal["exclude", "fail"]
 AbnormalityType = Literal["mass", "calcification"]
 Balance = Literal["class_weights", "sampling", "none"]
+SaliencyMethod = Literal[
+    "gradcam", "gradcam_pp", "hirescam", "layercam", "scorecam", "smoothgrad", "integrated_gradients", "occlusion"
+]
 
 
 class ParamsError(InputError):
@@ -237,9 +240,11 @@ class EvaluateParams(_Section):
 
 
 class GradcamParams(_Section):
-    """How many test samples are explained."""
+    """How every test sample is explained (mammo.saliency.METHODS), and which samples are shown."""
 
+    methods: Annotated[list[SaliencyMethod], Field(min_length=1)]
     samples: Count
+    choose: Literal["mixed", "random"] | Annotated[list[str], Field(min_length=1)]
 
 
 class TrackingParams(_Section):

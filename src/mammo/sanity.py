@@ -1,0 +1,159 @@
+"""Whether a saliency method says anything about the model: it must change with the weights, and matter to the score.
+
+Rules that mark a method as failed. Cascade: with every layer drawn anew, its maps still rank the pixels as the trained
+model's do (mean rank correlation above MAX_CORRELATION), or it has no map left to tell by. Perturbation: revealing and
+hiding pixels in the order of its maps moves the probability no more than in the order of random maps as smooth.
+"""
+
+from collections.abc import Iterator
+
+import cv2
+import keras
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.stats import spearmanr
+
+from mammo.saliency import Explainer, Floats, Images
+
+MAX_CORRELATION = 0.5
+CUTS = 6  # how often maps are made while layers are drawn anew: a deep base has hundreds of layers
+STEPS = 16  # of insertion and deletion
+BLUR_SHARE = 0.08  # SD of the blur that hides, as a share of the image's width
+SMOOTH_CELLS = 6  # random maps are this many independent cells across
+
+CASCADE = "cascade"
+PERTURBATION = "perturbation"
+
+
+# --- cascading randomisation --------------------------------------------------------------------------------
+
+
+def cascade(model: keras.Model, images: Images, method: str, seed: int) -> pd.DataFrame:
+    """How alike maps stay as the layers are drawn anew from the logit down. Adebayo et al., NeurIPS 2018.
+
+    Columns: layers (drawn anew so far), layer (the last of them), rank_correlation (Spearman's) and ssim with the
+    trained model's maps, means over the images, of the part of the image that `features` shows; compared (images whose
+    two maps are not even; the others tell nothing). `model` stays as it is.
+    """
+    copy = keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    explainer = Explainer(copy)
+    trained = explainer.maps(images, method, seed)
+    rows = []
+    for layers, layer in _drawn_anew(copy, seed):
+        maps = explainer.maps(images, method, seed)
+        pairs = zip(_visible(explainer, trained), _visible(explainer, maps), strict=True)
+        told = [(a, b) for a, b in pairs if np.ptp(a) and np.ptp(b)]
+        rows.append({"layers": layers, "layer": layer, **_likeness(told), "compared": len(told)})
+    return pd.DataFrame(rows)
+
+
+def _likeness(pairs: list[tuple[Floats, Floats]]) -> dict[str, float]:
+    """Means over pairs of maps; nan without any."""
+    measures = {"rank_correlation": rank_correlation, "ssim": ssim}
+    return {
+        name: float(np.mean([measure(a, b) for a, b in pairs])) if pairs else np.nan
+        for name, measure in measures.items()
+    }
+
+
+def _drawn_anew(model: keras.Model, seed: int) -> Iterator[tuple[int, str]]:
+    """Draw the layers of `model` anew from the top, and stop at the logit, then CUTS - 1 times at even distances.
+
+    A layer of Normalization stays: it holds statistics of images, not what was learnt.
+    """
+    rng = np.random.default_rng(seed)
+    learnt = [layer for layer in model.layers if layer.weights and not isinstance(layer, keras.layers.Normalization)]
+    stops = np.unique(np.linspace(1, len(learnt), CUTS).round().astype(int))
+    for number, layer in enumerate(reversed(learnt), start=1):
+        for weight in layer.weights:
+            weight.assign(_drawn(weight.name, tuple(weight.shape), rng))
+        if number in stops:
+            yield number, layer.name
+
+
+def _drawn(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> npt.NDArray[np.floating]:
+    """A kernel by He et al., ICCV 2015, which keeps the signal's size; scales and variances 1, other vectors 0."""
+    if len(shape) > 1:
+        return rng.normal(0, np.sqrt(2 / np.prod(shape[:-1])), shape)
+    return np.ones(shape) if name in {"gamma", "moving_variance"} else np.zeros(shape)
+
+
+def _visible(explainer: Explainer, maps: Floats) -> Floats:
+    """The part of maps (n, h, w) that `features` shows: around it all maps are 0, and so alike."""
+    (height, width), (rows, columns) = explainer.image_shape[:2], explainer.seen
+    top, left = (height - rows) // 2, (width - columns) // 2
+    return maps[:, top : top + rows, left : left + columns]
+
+
+def rank_correlation(a: Floats, b: Floats) -> float:
+    """Spearman's rank correlation of two maps (h, w), neither of them even."""
+    return float(spearmanr(a.ravel(), b.ravel()).statistic)
+
+
+def ssim(a: Floats, b: Floats) -> float:
+    """Structural similarity of two maps (h, w) in 0..1. Wang et al., IEEE Trans Image Process 2004."""
+
+    def local(values: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+        return np.asarray(cv2.GaussianBlur(values.astype(np.float64), (11, 11), 1.5))
+
+    mean_a, mean_b = local(a), local(b)
+    spread_a, spread_b = local(a * a) - mean_a**2, local(b * b) - mean_b**2
+    together = local(a * b) - mean_a * mean_b
+    light = (2 * mean_a * mean_b + 0.01**2) / (mean_a**2 + mean_b**2 + 0.01**2)
+    structure = (2 * together + 0.03**2) / (spread_a + spread_b + 0.03**2)
+    return float((light * structure).mean())
+
+
+# --- insertion and deletion ---------------------------------------------------------------------------------
+
+
+def insertion_deletion(explainer: Explainer, images: Images, maps: Floats) -> pd.DataFrame:
+    """Areas (0..1) under the probability while pixels appear (insertion) or vanish (deletion) in the map's order.
+
+    One row per image: insertion (higher is better), deletion (lower is better). Petsiuk et al., BMVC 2018. Hidden
+    pixels are those of the blurred image, for both: black ones would be edges, which a model has never seen.
+    """
+    rows = [_areas(explainer, image, heat) for image, heat in zip(images.astype(np.float32), maps, strict=True)]
+    return pd.DataFrame(rows, columns=["insertion", "deletion"])
+
+
+def _areas(explainer: Explainer, image: Images, heat: Floats) -> tuple[float, float]:
+    width = image.shape[1]
+    blurred = cv2.GaussianBlur(image[..., 0], (0, 0), BLUR_SHARE * width)[..., np.newaxis]
+    place = np.empty(heat.size, np.int64)
+    place[np.argsort(-heat.ravel(), kind="stable")] = np.arange(heat.size)
+    first = place.reshape(1, *heat.shape, 1) < np.linspace(0, heat.size, STEPS + 1).reshape(-1, 1, 1, 1)
+    inserted, deleted = np.where(first, image, blurred), np.where(first, blurred, image)
+    insertion, deletion = (1 / (1 + np.exp(-explainer.logits(shown))) for shown in (inserted, deleted))
+    return float(np.trapezoid(insertion, dx=1 / STEPS)), float(np.trapezoid(deletion, dx=1 / STEPS))
+
+
+def random_maps(shape: tuple[int, ...], seed: int) -> Floats:
+    """Smooth noise (n, h, w) in 0..1, the baseline of insertion and deletion: single pixels would break all texture."""
+    cells = np.random.default_rng(seed).random((shape[0], SMOOTH_CELLS, SMOOTH_CELLS), np.float32)
+    return np.stack([cv2.resize(one, shape[:0:-1], interpolation=cv2.INTER_LINEAR) for one in cells])
+
+
+# --- both ---------------------------------------------------------------------------------------------------
+
+
+def check(explainer: Explainer, images: Images, method: str, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The table of `cascade`, and one row per check: check, value, limit, failed (0/1).
+
+    images: (n, h, w, 1). cascade: the last rank correlation, which must not exceed the limit. perturbation: the mean of
+    insertion less deletion, which must exceed the limit, that of random maps.
+    """
+    drawn_anew = cascade(explainer.model, images, method, seed)
+    found, noise = (
+        insertion_deletion(explainer, images, maps)
+        for maps in (explainer.maps(images, method, seed), random_maps(images.shape[:3], seed))
+    )
+    correlation = float(drawn_anew["rank_correlation"].iloc[-1])
+    gain, by_chance = (float((areas["insertion"] - areas["deletion"]).mean()) for areas in (found, noise))
+    rows = [
+        (CASCADE, correlation, MAX_CORRELATION, int(not correlation <= MAX_CORRELATION)),
+        (PERTURBATION, gain, by_chance, int(gain <= by_chance)),
+    ]
+    return drawn_anew, pd.DataFrame(rows, columns=["check", "value", "limit", "failed"])

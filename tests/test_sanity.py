@@ -1,0 +1,121 @@
+"""Sanity checks: a method that ignores the model fails, one that follows a planted cue passes."""
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as of_numpy
+
+from mammo import models, saliency, sanity
+from mammo.saliency import Explainer
+from tests import arrays
+
+MAP = of_numpy.arrays(np.float32, (12, 12), elements=st.floats(0, 1, width=16))
+
+
+def edges(explainer: Explainer, images: saliency.Images, seed: int) -> saliency.Floats:
+    """What Adebayo et al. warn of: it looks like an explanation and never asks the model."""
+    steps = np.abs(np.diff(images[..., 0], axis=1, append=0))
+    return steps / steps.max(axis=(1, 2), keepdims=True)
+
+
+@pytest.fixture
+def with_edges(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(saliency.METHODS, "edges", edges)
+
+
+def bright_model() -> keras.Model:
+    """Malignant where the image is brighter than noise is."""
+    image = keras.Input(arrays.SHAPE, name="image")
+    x = keras.layers.AveragePooling2D(4)(keras.layers.Rescaling(1 / 255)(image))
+    x = keras.layers.Identity(name="features")(keras.layers.ReLU(threshold=0.4)(x))
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    kernel = keras.initializers.Constant(40.0)
+    x = keras.layers.Dense(
+        1, kernel_initializer=kernel, bias_initializer=keras.initializers.Constant(-2), name="logit"
+    )(x)
+    return keras.Model(image, keras.layers.Activation("sigmoid")(x))
+
+
+def images() -> saliency.Images:
+    return arrays.images(np.ones(3, np.int64))[0][..., np.newaxis]
+
+
+def test_a_method_that_ignores_the_model_fails_the_cascade(with_edges):
+    model = models.build("light_cnn", arrays.LIGHT, arrays.SHAPE, seed=1)
+    drawn_anew, checks = sanity.check(Explainer(model), images(), "edges", seed=0)
+    np.testing.assert_allclose(drawn_anew[["rank_correlation", "ssim"]], 1, atol=1e-6)
+    assert checks.set_index("check").loc[sanity.CASCADE, "failed"] == 1
+
+
+def test_the_cascade_reaches_every_layer_and_leaves_the_model_alone():
+    model = models.build("light_cnn", arrays.LIGHT, arrays.SHAPE, seed=1)
+    before = model.get_weights()
+    found = sanity.cascade(model, images(), "smoothgrad", seed=0)
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    weighted = [layer.name for layer in model.layers if layer.weights]
+    assert len(found) == sanity.CUTS
+    assert (found["layer"].iloc[0], found["layers"].iloc[0]) == ("logit", 1)
+    assert (found["layer"].iloc[-1], found["layers"].iloc[-1]) == (weighted[0], len(weighted))
+    assert found["rank_correlation"].iloc[-1] < 0.9
+    pd.testing.assert_frame_equal(found, sanity.cascade(model, images(), "smoothgrad", seed=0), atol=1e-4)
+
+
+def test_a_map_of_the_cue_beats_a_random_and_the_opposite_one():
+    explainer = Explainer(bright_model())
+    maps = explainer.maps(images(), "hirescam")
+    gains = [
+        (areas["insertion"] - areas["deletion"]).mean()
+        for areas in (
+            sanity.insertion_deletion(explainer, images(), one)
+            for one in (maps, sanity.random_maps(maps.shape, seed=0), 1 - maps)
+        )
+    ]
+    assert gains[0] > gains[1] + 0.1 > gains[2]
+
+
+def test_the_perturbation_rule_marks_a_map_that_avoids_the_cue(monkeypatch):
+    monkeypatch.setitem(
+        saliency.METHODS, "avoid", lambda explainer, images, seed: 1 - explainer.maps(images, "hirescam")
+    )
+    failed = {
+        method: sanity.check(Explainer(bright_model()), images(), method, seed=0)[1].set_index("check")["failed"]
+        for method in ("hirescam", "avoid")
+    }
+    assert failed["hirescam"][sanity.PERTURBATION] == 0
+    assert failed["avoid"][sanity.PERTURBATION] == 1
+
+
+def test_an_image_that_the_model_does_not_see_has_flat_curves():
+    explainer = Explainer(bright_model())
+    areas = sanity.insertion_deletion(explainer, np.zeros((1, *arrays.SHAPE)), np.ones((1, *arrays.SHAPE[:2])))
+    np.testing.assert_allclose(areas, 1 / (1 + np.exp(2)), atol=1e-6)  # the bias alone
+
+
+@given(MAP, MAP)
+def test_likeness_is_symmetric_and_one_of_a_map_with_itself(a, b):
+    assume(np.ptp(a) and np.ptp(b))
+    for measure in (sanity.rank_correlation, sanity.ssim):
+        assert measure(a, b) == pytest.approx(measure(b, a), abs=1e-6)
+        assert measure(a, b) <= 1 + 1e-6
+        assert measure(a, a) == pytest.approx(1, abs=1e-6)
+
+
+def test_without_a_map_to_tell_by_the_cascade_fails(monkeypatch):
+    def none(explainer: Explainer, images: saliency.Images, seed: int) -> saliency.Floats:
+        return np.zeros(images.shape[:3], np.float32)
+
+    monkeypatch.setitem(saliency.METHODS, "none", none)
+    drawn_anew, checks = sanity.check(Explainer(bright_model()), images(), "none", seed=0)
+    assert (drawn_anew["compared"] == 0).all()
+    assert checks.set_index("check").loc[sanity.CASCADE, "failed"] == 1
+
+
+def test_random_maps_depend_on_the_seed_alone():
+    first, again, other = (sanity.random_maps((2, 30, 20), seed) for seed in (1, 1, 2))
+    assert first.shape == (2, 30, 20)
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).max() > 0.1
