@@ -57,8 +57,15 @@ def _content(loaded: Params) -> html_report.Content:
         records=records,
         versions=html_report.versions(),
         gradcam={name: (GRADCAM / name / "overlays.png").read_bytes() for name in loaded.models},
+        localisation=_of_explained("summary", loaded),
+        sanity=_of_explained("sanity", loaded),
         error_images=_error_images(evaluation["errors"], list(loaded.models)),
     )
+
+
+def _of_explained(name: str, loaded: Params) -> pd.DataFrame:
+    """A table of the gradcam stage, of every model, with the column model."""
+    return pd.concat([pd.read_csv(GRADCAM / model / f"{name}.csv").assign(model=model) for model in loaded.models])
 
 
 def _error_images(errors: pd.DataFrame, explained: list[str]) -> dict[tuple[str, str], bytes]:

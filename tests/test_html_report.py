@@ -320,6 +320,24 @@ def test_every_image_has_a_text_and_every_table_its_scopes():
     assert {str(a["href"]).removeprefix("#") for a in page().all("a")} == set(identifiers)
 
 
+def test_saliency_is_scored_beside_maps_that_know_nothing_and_a_failed_check_is_marked():
+    score = {"model": "light_cnn", "mean": 0.25, "low": 0.125, "high": 0.375, "centre": 0.9, "random": 0.111}
+    rows = [
+        score | {"method": method, "metric": metric, "variable": variable}
+        for method in ("gradcam", "hirescam")
+        for metric in ("pointing", "energy", "distance_px", "iou")
+        for variable in ("all", "size")
+    ]
+    checks = [("gradcam", "cascade", 0), ("hirescam", "cascade", 1), ("hirescam", "perturbation", 1)]
+    sanity = pd.DataFrame(checks, columns=["method", "check", "failed"]).assign(model="light_cnn")
+    tables_shown = html_report.gradcam(content(localisation=pd.DataFrame(rows), sanity=sanity)).blocks[1:]
+    assert [table.caption for table in tables_shown] == list(html_report.LOCALISATION.values())
+    passed, failed = tables_shown[0].groups[0][1]
+    assert [cell.text for cell in passed] == ["light_cnn", "gradcam", "0.250", "0.900", "0.111", "passed"]
+    assert passed[2].interval == "(0.125-0.375)"
+    assert (failed[-1].text, failed[-1].warning) == ("failed: cascade, perturbation", True)
+
+
 def test_ensembles_are_held_to_their_best_member_on_validation():
     caption = "Ensembles against light_cnn, their best member on validation"
     assert caption in html()

@@ -77,6 +77,11 @@ COLUMNS_PER_TABLE = 6
 COUNTS = {"n", "rank", "rows"}
 # The points that every model is reported at beside the chosen one (operating_points.csv).
 FIXED_POINT = r"(sensitivity|specificity)_\d+"
+LOCALISATION = {
+    "pointing": "Pointing game: share of test images whose map is highest inside the lesion",
+    "energy": "Share of the map that lies inside the lesion",
+    "distance_px": "Distance from the map's maximum to the lesion, px",
+}
 DECISION_THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5)
 IMAGES_PER_KIND = 4
 # They change how a run is computed or where it is logged, and no result (dvc.yaml).
@@ -102,7 +107,8 @@ class Content:
     """What a report and its model cards rest on.
 
     tables: by the names of clinical.COLUMNS (`read_tables`). roc: model, false_positive_rate, sensitivity, optionally
-    low and high. gradcam: PNG by model. error_images: PNG by (model, sample_id) (`figures.case_png`).
+    low and high. gradcam: PNG by model. localisation, sanity: summary.csv and sanity.csv of every explained model, with
+    the column model. error_images: PNG by (model, sample_id) (`figures.case_png`).
     """
 
     params: Params
@@ -118,6 +124,8 @@ class Content:
     records: Sequence[Record]
     versions: Mapping[str, str]
     gradcam: Mapping[str, bytes] = field(default_factory=dict)
+    localisation: pd.DataFrame = field(default_factory=pd.DataFrame)
+    sanity: pd.DataFrame = field(default_factory=pd.DataFrame)
     error_images: Mapping[tuple[str, str], bytes] = field(default_factory=dict)
 
     @property
@@ -604,14 +612,33 @@ def gradcam(content: Content) -> Section:
     """Where the models looked."""
     how = (
         "Bright areas moved the model towards its answer and the green line is the lesion; a map off the lesion is a "
-        "reason for doubt, a map on it is no proof of a good reason."
+        "reason for doubt, a map on it is no proof of a good reason. Where lesions lie in the middle of every image the "
+        "centre is hard to beat, and a method that fails a sanity check says little about the model."
     )
     pictures = [
         Picture(f"Grad-CAM of {name} on sampled test samples, lesions outlined", name, image)
         for name, image in content.gradcam.items()
     ]
     blocks: list[Block] = [Pictures(pictures, size="half")] if pictures else [Note("Grad-CAM: no sheet was given.")]
-    return Section("gradcam", "Grad-CAM", how, blocks)
+    return Section("gradcam", "Grad-CAM", how, [*blocks, *_localisation(content)])
+
+
+def _localisation(content: Content) -> list[Block]:
+    """How well the maps find the lesions of the test set, beside maps that know nothing."""
+    if content.localisation.empty:
+        return []
+    overall = content.localisation[content.localisation["variable"] == "all"]
+    failed = content.sanity[content.sanity["failed"] == 1].groupby(["model", "method"])["check"].agg(", ".join)
+    blocks: list[Block] = []
+    for metric, caption in LOCALISATION.items():
+        rows = []
+        for _, row in overall[overall["metric"] == metric].iterrows():
+            checks = failed.get((row["model"], row["method"]))
+            sanity = Cell("passed") if checks is None else Cell(f"failed: {checks}", warning=True)
+            known = [_with_limits(row, "mean", bare=True), _cell(row["centre"]), _cell(row["random"])]
+            rows.append([Cell(row["model"]), Cell(row["method"]), *known, sanity])
+        blocks.append(Table(caption, ["model", "method", "maps", "centre", "random", "sanity checks"], [("", rows)]))
+    return blocks
 
 
 def provenance(content: Content) -> Section:
