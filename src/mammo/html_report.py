@@ -612,8 +612,8 @@ def gradcam(content: Content) -> Section:
     """Where the models looked."""
     how = (
         "Bright areas moved the model towards its answer and the green line is the lesion; a map off the lesion is a "
-        "reason for doubt, a map on it is no proof of a good reason. Where lesions lie in the middle of every image the "
-        "centre is hard to beat, and a method that fails a sanity check says little about the model."
+        "reason for doubt, a map on it is no proof of a good reason. Where lesions lie in the middle of every image "
+        "the centre is hard to beat, and a method that fails a sanity check says little about the model."
     )
     pictures = [
         Picture(f"Grad-CAM of {name} on sampled test samples, lesions outlined", name, image)
