@@ -298,7 +298,7 @@ class Params(_Section):
         for name in self.ensemble.two_views:
             if name not in known:
                 raise ValueError(
-                    f"ensemble.two_views: {name!r} is neither model nor ensemble; there are {', '.join(known)}"
+                    f"ensemble.two_views: {name!r} is no model and no ensemble; there are {', '.join(known)}"
                 )
         return self
 
