@@ -25,18 +25,19 @@ def retrained(row: pd.Series) -> str:
 
 
 def comparison_markdown(comparison: pd.DataFrame, columns: Sequence[str] = TABLE_METRICS) -> str:
-    """The comparison table for people: every metric in `columns` with its interval, then the AUC over trainings."""
+    """The comparison table for people: every metric in `columns` with its interval; the AUC over trainings if any."""
+    repeated = "retrained" in comparison and comparison["retrained"].notna().any()
     head = [
         "model",
         "weights",
         "samples",
         "n (patients)",
         *(name.upper() if len(name) < 4 else name for name in columns),
-        "AUC, mean ± SD (trainings)",
+        *(["AUC, mean ± SD (trainings)"] if repeated else []),
     ]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for _, row in comparison.iterrows():
         count = f"{row['n']:.0f} ({row['n_patients']:.0f})"
-        values = [*(with_interval(row, name) for name in columns), retrained(row)]
+        values = [*(with_interval(row, name) for name in columns), *([retrained(row)] if repeated else [])]
         lines.append("| " + " | ".join([row["model"], row["weights"], row["samples"], count, *values]) + " |")
     return "\n".join(lines) + "\n"
