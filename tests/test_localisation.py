@@ -110,6 +110,18 @@ def test_the_centre_wins_on_a_centred_lesion_and_is_a_disc_at_the_fixed_threshol
     assert row["energy_centre"] == pytest.approx(0.5, abs=0.02)  # of a cone: half its volume within half its radius
 
 
+def test_the_same_maps_have_the_same_scores_to_the_last_bit():
+    rng = np.random.default_rng(0)
+    masks = np.zeros((8, 64, 64), np.uint8)
+    for mask, (top, left) in zip(masks, rng.integers(8, 40, (8, 2)), strict=True):
+        mask[top : top + 15, left : left + 9] = 1
+    maps = rng.random(masks.shape, np.float32)
+    sizes = rng.integers(1, 5000, 20)
+    kept = [(np.empty(size), localisation.scores(maps, masks)) for size in sizes]  # other memory for each call
+    for _, table in kept[1:]:
+        pd.testing.assert_frame_equal(table, kept[0][1], check_exact=True)
+
+
 def test_masks_of_another_shape_are_refused():
     with pytest.raises(InputError, match="one mask"):
         localisation.scores(np.zeros((2, 4, 4), np.float32), np.zeros((1, 4, 4), np.uint8))

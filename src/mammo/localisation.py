@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy.ndimage import distance_transform_edt
 
 from mammo import statistics
 from mammo.errors import InputError
@@ -76,7 +77,7 @@ def _score(heat: Maps, mask: Masks) -> list[float]:
     if not heat.any():
         return [0.0, 0.0, np.nan, *[0.0] * len(THRESHOLDS)]
     peak = heat == heat.max()
-    away = cv2.distanceTransform(np.asarray(~inside, np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    away = distance_transform_edt(~inside)  # cv2's precise transform rounds differently from call to call
     energy = heat[inside].sum(dtype=np.float64) / heat.sum(dtype=np.float64)
     return [float(inside[peak].mean()), float(energy), float(away[peak].mean()), *_ious(heat, inside)]
 
