@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 KERAS_TESTS := $(addprefix tests/test_,$(addsuffix .py,augmentation batches checkpoints continue_training \
-	external_stage models monitors saliency tracking training))
+	external_stage models monitors saliency sanity tracking training))
 
 .PHONY: help setup setup-dev run test test-fast test-jax lint types ui lock clean
 

@@ -97,7 +97,8 @@ def out_of_fold(variant: Variant, content: dict[str, object]) -> pd.DataFrame:
     loaded = changed(content, variant)
     own, recipe = loaded.model(variant.model), loaded.train
     described = [own.model_dump_json(), recipe.model_dump_json(), loaded.split.model_dump_json(), str(loaded.seed)]
-    kept = workshop.cache("ablation", workshop.key(fingerprint(), keras.backend.backend(), *described)) / "oof.csv"
+    foundations = [fingerprint(), keras.backend.backend(), *described, *workshop.code(*fitting.ROOMS)]
+    kept = workshop.cache("ablation", workshop.key(*foundations)) / "oof.csv"
     if not kept.is_file():
         samples = batches.open_store(PIXELS)
         with fitting.workplace("ablation", own, recipe, loaded, loaded.split.model_dump_json()) as folder:

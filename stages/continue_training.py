@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from mammo import batches, models, params, project, tables, tracking, training
+from mammo import models, params, project, tables, tracking
 from mammo.params import ContinueParams
 from stages import fitting, outcome, run
-from stages.paths import MODELS, PIXELS, fingerprint
+from stages.paths import MODELS
 
 NAME = "continue_training"
 
@@ -19,19 +19,10 @@ def main() -> None:
     )
     recipe = loaded.train.model_copy(update={"epochs": start.epochs})
     checkpoint = _checkpoint(start)
-    training.use_deterministic_kernels()
-    training.use_precision(recipe.precision)
-    samples = batches.open_store(PIXELS)
+    samples = fitting.open_samples(recipe)
     with (
         fitting.workplace(NAME, own, recipe, loaded, tables.sha256(models.existing(checkpoint))) as folder,
-        tracking.run(
-            NAME,
-            experiment=loaded.tracking.experiment,
-            parameters=outcome.parameters(loaded.seed, recipe, own, loaded.focal, loaded.predict)
-            | {"continued_from": start.start},
-            tags={"data": fingerprint(), "weights": start.start},
-            resources=True,
-        ) as tracked,
+        outcome.tracked(NAME, None, own, recipe, loaded, start.start, {"continued_from": start.start}) as tracked,
     ):
         model = models.load(checkpoint)
         # Another order of batches and other augmentations than the ones already seen.

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from mammo import batches, metrics, params, splits, tables, tracking, training
+from mammo import metrics, params, splits, tables
 from mammo.batches import Samples
 from mammo.params import Params
 from mammo.tracking import Tracked
 from stages import fitting, folds, outcome, run
-from stages.paths import OUT_OF_FOLD, PIXELS, fingerprint
+from stages.paths import OUT_OF_FOLD
 
 REPEATS_APART = 100  # between the seeds of two draws of the folds; each fold has a seed of its own
 
@@ -22,21 +22,19 @@ def main(name: str) -> None:
     """
     loaded = params.load()
     own = loaded.model(name)
-    training.use_deterministic_kernels()
-    training.use_precision(loaded.train.precision)
-    samples = batches.open_store(PIXELS)
+    samples = fitting.open_samples(loaded.train)
     with (
         fitting.workplace(
             f"cross_validate {name}", own, loaded.train, loaded, loaded.split.model_dump_json()
         ) as folder,
-        tracking.run(
+        outcome.tracked(
             "cross_validate",
-            model=name,
-            experiment=loaded.tracking.experiment,
-            parameters=outcome.parameters(loaded.seed, loaded.train, own, loaded.focal, loaded.predict)
-            | {"split": loaded.split.model_dump(), "repeats": loaded.cross_validate.repeats},
-            tags={"data": fingerprint(), "weights": own.weights_name},
-            resources=True,
+            name,
+            own,
+            loaded.train,
+            loaded,
+            own.weights_name,
+            {"split": loaded.split.model_dump(), "repeats": loaded.cross_validate.repeats},
         ) as tracked,
     ):
         parts = [

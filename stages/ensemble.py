@@ -14,7 +14,7 @@ def main() -> None:
         for name in members.names(loaded.models, loaded.seed, loaded.seeds)
     }
     combined = {method: ensembling.combine(predictions, method) for method in loaded.ensemble.methods}
-    found = {f"ensemble_{method}": table for method, (table, _) in combined.items()}
+    found = {members.of_method(method): table for method, (table, _) in combined.items()}
     cases = tables.read(CASES, tables.CASES)
     two_views = {
         members.of_two_views(name): ensembling.over_views((predictions | found)[name], cases, loaded.ingest.unit)

@@ -1,7 +1,6 @@
 """Prediction tables -> one tracked run per row of the comparison table, and the tables behind it."""
 
 import json
-from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -82,11 +81,7 @@ def _write_tables(predictions: dict[str, pd.DataFrame], held_out: dict[str, pd.D
     with tables.fresh_folder(EVALUATION_TABLES) as folder:
         for table, columns in clinical.COLUMNS.items():
             parts = [rows[table].assign(model=name) for name, rows in found.items() if table in rows]
-            _write_csv(folder / f"{table}.csv", pd.concat(parts)[columns])
-
-
-def _write_csv(path: Path, table: pd.DataFrame) -> None:
-    tables.write_text(path, table.round(6).to_csv(index=False, lineterminator="\n"))
+            tables.write_rounded(folder / f"{table}.csv", pd.concat(parts)[columns])
 
 
 def _cases_with_size() -> pd.DataFrame:
@@ -138,8 +133,8 @@ def _write_summary(evaluated: dict[str, Evaluated], tested: list[str], loaded: P
     }
     tables.write_text(EVALUATION, json.dumps(headline, indent=1) + "\n")
     on_test = {name: evaluated[name] for name in tested}
-    _write_csv(PAIRED_TESTS, evaluation.compare(on_test, loaded.evaluate, loaded.seed))
-    _write_csv(ROC, pd.concat([_curve_with_band(name, row.rows, loaded) for name, row in on_test.items()]))
+    tables.write_rounded(PAIRED_TESTS, evaluation.compare(on_test, loaded.evaluate, loaded.seed))
+    tables.write_rounded(ROC, pd.concat([_curve_with_band(name, row.rows, loaded) for name, row in on_test.items()]))
     figures.save(_roc(on_test), FIGURES / "evaluate" / "roc.png")
     with tracking.run(
         "compare",

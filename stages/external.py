@@ -106,7 +106,7 @@ def _frozen(at_home: Tables, predicted: Tables, cases: pd.DataFrame, loaded: Par
     single = {member: external.frozen(at_home[member], rows) for member, rows in predicted.items()}
     combined = {method: ensembling.combine(single, method)[0] for method in loaded.ensemble.methods}
     shown = {name: single[name] for name in members.rows(loaded.models)}
-    shown |= {f"ensemble_{method}": rows for method, rows in combined.items()}
+    shown |= {members.of_method(method): rows for method, rows in combined.items()}
     for name in loaded.ensemble.two_views if loaded.ingest.unit != "lesion" else []:
         abroad = shown[name][shown[name]["split"] == "test"]
         together = ensembling.over_views(abroad, cases, loaded.ingest.unit)
@@ -128,7 +128,7 @@ def _report(name: str, at_home: Tables, frozen: Tables, data: str, loaded: Param
         for model, rows in frozen.items()
     }
     table = external.table(told, evaluated)
-    tables.write_text(EXTERNAL_METRICS / f"{name}.csv", table.round(6).to_csv(index=False, lineterminator="\n"))
+    tables.write_rounded(EXTERNAL_METRICS / f"{name}.csv", table)
     figures.save(_roc(name, evaluated), FIGURES / "external" / f"{name}.png")
     for order, row in enumerate(table.to_dict(orient="records")):
         _track(name, order, row, evaluated[row["model"]], data, loaded)

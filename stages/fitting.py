@@ -10,9 +10,16 @@ from mammo import augmentation, batches, checkpoints, features, inference, losse
 from mammo.batches import Samples
 from mammo.params import ModelParams, Params, TrainParams
 from mammo.training import Fitted, Log
-from stages.paths import fingerprint
+from stages.paths import PIXELS, fingerprint
 
 ROOMS = (augmentation, batches, checkpoints, features, inference, losses, models, monitors, training)
+
+
+def open_samples(recipe: TrainParams) -> Samples:
+    """The pixel store, with the backend set to what `recipe` and reproducibility ask for."""
+    training.use_deterministic_kernels()
+    training.use_precision(recipe.precision)
+    return batches.open_store(PIXELS)
 
 
 @contextmanager

@@ -48,16 +48,16 @@ def main(name: str) -> None:
     masks = np.load(PIXELS / "masks.npy", mmap_mode="r")[test.index.index.to_numpy()]
     explainer = Explainer(models.load(MODELS / f"{name}.keras"))
     with tables.fresh_folder(GRADCAM / name) as folder:
-        _write_csv(folder / "samples.csv", samples)
+        tables.write_rounded(folder / "samples.csv", samples)
         maps = {method: _write_maps(explainer, test, method, folder, loaded) for method in loaded.gradcam.methods}
         for method, found in maps.items():
             shown = found[chosen].astype(np.float32)
             sheet = figures.samples(test.pixels(chosen)[..., 0], masks[chosen], _titles(samples.iloc[chosen]), shown)
             figures.save(sheet, folder / f"overlays{_suffix(method, loaded)}.png")
         scores = pd.concat([_scores(samples, test, found, masks, method) for method, found in maps.items()])
-        _write_csv(folder / "scores.csv", scores)
+        tables.write_rounded(folder / "scores.csv", scores)
         summary = _summary(scores, loaded)
-        _write_csv(folder / "summary.csv", summary)
+        tables.write_rounded(folder / "summary.csv", summary)
         checks = _check(explainer, test.pixels(chosen), folder, loaded)
     with tracking.run(
         "gradcam",
@@ -159,9 +159,11 @@ def _by_method(tables_of: Mapping[SaliencyMethod, pd.DataFrame]) -> pd.DataFrame
 def _check(explainer: Explainer, images: npt.NDArray[np.number], folder: Path, loaded: Params) -> pd.DataFrame:
     """Write cascade.csv and sanity.csv of the shown samples; the second is returned."""
     found = {method: sanity.check(explainer, images, method, loaded.seed) for method in loaded.gradcam.methods}
-    _write_csv(folder / "cascade.csv", _by_method({method: cascade for method, (cascade, _) in found.items()}))
+    tables.write_rounded(
+        folder / "cascade.csv", _by_method({method: cascade for method, (cascade, _) in found.items()})
+    )
     checks = _by_method({method: rows for method, (_, rows) in found.items()})
-    _write_csv(folder / "sanity.csv", checks)
+    tables.write_rounded(folder / "sanity.csv", checks)
     return checks
 
 
@@ -180,10 +182,6 @@ def _heat_inside(maps: Maps, masks: npt.NDArray[np.uint8]) -> float:
     """Share of all heat that lies inside the lesions; a map that is even everywhere gives the lesions' share."""
     total = maps.sum(dtype=np.float64)
     return float((maps * masks).sum(dtype=np.float64) / total) if total > 0 else float("nan")
-
-
-def _write_csv(path: Path, table: pd.DataFrame) -> None:
-    tables.write_text(path, table.round(6).to_csv(index=False, lineterminator="\n"))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,12 @@ def rows(models: Iterable[str]) -> list[str]:
 
 def ensembles(ensemble: EnsembleParams) -> list[str]:
     """What the ensemble stage makes of them."""
-    return [*(f"ensemble_{method}" for method in ensemble.methods), *map(of_two_views, ensemble.two_views)]
+    return [*map(of_method, ensemble.methods), *map(of_two_views, ensemble.two_views)]
+
+
+def of_method(method: str) -> str:
+    """The row of an ensemble by `method`."""
+    return f"ensemble_{method}"
 
 
 def of_two_views(name: str) -> str:

@@ -1,6 +1,9 @@
 """What train and continue_training leave behind: model, predictions, history, figures and the record's numbers."""
 
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import keras
@@ -8,28 +11,46 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from mammo import augmentation, figures, inference, metrics, models, statistics, tables
+from mammo import augmentation, figures, inference, metrics, models, statistics, tables, tracking
 from mammo.batches import Samples
 from mammo.monitors import THRESHOLD
-from mammo.params import FocalParams, ModelParams, PredictParams, TrainParams
+from mammo.params import ModelParams, Params, TrainParams
 from mammo.tracking import Tracked
 from mammo.training import Fitted
-from stages.paths import FIGURES, HISTORY, MODELS, PREDICTIONS
+from stages.paths import FIGURES, HISTORY, MODELS, PREDICTIONS, fingerprint
 
 AUGMENTED = 4  # training samples on the figure of augmentations
 
 
-def parameters(
-    seed: int, recipe: TrainParams, own: ModelParams, focal: FocalParams, predict: PredictParams
-) -> dict[str, Any]:
-    """The parameters that a trained model rests on, as its record holds them."""
-    return {
-        "seed": seed,
+def tracked(
+    stage: str,
+    model: str | None,
+    own: ModelParams,
+    recipe: TrainParams,
+    loaded: Params,
+    weights: str,
+    more: Mapping[str, Any] = MappingProxyType({}),
+) -> AbstractContextManager[Tracked]:
+    """The run of a training, with the parameters that a trained model rests on and `more`, and what the machine did.
+
+    weights: what it starts from, as tables show it.
+    """
+    parameters = {
+        "seed": loaded.seed,
         **recipe.model_dump(),
         **own.model_dump(),
-        "focal": focal.model_dump(),
-        "predict": predict.model_dump(),
+        "focal": loaded.focal.model_dump(),
+        "predict": loaded.predict.model_dump(),
+        **more,
     }
+    return tracking.run(
+        stage,
+        model=model,
+        experiment=loaded.tracking.experiment,
+        parameters=parameters,
+        tags={"data": fingerprint(), "weights": weights},
+        resources=True,
+    )
 
 
 def write(

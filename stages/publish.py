@@ -19,7 +19,7 @@ def main() -> None:
     comparison = tracking.rows_of_runs(runs, TABLE_TAGS)
     others = [column for column in comparison.columns if column not in results.COLUMNS]
     comparison = comparison[results.COLUMNS + others]
-    tables.write_text(COMPARISON, comparison.round(6).to_csv(index=False, lineterminator="\n"))
+    tables.write_rounded(COMPARISON, comparison)
     tables.write_text(COMPARISON.with_suffix(".md"), report.comparison_markdown(comparison))
     console = Console()
     console.print(f"{len(records)} records on the server, {len(replayed)} of them replayed now")

@@ -5,31 +5,23 @@ from pathlib import Path
 
 import keras
 
-from mammo import batches, metrics, models, params, tracking, training
+from mammo import metrics, models, params
 from mammo.batches import Samples
 from mammo.params import Params
 from mammo.tracking import Tracked
 from stages import fitting, members, outcome, run
-from stages.paths import MODELS, PIXELS, PREDICTIONS, fingerprint
+from stages.paths import MODELS, PREDICTIONS
 
 
 def main(name: str) -> None:
     """Train `models.<name>` under `seeds.count` further seeds; a seed that is finished is not trained again."""
     loaded = params.load()
     own = loaded.model(name)
-    training.use_deterministic_kernels()
-    training.use_precision(loaded.train.precision)
-    samples = batches.open_store(PIXELS)
+    samples = fitting.open_samples(loaded.train)
     with (
         fitting.workplace(f"seeds {name}", own, loaded.train, loaded) as folder,
-        tracking.run(
-            "seeds",
-            model=name,
-            experiment=loaded.tracking.experiment,
-            parameters=outcome.parameters(loaded.seed, loaded.train, own, loaded.focal, loaded.predict)
-            | {"seeds": loaded.seeds.count},
-            tags={"data": fingerprint(), "weights": own.weights_name},
-            resources=True,
+        outcome.tracked(
+            "seeds", name, own, loaded.train, loaded, own.weights_name, {"seeds": loaded.seeds.count}
         ) as tracked,
     ):
         for seed, member in members.of_seeds(name, loaded.seed, loaded.seeds).items():

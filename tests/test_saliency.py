@@ -216,3 +216,10 @@ def test_a_model_without_a_needed_layer_is_refused(name):
 
 def _renamed(layer: keras.layers.Layer, name: str) -> dict[str, object]:
     return layer.get_config() | {"name": "other" if layer.name == name else layer.name}
+
+
+def test_a_backend_without_gradients_is_refused_with_those_that_have_them(monkeypatch):
+    model = brightness_model(sign=1)
+    monkeypatch.setattr(keras.backend, "backend", lambda: "openvino")
+    with pytest.raises(InputError, match=r"'openvino'.*KERAS_BACKEND to one of tensorflow, jax, torch"):
+        saliency.Explainer(model)

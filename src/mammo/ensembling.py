@@ -12,6 +12,7 @@ from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
+from mammo import levels
 from mammo.errors import InputError
 from mammo.tables import KEY
 
@@ -21,8 +22,8 @@ PROB_FLOOR = 1e-6
 # What the views of one lesion, or of one breast, have in common; a breast has both views in one sample.
 VIEWS_OF = {
     "lesion": [column for column in KEY if column != "view"],
-    "image": ["patient_id", "laterality"],
-    "breast": ["patient_id", "laterality"],
+    "image": levels.LEVELS["breast"],
+    "breast": levels.LEVELS["breast"],
 }
 STACKING_C = 0.1  # members agree with each other, and validation rows are few
 
@@ -66,13 +67,9 @@ def over_views(predictions: pd.DataFrame, cases: pd.DataFrame, unit: str) -> pd.
     cases: tables.CASES, which say what belongs together: a lesion has the same abnormality_id in CC and MLO. A sample
     whose other view is missing keeps its own score. Nothing is fitted.
     """
+    levels.check_located(predictions, cases)
     keys = ["split", *VIEWS_OF[unit]]
     located = predictions.merge(cases[["sample_id", *KEY[1:]]], on="sample_id", how="left", validate="one_to_one")
-    lacking = located.loc[located["view"].isna(), "sample_id"]
-    if len(lacking):
-        raise InputError(
-            f"{len(lacking)} predicted sample(s) are not among the cases, e.g. {lacking.iloc[0]}: dvc repro"
-        )
     odds = located.assign(odds=_log_odds(located["prob"].to_numpy())).groupby(keys)["odds"].transform("mean")
     return predictions.assign(prob=np.asarray(expit(odds)))
 

@@ -104,9 +104,9 @@ def retrained(tables: Sequence[pd.DataFrame]) -> dict[str, float]:
 
 
 def _auc(rows: pd.DataFrame) -> float:
-    """The AUC; with folds the mean over them."""
-    parts = [rows] if "fold" not in rows else [part for _, part in rows.groupby("fold")]
-    return float(np.mean([metrics.auc(part["label"], part["prob"]) for part in parts]))
+    """The AUC as the comparison table has it, with folds the mean over them."""
+    label, prob, patient_id = (rows[column].to_numpy() for column in ("label", "prob", "patient_id"))
+    return statistics.delong_interval(label, prob, patient_id, group=_folds(rows)).value
 
 
 def compare(evaluated: dict[str, Evaluated], params: EvaluateParams, seed: int) -> pd.DataFrame:

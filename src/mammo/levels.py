@@ -39,7 +39,7 @@ def at_level(predictions: pd.DataFrame, cases: pd.DataFrame, level: str) -> pd.D
     columns = LEVELS[level]
     lacking = [column for column in columns if column not in predictions]
     located = predictions.merge(cases[["sample_id", *lacking]], on="sample_id", how="left", validate="many_to_one")
-    _check_located(predictions, cases)
+    check_located(predictions, cases)
     keys = [column for column in ("fold", "split") if column in located] + columns
     units = located.groupby(keys, sort=False).agg(
         patient_id=("patient_id", "first"),
@@ -68,7 +68,8 @@ def _check_level(cases: pd.DataFrame, level: str) -> None:
         )
 
 
-def _check_located(predictions: pd.DataFrame, cases: pd.DataFrame) -> None:
+def check_located(predictions: pd.DataFrame, cases: pd.DataFrame) -> None:
+    """Raise InputError for predictions of samples that are not in `cases` (tables.CASES)."""
     unknown = sorted(set(predictions["sample_id"]) - set(cases["sample_id"]))
     if unknown:
         raise InputError(

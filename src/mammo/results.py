@@ -37,8 +37,8 @@ def write(name: str, command: str) -> list[Path]:
     """
     comparison = read_comparison()
     data = write_data(name)
-    whole = comparison[COLUMNS].astype({"n": int, "n_patients": int}).round(6)
-    tables.write_text(RESULTS / f"{name}.csv", whole.to_csv(index=False, lineterminator="\n"))
+    whole = comparison[COLUMNS].astype({"n": int, "n_patients": int})
+    tables.write_rounded(RESULTS / f"{name}.csv", whole)
     shutil.copyfile(ROC, RESULTS / f"{name}-roc.png")
     tables.write_text(RESULTS / f"{name}.md", _page(name, command, comparison))
     _update_readme(name, comparison)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from mammo.errors import InputError
 
+BACKENDS = ("tensorflow", "jax", "torch")
 # A base of 512 to 2,048 channels would cost as many predictions per image, and most channels are silent.
 SCORE_CHANNELS = 64
 NOISE_SAMPLES = 16
@@ -32,10 +33,12 @@ class Explainer:
     """A model cut at `features`, with its compiled gradients; build it once per model and use it for every batch.
 
     It follows the model's weights when these change. batch: how many changed images are predicted at a time by the
-    methods that need many predictions per image. Raises InputError for a model without `features` or `logit`.
+    methods that need many predictions per image. Raises InputError for a model without `features` or `logit`, and on a
+    Keras backend without gradients.
     """
 
     def __init__(self, model: keras.Model, batch: int = 64):
+        _check_backend()
         features, logit = (_layer(model, name).output for name in ("features", "logit"))
         self.image_shape = tuple(model.input_shape[1:])
         self.seen = _seen(model)
@@ -112,6 +115,15 @@ def _seen(model: keras.Model) -> tuple[int, int]:
 # --- backends -----------------------------------------------------------------------------------------------
 
 
+def _check_backend() -> None:
+    backend = keras.backend.backend()
+    if backend not in BACKENDS:
+        raise InputError(
+            f"saliency maps need gradients, which the Keras backend {backend!r} has not; "
+            f"set KERAS_BACKEND to one of {', '.join(BACKENDS)}"
+        )
+
+
 def _gradient(score: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
     """d score(at) / d at, where row i of the score (n, 1) depends on row i of `at` alone."""
     backend = keras.backend.backend()
@@ -126,13 +138,11 @@ def _gradient(score: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
         import jax
 
         return jax.grad(lambda x: score(x).sum())(at)
-    if backend == "torch":
-        import torch
+    import torch
 
-        with torch.enable_grad():
-            inputs = at.detach().requires_grad_(True)
-            return torch.autograd.grad(score(inputs).sum(), inputs)[0]
-    raise NotImplementedError(f"saliency maps have no gradient for the Keras backend {backend!r}")
+    with torch.enable_grad():
+        inputs = at.detach().requires_grad_(True)
+        return torch.autograd.grad(score(inputs).sum(), inputs)[0]
 
 
 def _compiled(model: keras.Model, function: Callable[[Tensor], Any]) -> Callable[[Images], Any]:

@@ -152,6 +152,11 @@ def write(path: Path, table: pd.DataFrame, schema: pa.DataFrameSchema) -> None:
         checked.to_csv(unfinished, index=False, lineterminator="\n")
 
 
+def write_rounded(path: Path, table: pd.DataFrame) -> None:
+    """Write a table of results as CSV, numbers to six decimals; it has no schema."""
+    write_text(path, table.round(6).to_csv(index=False, lineterminator="\n"))
+
+
 def check(table: pd.DataFrame, schema: pa.DataFrameSchema, where: str) -> pd.DataFrame:
     """`table` with the schema's types; raises TableError naming column and values."""
     try:

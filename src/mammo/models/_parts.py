@@ -125,8 +125,10 @@ def _weights(application: Callable[..., keras.Model], source: str) -> Weights:
 def _by_layer(model: keras.Model) -> Weights:
     found: Weights = {}
     for layer in model.layers:
-        nested = isinstance(layer, keras.Sequential)
-        found |= _by_layer(layer) if nested else {_stable(layer.name): layer.get_weights()} if layer.weights else {}
+        if isinstance(layer, keras.Sequential):
+            found |= _by_layer(layer)
+        elif layer.weights:
+            found[_stable(layer.name)] = layer.get_weights()
     return found
 
 
