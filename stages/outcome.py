@@ -29,11 +29,12 @@ def tracked(
     recipe: TrainParams,
     loaded: Params,
     weights: str,
+    unfinished: Path,
     more: Mapping[str, Any] = MappingProxyType({}),
 ) -> AbstractContextManager[Tracked]:
     """The run of a training, with the parameters that a trained model rests on and `more`, and what the machine did.
 
-    weights: what it starts from, as tables show it.
+    weights: what it starts from, as tables show it. unfinished: the folder of fitting.workplace.
     """
     parameters = {
         "seed": loaded.seed,
@@ -49,7 +50,7 @@ def tracked(
         experiment=loaded.tracking.experiment,
         parameters=parameters,
         tags={"data": fingerprint(), "weights": weights},
-        resources=True,
+        unfinished=unfinished,
     )
 
 
