@@ -9,6 +9,8 @@ from mammo.record import Record
 from stages import members
 from stages.paths import PREDICTIONS
 
+DEMO = "demo"
+
 
 def promote(loaded: Params, records: list[Record], runs: list[Run]) -> str:
     """Register the workspace's best model on validation as champion or challenger; returns what was decided."""
@@ -19,7 +21,7 @@ def promote(loaded: Params, records: list[Record], runs: list[Run]) -> str:
     name = champion.contender(predictions, rule, loaded.evaluate)
     if name is None:
         return f"no model holds a validation sensitivity of {rule.sensitivity_floor:g}: none is registered"
-    registered = f"{loaded.tracking.experiment}-{loaded.ingest.dataset}-{loaded.ingest.unit}"
+    registered = registered_name(loaded)
     run = runs[_trained(name, records)]
     holder = model_registry.held_by(registered, champion.CHAMPION)
     if holder is not None and holder.content == run.data.tags["content"]:
@@ -34,6 +36,12 @@ def promote(loaded: Params, records: list[Record], runs: list[Run]) -> str:
     note = f"{name}, {decided.alias}: {decided.reason}. Test numbers are reported and were not looked at."
     version = model_registry.register(registered, run, name, decided.alias, tags, note)
     return f"{registered}: {name} is version {version.number}, {decided.alias} ({decided.reason})"
+
+
+def registered_name(loaded: Params) -> str:
+    """`mammo-cbis_ddsm-lesion`: models of other data or units are no rivals; the synthetic cohort is other data."""
+    data = DEMO if loaded.ingest.source == DEMO else loaded.ingest.dataset
+    return f"{loaded.tracking.experiment}-{data}-{loaded.ingest.unit}"
 
 
 def _trained(name: str, records: list[Record]) -> int:

@@ -233,7 +233,8 @@ def test_runs_are_nested_as_pipeline_stage_and_fold_or_seed(repository: Reposito
 
 def test_the_best_model_on_validation_is_the_registered_champion(repository: Repository) -> None:
     version = repository.client().get_model_version_by_alias("mammo-demo-lesion", "champion")
-    trained = {run.info.run_name: run for run in repository.runs("attributes.run_name LIKE '%train%'")}
+    stages = ("train", "continue_training")
+    trained = {run.info.run_name: run for run in repository.runs() if run.data.tags["dvc.stage"] in stages}
     aucs = {name: run.data.metrics["val_auc"] for name, run in trained.items()}
     (best,) = (name for name, run in trained.items() if run.info.run_id == version.run_id)
     assert aucs[best] == max(aucs.values())
