@@ -1,5 +1,8 @@
-"""Which samples the stage gradcam shows."""
+"""The stage gradcam: which samples it shows, and what it leaves in a tiny workspace."""
 
+import json
+from collections.abc import Iterator
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -8,9 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mammo import params, saliency
+from mammo import batches, models, params, saliency, sanity, shortcuts, tables
 from mammo.errors import InputError
 from stages import gradcam
+from stages.paths import GRADCAM, MODELS, PIXELS, PREDICTIONS
+from tests import arrays, workspaces
 
 OUTCOMES = list(gradcam.OUTCOMES.values())
 
@@ -46,3 +51,72 @@ def test_samples_may_be_named():
 
 def test_params_know_every_method():
     assert set(get_args(params.SaliencyMethod)) == set(saliency.METHODS)
+
+
+# --- the stage in a workspace -------------------------------------------------------------------------------
+
+METHODS = ["layercam", "smoothgrad"]
+SHOWN = ["P_004_CC", "P_009_MLO"]
+
+
+@pytest.fixture(scope="module")
+def explained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A workspace in which the stage has explained an untrained light_cnn by two methods, for named samples."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        root = workspaces.enter(tmp_path_factory.mktemp("explained"), monkeypatch)
+        workspaces.change(root, gradcam={"methods": METHODS, "choose": SHOWN}, evaluate={"resamples": 100})
+        workspaces.write_store(root)
+        models.save(models.build("light_cnn", arrays.LIGHT, arrays.SHAPE, seed=1), root / MODELS / "light_cnn.keras")
+        tables.write(root / PREDICTIONS / "light_cnn.csv", arrays.predictions(workspaces.PATIENTS), tables.PREDICTIONS)
+        gradcam.main("light_cnn")
+        yield root / GRADCAM / "light_cnn"
+
+
+def test_the_samples_may_be_named_in_params(explained: Path) -> None:
+    areas = pd.read_csv(explained / "perturbation.csv")
+    assert list(areas["sample_id"]) == SHOWN * 2
+    assert (explained / "overlays.png").is_file()
+    assert (explained / "overlays_smoothgrad.png").is_file()
+
+
+def test_maps_are_those_of_the_test_samples_by_each_method(explained: Path) -> None:
+    root = explained.parents[2]
+    test = batches.open_store(root / PIXELS).take("test")
+    explainer = saliency.Explainer(models.load(root / MODELS / "light_cnn.keras"))
+    seed = params.load(root / "params.yaml").seed
+    assert list(pd.read_csv(explained / "samples.csv")["sample_id"]) == list(test.index["sample_id"])
+    for method, file in zip(METHODS, ("maps.npy", "maps_smoothgrad.npy"), strict=True):
+        expected = explainer.maps(test.pixels(np.arange(len(test.index))), method, seed)
+        np.testing.assert_allclose(np.load(explained / file), expected, atol=2e-3)
+
+
+def test_every_method_has_scores_regions_and_verdicts(explained: Path) -> None:
+    scores, summary, looked, checks = (
+        pd.read_csv(explained / f"{name}.csv") for name in ("scores", "summary", "shortcuts", "sanity")
+    )
+    for table in (scores, summary, looked, checks):
+        assert list(dict.fromkeys(table["method"])) == METHODS
+    means = scores.groupby("method")["energy"].mean()
+    overall = summary[(summary["variable"] == "all") & (summary["metric"] == "energy")].set_index("method")
+    np.testing.assert_allclose(overall["mean"], means[overall.index], atol=1e-5)
+    assert set(summary.loc[summary["variable"] == "size", "value"]) <= {"small", "medium", "large"}
+    assert list(looked["region"]) == [*shortcuts.REGIONS] * 2
+    assert list(checks["check"]) == [sanity.CASCADE, sanity.PERTURBATION] * 2
+    assert (checks["n_patients"] == 2).all()
+
+
+def test_the_record_holds_scores_shares_and_failures(explained: Path) -> None:
+    record = json.loads((explained.parents[2] / "metrics/records/gradcam/light_cnn.json").read_text())
+    assert {"layercam_energy", "smoothgrad_sides_share", "centre_pointing", "layercam_cascade_failed"} <= set(
+        record["metrics"]
+    )
+    assert list(record["artifacts"]) == ["data/gradcam/light_cnn"]
+
+
+def test_a_test_sample_without_a_prediction_is_refused(explained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(explained.parents[2])
+    predictions = arrays.predictions(workspaces.PATIENTS)
+    lacking = predictions[predictions["sample_id"] != SHOWN[0]]
+    tables.write(PREDICTIONS / "other.csv", lacking, tables.PREDICTIONS)
+    with pytest.raises(InputError, match="1 test samples have no prediction"):
+        gradcam.main("other")

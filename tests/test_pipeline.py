@@ -151,6 +151,7 @@ def test_every_tracked_stage_is_a_finished_run_with_parameters(repository: Repos
         "evaluate",
         "compare",
         "gradcam",
+        "retrained_maps",
         "report",
     }
     assert all(run.data.params for run in runs)

@@ -8,22 +8,19 @@ are 0 and its distance is nan.
 
 from collections.abc import Iterator
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from scipy.ndimage import distance_transform_edt
 
-from mammo import statistics
 from mammo.errors import InputError
+from mammo.patient_means import Resampling, means
 
 BASELINES = ("centre", "random")
 FIXED_THRESHOLD = 0.5  # of the map's maximum
 THRESHOLDS = np.arange(1, 20) / 20
 METRICS = ("pointing", "energy", "iou", "iou_best", "distance_px")
 VARIABLES = ("all", "call", "abnormality_type", "size")
-BLACK = 0  # what preprocessing leaves outside the breast
-MIN_OUTSIDE = 0.01  # of the image; less is a few dark pixels at its side
 
 Floats = npt.NDArray[np.float64]
 Maps = npt.NDArray[np.floating]
@@ -95,35 +92,15 @@ def _at_or_above(levels: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
     return np.cumsum(counts[::-1])[::-1][1:]
 
 
-def outside_share(maps: Maps, images: npt.NDArray[np.number]) -> Floats:
-    """Share of each map (n, h, w) that lies outside the breast: (n,); nan for an empty map or an image without outside.
-
-    images: (n, h, w), BLACK outside the breast. Black regions that touch the image's side are outside, at least
-    MIN_OUTSIDE of the image together.
-    """
-    return np.array([_outside(heat, image) for heat, image in zip(maps, images, strict=True)])
-
-
-def _outside(heat: Maps, image: npt.NDArray[np.number]) -> float:
-    _, region = cv2.connectedComponents(np.asarray(image <= BLACK, np.uint8))
-    rim = np.concatenate([region[0], region[-1], region[:, 0], region[:, -1]])
-    background = np.isin(region, rim[rim > 0])
-    total = heat.sum(dtype=np.float64)
-    if background.mean() < MIN_OUTSIDE or not total:
-        return np.nan
-    return float(heat[background].sum(dtype=np.float64) / total)
-
-
-def summary(rows: pd.DataFrame, *, resamples: int, seed: int, confidence: float = 0.95) -> pd.DataFrame:
+def summary(rows: pd.DataFrame, how: Resampling) -> pd.DataFrame:
     """Mean of each metric with limits by patient, overall and by call, type and size, beside both baselines.
 
     rows: `scores` with patient_id, call (correct, wrong), abnormality_type and size. Columns: variable, value, metric,
-    mean, low, high, centre, random, above_centre (mean less centre; of distance_px, below 0 is good) with its limits
-    above_low and above_high, n, n_patients, n_undefined (rows without a lesion; of distance_px also empty maps).
-    Limits are percentiles over resampled patients, nan where these are fewer than two or agree throughout.
+    mean, low, high, n, n_patients, centre, random, above_centre (mean less centre; of distance_px, below 0 is good)
+    with its limits above_low and above_high, n_undefined (rows without a lesion; of distance_px also empty maps).
     """
     found = [
-        {"variable": variable, "value": value, "metric": metric, **_mean(part, metric, resamples, seed, confidence)}
+        {"variable": variable, "value": value, "metric": metric, **_mean(part, metric, how)}
         for variable, value, part in _parts(rows)
         for metric in METRICS
     ]
@@ -136,21 +113,12 @@ def _parts(rows: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
         yield from ((variable, str(value), part) for value, part in grouped)
 
 
-def _mean(rows: pd.DataFrame, metric: str, resamples: int, seed: int, confidence: float) -> dict[str, float]:
-    used = rows[rows[metric].notna()]
-    values = used[[metric, f"{metric}_centre", f"{metric}_random"]].to_numpy(np.float64)
-    values = np.column_stack([values, values[:, 0] - values[:, 1]])
-    n_patients = used["patient_id"].nunique()
-    mean, limits = np.full(4, np.nan), np.full((2, 4), np.nan)
-    if n_patients:
-        mean = values.mean(axis=0)
-    if n_patients > 1:
-        weights = statistics.patient_resamples(used["patient_id"].to_numpy(), resamples, seed)
-        draws = (weights @ values) / weights.sum(axis=1, keepdims=True)
-        limits = np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
-        limits[:, limits[1] - limits[0] < statistics.NO_SPREAD] = np.nan
+def _mean(rows: pd.DataFrame, metric: str, how: Resampling) -> dict[str, float]:
+    values = rows[[metric, f"{metric}_centre", f"{metric}_random"]].to_numpy(np.float64)
+    found = means(np.column_stack([values, values[:, 0] - values[:, 1]]), rows["patient_id"], how)
     return {
-        **{"mean": mean[0], "low": limits[0, 0], "high": limits[1, 0], "centre": mean[1], "random": mean[2]},
-        **{"above_centre": mean[3], "above_low": limits[0, 3], "above_high": limits[1, 3]},
-        **{"n": len(used), "n_patients": n_patients, "n_undefined": len(rows) - len(used)},
+        **found.row(),
+        **{"centre": found.mean[1], "random": found.mean[2]},
+        **{"above_centre": found.mean[3], "above_low": found.low[3], "above_high": found.high[3]},
+        "n_undefined": len(rows) - found.n,
     }

@@ -87,6 +87,12 @@ class Explainer:
         """Coarse maps (n, rows, columns), enlarged to where the first crop lies; each is scaled by its maximum."""
         return _scaled(np.stack([_enlarged(one, self.seen, self.image_shape[:2]) for one in found]))
 
+    def visible(self, maps: Floats) -> Floats:
+        """The part of maps (n, h, w) that `features` shows: around it all maps are 0, and so alike."""
+        (height, width), (rows, columns) = self.image_shape[:2], self.seen
+        top, left = (height - rows) // 2, (width - columns) // 2
+        return maps[:, top : top + rows, left : left + columns]
+
     def _logit(self, images: Tensor) -> Tensor:
         return self.to_logit(images, training=False)
 
