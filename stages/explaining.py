@@ -1,16 +1,35 @@
-"""What the stages that explain models share: maps batch by batch, and how their tables and files are named."""
+"""What the stages that explain models share: opening one, maps batch by batch, the names of tables and files."""
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from mammo import models
 from mammo.batches import Samples
+from mammo.errors import InputError
 from mammo.params import GradcamParams, SaliencyMethod
 from mammo.saliency import Explainer, Floats
+from stages.paths import PIXELS
 
 BATCH = 16
+
+
+def explainer(path: Path, samples: Samples) -> Explainer:
+    """The model in a file, made ready to explain `samples`; raises InputError naming the file where it cannot."""
+    model = models.load(path)
+    try:
+        found = Explainer(model)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    if found.image_shape != samples.image_shape:
+        raise InputError(
+            f"{path}: the model takes images of {found.image_shape}, but {PIXELS} holds {samples.image_shape}; train "
+            "it on these (`dvc repro`), or preprocess to its size (preprocess.size_px)"
+        )
+    return found
 
 
 def maps(

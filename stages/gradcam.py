@@ -11,7 +11,6 @@ from mammo import (
     batches,
     figures,
     localisation,
-    models,
     operating,
     params,
     sanity,
@@ -47,7 +46,7 @@ def main(name: str) -> None:
     samples = _called(test, predictions, loaded.evaluate).merge(sizes.thirds(), on="sample_id", how="left")
     chosen = choose(samples, loaded.gradcam.choose, loaded.gradcam.samples, loaded.seed)
     masks = np.load(PIXELS / "masks.npy", mmap_mode="r")[test.index.index.to_numpy()]
-    explainer = Explainer(models.load(MODELS / f"{name}.keras"))
+    explainer = explaining.explainer(MODELS / f"{name}.keras", test)
     with tables.fresh_folder(GRADCAM / name) as folder:
         tables.write_rounded(folder / "samples.csv", samples)
         scores = {}

@@ -54,9 +54,9 @@ def _unwatched(recipe: TrainParams) -> TrainParams:
 
 def _agreement(name: str, test: Samples, permuted: Path, loaded: Params) -> pd.DataFrame:
     """retraining.agreement of every method, with sample_id and patient_id."""
-    labels = Explainer(models.load(permuted))
+    labels = explaining.explainer(permuted, test)
     further = members.of_seeds(name, loaded.seed, loaded.seeds).values()
-    seeds = [Explainer(models.load(MODELS / f"{member}.keras")) for member in further]
+    seeds = [explaining.explainer(MODELS / f"{member}.keras", test) for member in further]
     keys = test.index[["sample_id", "patient_id"]].reset_index(drop=True)
     found = {}
     for method in loaded.gradcam.methods:

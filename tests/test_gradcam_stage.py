@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from mammo import batches, models, params, saliency, sanity, shortcuts, tables
 from mammo.errors import InputError
-from stages import gradcam
+from stages import explaining, gradcam
 from stages.paths import GRADCAM, MODELS, PIXELS, PREDICTIONS
 from tests import arrays, workspaces
 
@@ -120,3 +121,15 @@ def test_a_test_sample_without_a_prediction_is_refused(explained: Path, monkeypa
     tables.write(PREDICTIONS / "other.csv", lacking, tables.PREDICTIONS)
     with pytest.raises(InputError, match="1 test samples have no prediction"):
         gradcam.main("other")
+
+
+def test_a_model_that_cannot_be_explained_is_refused_by_its_file(explained: Path, tmp_path: Path) -> None:
+    test = batches.open_store(explained.parents[2] / PIXELS).take("test")
+    image = keras.Input(arrays.SHAPE)
+    flat = keras.layers.Dense(1, name="logit")(keras.layers.Flatten()(image))
+    models.save(keras.Model(image, keras.layers.Activation("sigmoid")(flat)), tmp_path / "flat.keras")
+    with pytest.raises(InputError, match=r"flat\.keras: .* has no layer named 'features'.*name its last spatial"):
+        explaining.explainer(tmp_path / "flat.keras", test)
+    models.save(models.build("light_cnn", arrays.LIGHT, (48, 48, 1), seed=1), tmp_path / "large.keras")
+    with pytest.raises(InputError, match=r"large\.keras: .*\(48, 48, 1\).*data/pixels holds \(32, 32, 1\).*size_px"):
+        explaining.explainer(tmp_path / "large.keras", test)
