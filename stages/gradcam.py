@@ -52,7 +52,7 @@ def main(name: str) -> None:
         scores = {}
         for method in loaded.gradcam.methods:
             maps = _write_maps(explainer, test, method, folder, loaded)
-            scores[method] = _scores(samples, test, maps, masks)
+            scores[method] = _scores(samples, explainer, test, maps, masks)
             for sheet, figure in _sheets(scores[method], chosen, test, maps, masks).items():
                 figures.save(figure, folder / f"{sheet}{explaining.suffix(method, loaded.gradcam)}.png")
         summary = explaining.by_method({method: localisation.summary(rows, how) for method, rows in scores.items()})
@@ -114,9 +114,13 @@ def _write_maps(explainer: Explainer, test: Samples, method: SaliencyMethod, fol
     return maps
 
 
-def _scores(samples: pd.DataFrame, test: Samples, maps: Maps, masks: npt.NDArray[np.uint8]) -> pd.DataFrame:
+def _scores(
+    samples: pd.DataFrame, explainer: Explainer, test: Samples, maps: Maps, masks: npt.NDArray[np.uint8]
+) -> pd.DataFrame:
     images = test.images[test.index.index.to_numpy()]
-    return pd.concat([samples, localisation.scores(maps, masks), shortcuts.shares(maps, images)], axis=1)
+    # Where a model sees no pixel no map can lie, and an even one would be no fair measure.
+    off = shortcuts.shares(explainer.visible(maps), explainer.visible(images))
+    return pd.concat([samples, localisation.scores(maps, masks), off], axis=1)
 
 
 def _sheets(

@@ -1,4 +1,4 @@
-"""The stage gradcam: which samples it shows, and what it leaves in a tiny workspace."""
+"""The stages gradcam and retrained_maps: which samples are shown, and what they leave in a tiny workspace."""
 
 import json
 from collections.abc import Iterator
@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mammo import batches, models, params, saliency, sanity, shortcuts, tables
+from mammo import batches, models, params, retraining, saliency, sanity, shortcuts, tables
 from mammo.errors import InputError
-from stages import explaining, gradcam
-from stages.paths import GRADCAM, MODELS, PIXELS, PREDICTIONS
+from stages import explaining, gradcam, members, retrained_maps
+from stages.paths import GRADCAM, MODELS, PIXELS, PREDICTIONS, RETRAINED_MAPS
 from tests import arrays, workspaces
 
 OUTCOMES = list(gradcam.OUTCOMES.values())
@@ -133,3 +133,30 @@ def test_a_model_that_cannot_be_explained_is_refused_by_its_file(explained: Path
     models.save(models.build("light_cnn", arrays.LIGHT, (48, 48, 1), seed=1), tmp_path / "large.keras")
     with pytest.raises(InputError, match=r"large\.keras: .*\(48, 48, 1\).*data/pixels holds \(32, 32, 1\).*size_px"):
         explaining.explainer(tmp_path / "large.keras", test)
+
+
+# --- and the stage that trains again ------------------------------------------------------------------------
+
+
+def test_maps_of_a_model_of_permuted_labels_and_of_another_seed_are_compared(
+    explained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = explained.parents[2]
+    monkeypatch.chdir(root)
+    workspaces.change(root, train={"epochs": 1}, seeds={"count": 1})
+    seed = params.load().seed
+    (further,) = members.of_seeds("light_cnn", seed, params.load().seeds).values()
+    models.save(models.build("light_cnn", arrays.LIGHT, arrays.SHAPE, seed + 1), MODELS / f"{further}.keras")
+    retrained_maps.main("light_cnn")
+    agreement, summary, checks = (
+        pd.read_csv(RETRAINED_MAPS / "light_cnn" / f"{name}.csv") for name in ("agreement", "summary", "sanity")
+    )
+    test = pd.read_csv(explained / "samples.csv")["sample_id"]
+    assert list(agreement["sample_id"]) == [*test] * len(METHODS)
+    assert list(checks["check"]) == [retraining.LABELS, retraining.SEEDS] * len(METHODS)
+    mean = agreement[agreement["method"] == METHODS[0]][retraining.SEEDS].mean()
+    rows = summary[summary["method"] == METHODS[0]].set_index("comparison")
+    assert rows.loc[retraining.SEEDS, "mean"] == pytest.approx(mean, abs=1e-5)
+    record = json.loads((root / "metrics/records/retrained_maps/light_cnn.json").read_text())
+    assert {f"{method}_{check}_failed" for method in METHODS for check in ("labels", "seeds")} <= set(record["metrics"])
+    assert len(record["history"]) == 1

@@ -6,7 +6,7 @@ An image without a lesion has no score (nan). A map that is 0 everywhere points 
 are 0 and its distance is nan.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -39,9 +39,7 @@ def scores(maps: Maps, masks: Masks) -> pd.DataFrame:
     if maps.shape != masks.shape:
         raise InputError(f"maps are {maps.shape} but masks are {masks.shape}; give one mask (h, w) per map")
     know_nothing = (centre_map(maps.shape[1:]), np.ones(maps.shape[1:], np.float32))
-    found = np.array(
-        [[_score(one, mask) for one in (heat, *know_nothing)] for heat, mask in zip(maps, masks, strict=True)]
-    )
+    found = np.array([_scores((heat, *know_nothing), mask) for heat, mask in zip(maps, masks, strict=True)])
     named = [_named(found[:, 0], ""), *(_named(found[:, row], f"_{name}") for row, name in enumerate(BASELINES, 1))]
     return pd.concat(named, axis=1).assign(
         area_share=[float((mask > 0).mean()) for mask in masks],
@@ -66,15 +64,20 @@ def centre_map(shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
     return np.asarray(np.maximum(1 - distance / (min(shape) / 2), 0), np.float32)
 
 
-def _score(heat: Maps, mask: Masks) -> list[float]:
-    """pointing, energy, distance_px, and the IoU at each of THRESHOLDS, of one map and mask (h, w)."""
-    inside, heat = mask > 0, heat.astype(np.float32)
+def _scores(maps: Sequence[Maps], mask: Masks) -> list[list[float]]:
+    """`_score` of each map (h, w) against the same mask."""
+    inside = mask > 0
     if not inside.any():
-        return [np.nan] * (3 + len(THRESHOLDS))
+        return [[np.nan] * (3 + len(THRESHOLDS))] * len(maps)
+    away = distance_transform_edt(~inside)  # cv2's precise transform rounds differently from call to call
+    return [_score(heat.astype(np.float32), inside, away) for heat in maps]
+
+
+def _score(heat: Maps, inside: npt.NDArray[np.bool_], away: Floats) -> list[float]:
+    """pointing, energy, distance_px, and the IoU at each of THRESHOLDS, of one map (h, w) and a lesion."""
     if not heat.any():
         return [0.0, 0.0, np.nan, *[0.0] * len(THRESHOLDS)]
     peak = heat == heat.max()
-    away = distance_transform_edt(~inside)  # cv2's precise transform rounds differently from call to call
     energy = heat[inside].sum(dtype=np.float64) / heat.sum(dtype=np.float64)
     return [float(inside[peak].mean()), float(energy), float(away[peak].mean()), *_ious(heat, inside)]
 

@@ -39,8 +39,9 @@ Region = npt.NDArray[np.bool_]
 def shares(maps: Maps, images: Images) -> pd.DataFrame:
     """One row per map: <region>_share of the map's sum, and <region>_area of the image, for each of REGIONS.
 
-    maps: (n, h, w) >= 0; images: (n, h, w) of the pixel store, BLACK outside the breast. nan where an image has no such
-    region (MIN_AREA), and the share also where a map is empty.
+    maps: (n, h, w) >= 0; images: (n, h, w) of the pixel store, BLACK outside the breast; of both the part that the
+    model sees (saliency.Explainer.visible). nan where an image has no such region (MIN_AREA), and the share also where
+    a map is empty.
     """
     rows = [_shares(heat, image) for heat, image in zip(maps, images, strict=True)]
     return pd.DataFrame(rows, columns=[f"{region}_{kind}" for region in REGIONS for kind in ("share", "area")])
