@@ -27,7 +27,7 @@ from stages import explaining, run, sizes
 from stages.paths import GRADCAM, MODELS, PIXELS, PREDICTIONS, fingerprint
 
 WORST = 4  # samples per region on the sheet of shortcuts
-SEEN_IN = {"outside": "outside the breast", "marks": "on film marks", "sides": "along the sides"}
+SEEN_IN = {"outside": "outside", "marks": "on film marks", "sides": "on the sides"}
 OUTCOMES = {(1, 1): "true positive", (1, 0): "false negative", (0, 1): "false positive", (0, 0): "true negative"}
 
 Maps = npt.NDArray[np.float16]
@@ -148,7 +148,7 @@ def _sheets(
 
 def _where(row: pd.Series, region: str) -> str:
     share, area = row[f"{region}_share"], row[f"{region}_area"]
-    return f"{row['sample_id']}\n{share:.1%} {SEEN_IN[region]} ({area:.1%} of the image)"
+    return f"{row['sample_id']}\n{share:.1%} {SEEN_IN[region]} (even map: {area:.1%})"
 
 
 def _titles(rows: pd.DataFrame) -> list[str]:

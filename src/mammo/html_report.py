@@ -716,7 +716,7 @@ def _shortcuts(content: Content) -> list[Block]:
         "Share of a map outside the breast, on labels, tape and bare film edges, and on the outermost 5 % along the "
         "image's sides, beside the share that an even map has there; n is the number of samples that show such a "
         "region. More than the even map's share is marked: look there for a shortcut. The sheets show the samples "
-        "where it is worst, with the region's share of the image in brackets."
+        "where it is worst."
     )
     blocks: list[Block] = [Table("Share of the maps where no diagnosis can come from", head, [("", rows)]), how]
     return [*blocks, Pictures(pictures, size="half")] if pictures else blocks
