@@ -666,16 +666,23 @@ def _sanity(content: Content) -> list[Block]:
             _count(row["n"]),
             _with_limits(row, "value", bare=True),
             Cell(f"{'below' if row['check'] in AT_MOST else 'above'} {row['limit']:.3f}", float(row["limit"])),
-            Cell("failed", warning=True) if row["failed"] == 1 else Cell("passed"),
+            _verdict(row),
         ]
         for _, row in content.sanity.iterrows()
     ]
     how = Note(
         "Likeness is Spearman's rank correlation of two maps. Insertion and deletion are areas under the probability "
         "as pixels appear or vanish in a map's order: maps that know nothing have a difference of 0. A check rests on "
-        "n images; where the interval holds the limit, they do not decide it."
+        "n images; where the interval holds the limit, they do not decide it "
+        "(undecided)."
     )
     return [Table("Sanity checks", ["model", "method", "check", "n", "value", "must be", "verdict"], [("", rows)]), how]
+
+
+def _verdict(row: pd.Series) -> Cell:
+    text = "failed" if row["failed"] == 1 else "passed"
+    open_ = ", undecided" if row["low"] <= row["limit"] <= row["high"] else ""
+    return Cell(text + open_, warning=row["failed"] == 1)
 
 
 def _retrained(content: Content) -> list[Block]:

@@ -18,7 +18,10 @@ METRICS = {
 }
 LESS_IS_BETTER = {"distance_px"}
 BASELINES = {"centre": "the image's centre", "random": "an even map"}
-GROUPS = {"call": ("correct", "wrong"), "size": ("small", "medium", "large")}
+GROUPS = [
+    *(("call", value, f"{value} call") for value in ("correct", "wrong")),
+    *(("size", value, f"{value} lesion") for value in ("small", "medium", "large")),
+]
 REGIONS = {"outside": "outside the breast", "marks": "on film marks", "sides": "along the sides"}
 BETTER, WORSE = "▲", "▼"
 
@@ -47,11 +50,12 @@ def _page(name: str, summary: pd.DataFrame, sanity: pd.DataFrame, shortcuts: pd.
     overall = summary[summary["variable"] == "all"]
     return f"""# Where the models looked: {name}
 
-Written by `python -m mammo results {name}` from `{GRADCAM}/`, which `dvc repro` computes. Maps of all test samples,
-scored against the lesion masks; in brackets: 95 % confidence interval, resampled by patient. {BETTER} marks what is
-better, {WORSE} what is worse than the image's centre, a cone that has seen no image: the interval of the paired
-difference leaves out 0. Without a mark the two cannot be told apart. On crops around lesions the centre wins by
-construction. `{name}-saliency.csv` has all metrics by correct and wrong calls, type and size of the lesion.
+Written by `python -m mammo results {name}` from `{GRADCAM}/`, which `dvc repro` computes for each of `models`, and
+`python -m stages.gradcam continue_training` for the continued model. Maps of all test samples, scored against the
+lesion masks; in brackets: 95 % confidence interval, resampled by patient. {BETTER} marks what is better, {WORSE} what
+is worse than the image's centre, a cone that has seen no image: the interval of the paired difference leaves out 0.
+Without a mark the two cannot be told apart. On crops around lesions the centre wins by construction.
+`{name}-saliency.csv` has all metrics by correct and wrong calls, type and size of the lesion.
 
 {_verdict(overall)}
 
@@ -69,7 +73,7 @@ the map's maximum to the lesion. The best threshold is one for all samples, chos
 {_checks(sanity)}
 cascade: rank correlation with the model's own maps once every layer is drawn anew, at most 0.5 (Adebayo et al. 2018).
 perturbation: the probability's area as pixels appear in a map's order less that as they vanish; random maps have 0.
-Both on the n samples that `gradcam.samples` shows.
+Both on the n samples that `gradcam.samples` shows; undecided: the interval holds the limit.
 
 ## How much of the maps lies where no diagnosis can come from
 
@@ -96,7 +100,7 @@ def _scores(overall: pd.DataFrame) -> str:
     for (model, method), own in overall.groupby(["model", "method"], sort=False):
         of = {row["metric"]: row for _, row in own.iterrows()}
         count = f"{of['pointing']['n']:.0f} ({of['pointing']['n_patients']:.0f})"
-        lines.append([str(model), str(method), count, *(f"{_value(of[name])} {_mark(of[name])}" for name in METRICS)])
+        lines.append([str(model), str(method), count, *(_marked(of[name]) for name in METRICS)])
     first = {row["metric"]: row for _, row in overall.drop_duplicates("metric").iterrows()}
     for baseline, title in BASELINES.items():
         lines.append([f"*{title}*", "", "", *(f"*{first[name][baseline]:.3f}*" for name in METRICS)])
@@ -105,13 +109,11 @@ def _scores(overall: pd.DataFrame) -> str:
 
 def _by_group(summary: pd.DataFrame) -> str:
     pointing = summary[summary["metric"] == "pointing"]
-    groups = [(variable, value) for variable, values in GROUPS.items() for value in values]
-    lines = [["model", "method", *(f"{value} {'call' if variable == 'call' else ''}" for variable, value in groups)]]
+    lines = [["model", "method", *(title for _, _, title in GROUPS)]]
     for (model, method), own in pointing.groupby(["model", "method"], sort=False):
         of = {(row["variable"], row["value"]): row for _, row in own.iterrows()}
-        cells = [
-            f"{_value(of[group])} {_mark(of[group])} n {of[group]['n']:.0f}" if group in of else "-" for group in groups
-        ]
+        rows = [of.get((variable, value)) for variable, value, _ in GROUPS]
+        cells = ["-" if row is None else f"{_marked(row)}, n {row['n']:.0f}" for row in rows]
         lines.append([str(model), str(method), *cells])
     return _table(lines)
 
@@ -121,11 +123,14 @@ def _checks(sanity: pd.DataFrame) -> str:
     lines = [["model", "method", "n", *checks]]
     for (model, method), own in sanity.groupby(["model", "method"], sort=False):
         of = {row["check"]: row for _, row in own.iterrows()}
-        cells = [
-            f"{_value(of[check], 'value')} {'**failed**' if of[check]['failed'] else 'passed'}" for check in checks
-        ]
+        cells = [f"{_value(of[check], 'value')} {_verdict_of(of[check])}" for check in checks]
         lines.append([str(model), str(method), f"{own['n'].max():.0f}", *cells])
     return _table(lines)
+
+
+def _verdict_of(row: pd.Series) -> str:
+    open_ = ", undecided" if row["low"] <= row["limit"] <= row["high"] else ""
+    return f"{'**failed**' if row['failed'] else 'passed'}{open_}"
 
 
 def _regions(shortcuts: pd.DataFrame) -> str:
@@ -140,7 +145,7 @@ def _region(row: pd.Series) -> str:
     if pd.isna(row["mean"]):
         return "-"
     more = f" {BETTER}" if row["above_low"] > 0 else ""
-    return f"{_value(row)}, *{row['even']:.3f}*{more} n {row['n']:.0f}"
+    return f"{_value(row)}, *{row['even']:.3f}*{more}, n {row['n']:.0f}"
 
 
 def _value(row: pd.Series, column: str = "mean") -> str:
@@ -148,6 +153,10 @@ def _value(row: pd.Series, column: str = "mean") -> str:
         return "-"
     known = pd.notna(row["low"])
     return f"{row[column]:.3f} ({row['low']:.3f} to {row['high']:.3f})" if known else f"{row[column]:.3f}"
+
+
+def _marked(row: pd.Series) -> str:
+    return f"{_value(row)} {_mark(row)}".strip()
 
 
 def _mark(row: pd.Series) -> str:
