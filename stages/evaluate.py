@@ -5,10 +5,10 @@ import json
 import pandas as pd
 from matplotlib.figure import Figure
 
-from mammo import baselines, clinical, evaluation, figures, params, report, statistics, subgroups, tables, tracking
+from mammo import baselines, clinical, evaluation, figures, params, report, statistics, tables, tracking
 from mammo.evaluation import Evaluated
 from mammo.params import Params
-from stages import members, run
+from stages import members, run, sizes
 from stages.paths import (
     CASES,
     ENSEMBLES,
@@ -17,7 +17,6 @@ from stages.paths import (
     FIGURES,
     OUT_OF_FOLD,
     PAIRED_TESTS,
-    PIXELS,
     PREDICTIONS,
     ROC,
     SPLITS,
@@ -71,7 +70,7 @@ def _under_all_seeds(name: str, predictions: dict[str, pd.DataFrame], loaded: Pa
 
 def _write_tables(predictions: dict[str, pd.DataFrame], held_out: dict[str, pd.DataFrame], loaded: Params) -> None:
     """Write metrics/evaluation/*.csv."""
-    cases = _cases_with_size()
+    cases = tables.read(CASES, tables.CASES).merge(sizes.thirds(), on="sample_id", how="left")
     found = {
         name: clinical.of_predictions(
             table, cases, HELD_OUT if name in held_out else OFFICIAL_TEST, loaded.evaluate, loaded.seed
@@ -82,14 +81,6 @@ def _write_tables(predictions: dict[str, pd.DataFrame], held_out: dict[str, pd.D
         for table, columns in clinical.COLUMNS.items():
             parts = [rows[table].assign(model=name) for name, rows in found.items() if table in rows]
             tables.write_rounded(folder / f"{table}.csv", pd.concat(parts)[columns])
-
-
-def _cases_with_size() -> pd.DataFrame:
-    """tables.CASES plus `size`: thirds of the lesion's share of the film, cut on the training rows."""
-    sizes = tables.read(PIXELS / "sizes.csv", tables.SIZES).merge(tables.read_splits(SPLITS), on="sample_id")
-    third = subgroups.thirds(sizes["lesion_share"], sizes["split"] == "train")
-    sizes = sizes[["sample_id"]].assign(size=third)
-    return tables.read(CASES, tables.CASES).merge(sizes, on="sample_id", how="left")
 
 
 def _track(

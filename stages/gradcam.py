@@ -1,64 +1,66 @@
 """Explain one model: saliency maps of every test sample, scored against the lesions, and overlays of some samples."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from matplotlib.figure import Figure
 
 from mammo import (
     batches,
     figures,
     localisation,
-    models,
     operating,
     params,
     sanity,
-    subgroups,
+    shortcuts,
     tables,
     tracking,
 )
 from mammo.batches import Samples
 from mammo.errors import InputError
 from mammo.params import EvaluateParams, Params, SaliencyMethod
+from mammo.patient_means import Resampling
 from mammo.saliency import Explainer
-from stages import run
+from stages import explaining, run, sizes
 from stages.paths import GRADCAM, MODELS, PIXELS, PREDICTIONS, fingerprint
 
-BATCH = 16
+WORST = 4  # samples per region on the sheet of shortcuts
+SEEN_IN = {"outside": "outside", "marks": "on film marks", "sides": "on the sides"}
 OUTCOMES = {(1, 1): "true positive", (1, 0): "false negative", (0, 1): "false positive", (0, 0): "true negative"}
 
 Maps = npt.NDArray[np.float16]
 
 
 def main(name: str) -> None:
-    """Write maps, contact sheets, scores.csv, summary.csv and sanity checks of `models.<name>`.
+    """Write maps, contact sheets, scores and checks of `models.<name>`.
 
-    maps.npy (n, h, w) float16, samples.csv and overlays.png are of the first method; the others carry their name.
+    maps.npy (n, h, w) float16, samples.csv, overlays.png and shortcuts.png are of the first method; those of the others
+    carry its name. scores.csv has a row per method and sample; summary.csv and shortcuts.csv are their means.
     """
     loaded = params.load()
-    store = batches.open_store(PIXELS)
-    test = store.take("test")
+    how = Resampling.of(loaded.evaluate, loaded.seed)
+    test = batches.open_store(PIXELS).take("test")
     predictions = tables.read(PREDICTIONS / f"{name}.csv", tables.PREDICTIONS)
-    samples = _called(test, predictions, loaded.evaluate).assign(
-        size=_size_thirds(store.index)[test.index.index.to_numpy()]
-    )
+    samples = _called(test, predictions, loaded.evaluate).merge(sizes.thirds(), on="sample_id", how="left")
     chosen = choose(samples, loaded.gradcam.choose, loaded.gradcam.samples, loaded.seed)
     masks = np.load(PIXELS / "masks.npy", mmap_mode="r")[test.index.index.to_numpy()]
-    explainer = Explainer(models.load(MODELS / f"{name}.keras"))
+    explainer = explaining.explainer(MODELS / f"{name}.keras", test)
     with tables.fresh_folder(GRADCAM / name) as folder:
         tables.write_rounded(folder / "samples.csv", samples)
-        maps = {method: _write_maps(explainer, test, method, folder, loaded) for method in loaded.gradcam.methods}
-        for method, found in maps.items():
-            shown = found[chosen].astype(np.float32)
-            sheet = figures.samples(test.pixels(chosen)[..., 0], masks[chosen], _titles(samples.iloc[chosen]), shown)
-            figures.save(sheet, folder / f"overlays{_suffix(method, loaded)}.png")
-        scores = pd.concat([_scores(samples, test, found, masks, method) for method, found in maps.items()])
-        tables.write_rounded(folder / "scores.csv", scores)
-        summary = _summary(scores, loaded)
+        scores = {}
+        for method in loaded.gradcam.methods:
+            maps = _write_maps(explainer, test, method, folder, loaded)
+            scores[method] = _scores(samples, explainer, test, maps, masks)
+            for sheet, figure in _sheets(scores[method], chosen, test, maps, masks).items():
+                figures.save(figure, folder / f"{sheet}{explaining.suffix(method, loaded.gradcam)}.png")
+        summary = explaining.by_method({method: localisation.summary(rows, how) for method, rows in scores.items()})
+        looked = explaining.by_method({method: shortcuts.summary(rows, how) for method, rows in scores.items()})
+        tables.write_rounded(folder / "scores.csv", explaining.by_method(scores))
         tables.write_rounded(folder / "summary.csv", summary)
-        checks = _check(explainer, test.pixels(chosen), folder, loaded)
+        tables.write_rounded(folder / "shortcuts.csv", looked)
+        checks = _check(explainer, test.pixels(chosen), samples.iloc[chosen], folder, loaded)
     with tracking.run(
         "gradcam",
         model=name,
@@ -66,9 +68,7 @@ def main(name: str) -> None:
         parameters=loaded.gradcam.model_dump() | {"seed": loaded.seed},
         tags={"data": fingerprint()},
     ) as tracked:
-        first = maps[loaded.gradcam.methods[0]]
-        tracked.log_metrics({"heat_inside_lesion": _heat_inside(first, masks), "lesion_share": float(masks.mean())})
-        tracked.log_metrics(_headline(scores, summary, checks))
+        tracked.log_metrics(_headline(summary, looked, checks))
         tracked.log_artifact(GRADCAM / name)
 
 
@@ -82,12 +82,6 @@ def _called(test: Samples, predictions: pd.DataFrame, evaluate: EvaluateParams) 
     outcome = [OUTCOMES[label, int(call)] for label, call in zip(samples["label"], samples["called"], strict=True)]
     correct = samples["label"] == samples["called"]
     return samples.drop(columns="called").assign(call=np.where(correct, "correct", "wrong"), outcome=outcome)
-
-
-def _size_thirds(index: pd.DataFrame) -> "pd.Categorical[str]":
-    """Thirds of the lesion's share of the film, cut on the training rows, for each row of the store."""
-    sizes = tables.read(PIXELS / "sizes.csv", tables.SIZES).set_index("sample_id")["lesion_share"]
-    return subgroups.thirds(index["sample_id"].map(sizes), index["split"] == "train")
 
 
 def choose(samples: pd.DataFrame, how: str | list[str], count: int, seed: int) -> npt.NDArray[np.int64]:
@@ -110,19 +104,51 @@ def choose(samples: pd.DataFrame, how: str | list[str], count: int, seed: int) -
     return np.sort(order[:count])
 
 
-def _write_maps(explainer: Explainer, test: Samples, method: str, folder: Path, loaded: Params) -> Maps:
+def _write_maps(explainer: Explainer, test: Samples, method: SaliencyMethod, folder: Path, loaded: Params) -> Maps:
     count = len(test.index)
-    path = folder / f"maps{_suffix(method, loaded)}.npy"
+    path = folder / f"maps{explaining.suffix(method, loaded.gradcam)}.npy"
     maps = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=(count, *test.image_shape[:2]))
-    for start in range(0, count, BATCH):
-        positions = np.arange(start, min(start + BATCH, count))
-        maps[positions] = explainer.maps(test.pixels(positions), method, loaded.seed)
+    for positions, found in explaining.maps(explainer, test, method, loaded.seed):
+        maps[positions] = found
     maps.flush()
     return maps
 
 
-def _suffix(method: str, loaded: Params) -> str:
-    return "" if method == loaded.gradcam.methods[0] else f"_{method}"
+def _scores(
+    samples: pd.DataFrame, explainer: Explainer, test: Samples, maps: Maps, masks: npt.NDArray[np.uint8]
+) -> pd.DataFrame:
+    images = test.images[test.index.index.to_numpy()]
+    # Where a model sees no pixel no map can lie, and an even one would be no fair measure.
+    off = shortcuts.shares(explainer.visible(maps), explainer.visible(images))
+    return pd.concat([samples, localisation.scores(maps, masks), off], axis=1)
+
+
+def _sheets(
+    scores: pd.DataFrame,
+    chosen: npt.NDArray[np.int64],
+    test: Samples,
+    maps: Maps,
+    masks: npt.NDArray[np.uint8],
+) -> dict[str, Figure]:
+    """overlays: the chosen samples; shortcuts: those of which most lies in a region of mammo.shortcuts, if any do."""
+    worst = shortcuts.worst(scores, WORST)
+    of_region = [_where(scores.iloc[at], region) for region, positions in worst.items() for at in positions]
+    shown = {
+        "overlays": (chosen, _titles(scores.iloc[chosen])),
+        "shortcuts": (np.concatenate([*worst.values(), np.empty(0, np.int64)]), of_region),
+    }
+    return {
+        sheet: figures.samples(
+            test.pixels(positions)[..., 0], masks[positions], titles, maps[positions].astype(np.float32)
+        )
+        for sheet, (positions, titles) in shown.items()
+        if len(positions)
+    }
+
+
+def _where(row: pd.Series, region: str) -> str:
+    share, area = row[f"{region}_share"], row[f"{region}_area"]
+    return f"{row['sample_id']}\n{share:.1%} {SEEN_IN[region]} (even map: {area:.1%})"
 
 
 def _titles(rows: pd.DataFrame) -> list[str]:
@@ -132,56 +158,34 @@ def _titles(rows: pd.DataFrame) -> list[str]:
     return [f"{one}\n{of}, prob {prob:.2f} {than} threshold {limit:.2f}" for one, of, prob, than, limit in columns]
 
 
-def _scores(
-    samples: pd.DataFrame, test: Samples, maps: Maps, masks: npt.NDArray[np.uint8], method: str
+def _check(
+    explainer: Explainer, images: npt.NDArray[np.number], rows: pd.DataFrame, folder: Path, loaded: Params
 ) -> pd.DataFrame:
-    images = test.images[test.index.index.to_numpy()]
-    scored = localisation.scores(maps, masks).assign(outside_share=localisation.outside_share(maps, images))
-    return pd.concat([samples.assign(method=method), scored], axis=1)
-
-
-def _summary(scores: pd.DataFrame, loaded: Params) -> pd.DataFrame:
-    """summary.csv: localisation.summary of each method, with the column method first."""
-    parts: dict[SaliencyMethod, pd.DataFrame] = {
-        method: localisation.summary(
-            rows, resamples=loaded.evaluate.resamples, seed=loaded.seed, confidence=loaded.evaluate.confidence
-        )
-        for method, rows in ((name, scores[scores["method"] == name]) for name in loaded.gradcam.methods)
+    """Write cascade.csv, perturbation.csv and sanity.csv of the shown samples; the last is returned."""
+    how = Resampling.of(loaded.evaluate, loaded.seed)
+    found = {
+        method: sanity.check(explainer, images, rows["patient_id"], method, loaded.seed, how)
+        for method in loaded.gradcam.methods
     }
-    return _by_method(parts)
-
-
-def _by_method(tables_of: Mapping[SaliencyMethod, pd.DataFrame]) -> pd.DataFrame:
-    """The tables below each other, with the column method first."""
-    return pd.concat(tables_of, names=["method", None]).reset_index("method")
-
-
-def _check(explainer: Explainer, images: npt.NDArray[np.number], folder: Path, loaded: Params) -> pd.DataFrame:
-    """Write cascade.csv and sanity.csv of the shown samples; the second is returned."""
-    found = {method: sanity.check(explainer, images, method, loaded.seed) for method in loaded.gradcam.methods}
+    keys = rows[["sample_id", "patient_id"]].reset_index(drop=True)
+    areas = {method: pd.concat([keys, checked.perturbation], axis=1) for method, checked in found.items()}
+    verdicts = explaining.by_method({method: checked.verdicts for method, checked in found.items()})
     tables.write_rounded(
-        folder / "cascade.csv", _by_method({method: cascade for method, (cascade, _) in found.items()})
+        folder / "cascade.csv", explaining.by_method({method: checked.cascade for method, checked in found.items()})
     )
-    checks = _by_method({method: rows for method, (_, rows) in found.items()})
-    tables.write_rounded(folder / "sanity.csv", checks)
-    return checks
+    tables.write_rounded(folder / "perturbation.csv", explaining.by_method(areas))
+    tables.write_rounded(folder / "sanity.csv", verdicts)
+    return verdicts
 
 
-def _headline(scores: pd.DataFrame, summary: pd.DataFrame, checks: pd.DataFrame) -> dict[str, float]:
-    """Overall scores by method, and of both baselines; share outside the breast; 1 for every failed check."""
+def _headline(summary: pd.DataFrame, looked: pd.DataFrame, checks: pd.DataFrame) -> dict[str, float]:
+    """Overall scores by method, and of both baselines; shares of regions by method; 1 for every failed check."""
     overall = summary[summary["variable"] == "all"]
     values = dict(zip(overall["method"] + "_" + overall["metric"], overall["mean"], strict=True))
     for baseline in localisation.BASELINES:
         values |= dict(zip(f"{baseline}_" + overall["metric"], overall[baseline], strict=True))
-    values |= scores.groupby("method")["outside_share"].mean().add_suffix("_outside_share").to_dict()
-    failed = checks["method"] + "_" + checks["check"] + "_failed"
-    return values | dict(zip(failed, checks["failed"].astype(float), strict=True))
-
-
-def _heat_inside(maps: Maps, masks: npt.NDArray[np.uint8]) -> float:
-    """Share of all heat that lies inside the lesions; a map that is even everywhere gives the lesions' share."""
-    total = maps.sum(dtype=np.float64)
-    return float((maps * masks).sum(dtype=np.float64) / total) if total > 0 else float("nan")
+    values |= dict(zip(looked["method"] + "_" + looked["region"] + "_share", looked["mean"], strict=True))
+    return values | explaining.failures(checks)
 
 
 if __name__ == "__main__":

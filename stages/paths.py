@@ -15,6 +15,7 @@ PREDICTIONS = Path("data/predictions")
 OUT_OF_FOLD = PREDICTIONS / "out_of_fold"
 ENSEMBLES = Path("data/ensembles")
 GRADCAM = Path("data/gradcam")
+RETRAINED_MAPS = GRADCAM / "retrained"
 FIGURES = Path("data/figures")
 REPORT = Path("data/report")
 EXTERNAL = Path("data/external")

@@ -12,7 +12,7 @@ def result_paths(loaded: Params) -> list[Path]:
     """Records of all stages up to the report; those of a removed model stay behind and are not asked for."""
     single = ["ingest", "split", "preprocess", "continue_training", "ensemble", "compare"]
     per_model = [(stage, name) for name in loaded.models for stage in ("train", "gradcam")]
-    per_model += [("seeds", name) for name in loaded.seeds.models]
+    per_model += [(stage, name) for name in loaded.seeds.models for stage in ("seeds", "retrained_maps")]
     per_model += [("cross_validate", name) for name in loaded.cross_validate.models]
     return [
         *(record_path(stage) for stage in single),

@@ -1,5 +1,8 @@
 """The evaluation as one self-contained HTML page, and a card per model, from tables, records and figures."""
 
+from collections.abc import Iterable
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -17,6 +20,7 @@ from stages.paths import (
     PAIRED_TESTS,
     PIXELS,
     REPORT,
+    RETRAINED_MAPS,
     ROC,
     SPLITS,
     fingerprint,
@@ -58,15 +62,26 @@ def _content(loaded: Params) -> html_report.Content:
         records=records,
         versions=html_report.versions(),
         gradcam={name: (GRADCAM / name / "overlays.png").read_bytes() for name in loaded.models},
-        localisation=_of_explained("summary", loaded),
-        sanity=_of_explained("sanity", loaded),
+        localisation=_of_models(GRADCAM, "summary", loaded.models),
+        sanity=pd.concat(
+            [
+                _of_models(GRADCAM, "sanity", loaded.models),
+                _of_models(RETRAINED_MAPS, "sanity", loaded.seeds.models),
+            ]
+        ),
+        retrained=_of_models(RETRAINED_MAPS, "summary", loaded.seeds.models),
+        shortcuts=_of_models(GRADCAM, "shortcuts", loaded.models),
+        shortcut_images={
+            name: sheet.read_bytes() for name in loaded.models if (sheet := GRADCAM / name / "shortcuts.png").is_file()
+        },
         error_images=_error_images(evaluation["errors"], list(loaded.models)),
     )
 
 
-def _of_explained(name: str, loaded: Params) -> pd.DataFrame:
-    """A table of the gradcam stage, of every model, with the column model."""
-    return pd.concat([pd.read_csv(GRADCAM / model / f"{name}.csv").assign(model=model) for model in loaded.models])
+def _of_models(folder: Path, name: str, models: Iterable[str]) -> pd.DataFrame:
+    """A table that a stage left for each of some models below `folder`, with the column model; empty without models."""
+    found = [pd.read_csv(folder / model / f"{name}.csv").assign(model=model) for model in models]
+    return pd.concat(found) if found else pd.DataFrame()
 
 
 def _error_images(errors: pd.DataFrame, explained: list[str]) -> dict[tuple[str, str], bytes]:

@@ -1,16 +1,22 @@
-"""Which samples the stage gradcam shows."""
+"""The stages gradcam and retrained_maps: which samples are shown, and what they leave in a tiny workspace."""
 
+import json
+from collections.abc import Iterator
+from pathlib import Path
 from typing import get_args
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mammo import params, saliency
+from mammo import batches, models, params, retraining, saliency, sanity, shortcuts, tables
 from mammo.errors import InputError
-from stages import gradcam
+from stages import explaining, gradcam, members, retrained_maps
+from stages.paths import GRADCAM, MODELS, PIXELS, PREDICTIONS, RETRAINED_MAPS
+from tests import arrays, workspaces
 
 OUTCOMES = list(gradcam.OUTCOMES.values())
 
@@ -46,3 +52,111 @@ def test_samples_may_be_named():
 
 def test_params_know_every_method():
     assert set(get_args(params.SaliencyMethod)) == set(saliency.METHODS)
+
+
+# --- the stage in a workspace -------------------------------------------------------------------------------
+
+METHODS = ["layercam", "smoothgrad"]
+SHOWN = ["P_004_CC", "P_009_MLO"]
+
+
+@pytest.fixture(scope="module")
+def explained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A workspace in which the stage has explained an untrained light_cnn by two methods, for named samples."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        root = workspaces.enter(tmp_path_factory.mktemp("explained"), monkeypatch)
+        workspaces.change(root, gradcam={"methods": METHODS, "choose": SHOWN}, evaluate={"resamples": 100})
+        workspaces.write_store(root)
+        models.save(models.build("light_cnn", arrays.LIGHT, arrays.SHAPE, seed=1), root / MODELS / "light_cnn.keras")
+        tables.write(root / PREDICTIONS / "light_cnn.csv", arrays.predictions(workspaces.PATIENTS), tables.PREDICTIONS)
+        gradcam.main("light_cnn")
+        yield root / GRADCAM / "light_cnn"
+
+
+def test_the_samples_may_be_named_in_params(explained: Path) -> None:
+    areas = pd.read_csv(explained / "perturbation.csv")
+    assert list(areas["sample_id"]) == SHOWN * 2
+    assert (explained / "overlays.png").is_file()
+    assert (explained / "overlays_smoothgrad.png").is_file()
+
+
+def test_maps_are_those_of_the_test_samples_by_each_method(explained: Path) -> None:
+    root = explained.parents[2]
+    test = batches.open_store(root / PIXELS).take("test")
+    explainer = saliency.Explainer(models.load(root / MODELS / "light_cnn.keras"))
+    seed = params.load(root / "params.yaml").seed
+    assert list(pd.read_csv(explained / "samples.csv")["sample_id"]) == list(test.index["sample_id"])
+    for method, file in zip(METHODS, ("maps.npy", "maps_smoothgrad.npy"), strict=True):
+        expected = explainer.maps(test.pixels(np.arange(len(test.index))), method, seed)
+        np.testing.assert_allclose(np.load(explained / file), expected, atol=2e-3)
+
+
+def test_every_method_has_scores_regions_and_verdicts(explained: Path) -> None:
+    scores, summary, looked, checks = (
+        pd.read_csv(explained / f"{name}.csv") for name in ("scores", "summary", "shortcuts", "sanity")
+    )
+    for table in (scores, summary, looked, checks):
+        assert list(dict.fromkeys(table["method"])) == METHODS
+    means = scores.groupby("method")["energy"].mean()
+    overall = summary[(summary["variable"] == "all") & (summary["metric"] == "energy")].set_index("method")
+    np.testing.assert_allclose(overall["mean"], means[overall.index], atol=1e-5)
+    assert set(summary.loc[summary["variable"] == "size", "value"]) <= {"small", "medium", "large"}
+    assert list(looked["region"]) == [*shortcuts.REGIONS] * 2
+    assert list(checks["check"]) == [sanity.CASCADE, sanity.PERTURBATION] * 2
+    assert (checks["n_patients"] == 2).all()
+
+
+def test_the_record_holds_scores_shares_and_failures(explained: Path) -> None:
+    record = json.loads((explained.parents[2] / "metrics/records/gradcam/light_cnn.json").read_text())
+    assert {"layercam_energy", "smoothgrad_sides_share", "centre_pointing", "layercam_cascade_failed"} <= set(
+        record["metrics"]
+    )
+    assert list(record["artifacts"]) == ["data/gradcam/light_cnn"]
+
+
+def test_a_test_sample_without_a_prediction_is_refused(explained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(explained.parents[2])
+    predictions = arrays.predictions(workspaces.PATIENTS)
+    lacking = predictions[predictions["sample_id"] != SHOWN[0]]
+    tables.write(PREDICTIONS / "other.csv", lacking, tables.PREDICTIONS)
+    with pytest.raises(InputError, match="1 test samples have no prediction"):
+        gradcam.main("other")
+
+
+def test_a_model_that_cannot_be_explained_is_refused_by_its_file(explained: Path, tmp_path: Path) -> None:
+    test = batches.open_store(explained.parents[2] / PIXELS).take("test")
+    image = keras.Input(arrays.SHAPE)
+    flat = keras.layers.Dense(1, name="logit")(keras.layers.Flatten()(image))
+    models.save(keras.Model(image, keras.layers.Activation("sigmoid")(flat)), tmp_path / "flat.keras")
+    with pytest.raises(InputError, match=r"flat\.keras: .* has no layer named 'features'.*name its last spatial"):
+        explaining.explainer(tmp_path / "flat.keras", test)
+    models.save(models.build("light_cnn", arrays.LIGHT, (48, 48, 1), seed=1), tmp_path / "large.keras")
+    with pytest.raises(InputError, match=r"large\.keras: .*\(48, 48, 1\).*data/pixels holds \(32, 32, 1\).*size_px"):
+        explaining.explainer(tmp_path / "large.keras", test)
+
+
+# --- and the stage that trains again ------------------------------------------------------------------------
+
+
+def test_maps_of_a_model_of_permuted_labels_and_of_another_seed_are_compared(
+    explained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = explained.parents[2]
+    monkeypatch.chdir(root)
+    workspaces.change(root, train={"epochs": 1}, seeds={"count": 1})
+    seed = params.load().seed
+    (further,) = members.of_seeds("light_cnn", seed, params.load().seeds).values()
+    models.save(models.build("light_cnn", arrays.LIGHT, arrays.SHAPE, seed + 1), MODELS / f"{further}.keras")
+    retrained_maps.main("light_cnn")
+    agreement, summary, checks = (
+        pd.read_csv(RETRAINED_MAPS / "light_cnn" / f"{name}.csv") for name in ("agreement", "summary", "sanity")
+    )
+    test = pd.read_csv(explained / "samples.csv")["sample_id"]
+    assert list(agreement["sample_id"]) == [*test] * len(METHODS)
+    assert list(checks["check"]) == [retraining.LABELS, retraining.SEEDS] * len(METHODS)
+    mean = agreement[agreement["method"] == METHODS[0]][retraining.SEEDS].mean()
+    rows = summary[summary["method"] == METHODS[0]].set_index("comparison")
+    assert rows.loc[retraining.SEEDS, "mean"] == pytest.approx(mean, abs=1e-5)
+    record = json.loads((root / "metrics/records/retrained_maps/light_cnn.json").read_text())
+    assert {f"{method}_{check}_failed" for method in METHODS for check in ("labels", "seeds")} <= set(record["metrics"])
+    assert len(record["history"]) == 1

@@ -328,22 +328,75 @@ def test_every_image_has_a_text_and_every_table_its_scopes():
     assert {str(a["href"]).removeprefix("#") for a in page().all("a")} == set(identifiers)
 
 
-def test_saliency_is_scored_beside_maps_that_know_nothing_and_a_failed_check_is_marked():
-    score = {"model": "light_cnn", "mean": 0.25, "low": 0.125, "high": 0.375, "centre": 0.9, "random": 0.111}
-    rows = [
-        score | {"method": method, "metric": metric, "variable": variable}
+def saliency_tables() -> dict[str, pd.DataFrame]:
+    """What the stages gradcam and retrained_maps leave of one model and two methods."""
+    limits = {"model": "light_cnn", "low": 0.125, "high": 0.375, "n": 40, "n_patients": 20}
+    scores = [
+        limits
+        | {"method": method, "metric": metric, "variable": variable, "mean": 0.25, "centre": 0.9, "random": 0.111}
         for method in ("gradcam", "hirescam")
         for metric in ("pointing", "energy", "distance_px", "iou")
         for variable in ("all", "size")
     ]
-    checks = [("gradcam", "cascade", 0), ("hirescam", "cascade", 1), ("hirescam", "perturbation", 1)]
-    sanity = pd.DataFrame(checks, columns=["method", "check", "failed"]).assign(model="light_cnn")
-    tables_shown = html_report.gradcam(content(localisation=pd.DataFrame(rows), sanity=sanity)).blocks[1:]
-    assert [table.caption for table in tables_shown] == list(html_report.LOCALISATION.values())
-    passed, failed = tables_shown[0].groups[0][1]
+    found = [
+        ("gradcam", "cascade", 0),
+        ("hirescam", "cascade", 1),
+        ("hirescam", "perturbation", 1),
+        ("gradcam", "labels", 0),
+    ]
+    checks = [
+        limits
+        | {"method": method, "check": check, "failed": failed, "value": 0.25}
+        | {"limit": 0.3 if check == "labels" else 0.5}
+        for method, check, failed in found
+    ]
+    retrained = [
+        limits | {"method": "gradcam", "comparison": name, "mean": mean}
+        for name, mean in (("labels", 0.25), ("seeds", 0.5), ("seeds - labels", 0.25))
+    ]
+    regions = [
+        limits | {"method": "gradcam", "region": region, "mean": mean, "even": 0.2, "above_low": above}
+        for region, mean, above in (("outside", 0.25, 0.01), ("marks", np.nan, np.nan), ("sides", 0.25, -0.01))
+    ]
+    named = {"localisation": scores, "sanity": checks, "retrained": retrained, "shortcuts": regions}
+    return {name: pd.DataFrame(rows) for name, rows in named.items()}
+
+
+def saliency_table(caption: str) -> list[list[html_report.Cell]]:
+    """Rows of a table of the section Grad-CAM."""
+    blocks = html_report.gradcam(content(**saliency_tables())).blocks
+    (found,) = [block for block in blocks if isinstance(block, html_report.Table) and block.caption.startswith(caption)]
+    return found.groups[0][1]
+
+
+@pytest.mark.parametrize("caption", html_report.LOCALISATION.values())
+def test_saliency_is_scored_beside_maps_that_know_nothing_and_a_failed_check_is_marked(caption):
+    passed, failed = saliency_table(caption)
     assert [cell.text for cell in passed] == ["light_cnn", "gradcam", "0.250", "0.900", "0.111", "passed"]
     assert passed[2].interval == "(0.125-0.375)"
     assert (failed[-1].text, failed[-1].warning) == ("failed: cascade, perturbation", True)
+
+
+def test_every_sanity_check_stands_with_its_interval_and_what_it_must_be():
+    cascade, _, perturbation, labels = saliency_table("Sanity checks")
+    assert [cell.text for cell in cascade[3:]] == ["40", "0.250", "below 0.500", "passed"]
+    assert [cell.text for cell in perturbation[5:]] == ["above 0.500", "failed"]
+    assert labels[-1].text == "passed, undecided"
+    assert perturbation[-1].warning
+    assert cascade[4].interval == labels[4].interval == "(0.125-0.375)"
+
+
+def test_maps_of_retrained_models_are_compared():
+    (row,) = saliency_table("Rank correlation")
+    assert [cell.text for cell in row] == ["light_cnn", "gradcam", "0.250", "0.500", "0.250"]
+    assert row[3].interval
+
+
+def test_a_share_off_the_breast_is_marked_where_it_is_above_an_even_map_s():
+    (row,) = saliency_table("Share of the maps where no diagnosis")
+    assert [cell.text for cell in row[2:]] == ["0.250", "0.200", "no such region", "", "0.250", "0.200"]
+    assert [cell.warning for cell in row[2::2]] == [True, False, False]
+    assert row[2].interval == "(0.125-0.375) n 40"
 
 
 def test_ensembles_are_held_to_their_best_member_on_validation():

@@ -11,6 +11,7 @@ from hypothesis.extra import numpy as arrays
 from mammo import localisation
 from mammo.errors import InputError
 from mammo.localisation import METRICS
+from mammo.patient_means import Resampling
 
 SIDE = 8
 MASKS = arrays.arrays(np.uint8, (3, SIDE, SIDE), elements=st.integers(0, 1))
@@ -127,15 +128,6 @@ def test_masks_of_another_shape_are_refused():
         localisation.scores(np.zeros((2, 4, 4), np.float32), np.zeros((1, 4, 4), np.uint8))
 
 
-def test_saliency_outside_the_breast():
-    image = np.full((4, 4), 90, np.uint8)
-    image[:, 3] = 0
-    image[1, 1] = 0  # a dark pixel in the breast
-    found = np.concatenate([heat(p50=(0, 3), p100=(1, 1)), heat(), heat(p100=(0, 3))])
-    images = np.stack([image, image, np.full((4, 4), 90, np.uint8)])
-    np.testing.assert_allclose(localisation.outside_share(found, images), [1 / 3, np.nan, np.nan])
-
-
 def cohort(patients: int = 30) -> pd.DataFrame:
     rng = np.random.default_rng(0)
     masks = (rng.random((2 * patients, SIDE, SIDE)) < 0.2).astype(np.uint8)
@@ -152,7 +144,7 @@ def cohort(patients: int = 30) -> pd.DataFrame:
 
 def test_the_summary_has_means_limits_and_counts():
     rows = cohort()
-    found = localisation.summary(rows, resamples=200, seed=1).set_index(["variable", "value", "metric"])
+    found = localisation.summary(rows, Resampling(200, seed=1)).set_index(["variable", "value", "metric"])
     assert list(found.index.unique("variable")) == list(localisation.VARIABLES)
     overall = found.loc[("all", "all", "energy")]
     assert overall["mean"] == pytest.approx(rows["energy"].mean())
@@ -167,5 +159,5 @@ def test_the_summary_has_means_limits_and_counts():
 
 
 def test_one_patient_has_no_limits():
-    found = localisation.summary(cohort(1), resamples=100, seed=1)
+    found = localisation.summary(cohort(1), Resampling(100, seed=1))
     assert found[["low", "high"]].isna().all(axis=None)

@@ -289,19 +289,56 @@ def test_a_damaged_model_file_is_refused_by_name(damage: Callable[[bytes], bytes
     path = tmp_path / "light.keras"
     models.save(models.build("light_cnn", arrays.LIGHT, arrays.SHAPE, seed=0), path)
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(ModelFileError, match=r"light\.keras cannot be loaded by Keras"):
+    with pytest.raises(ModelFileError, match=r"light\.keras \(.*\) cannot be loaded by Keras .*train the model again"):
         models.load(path)
 
 
 @pytest.mark.parametrize("config", ["{}", "no json", '{"module": "keras", "class_name": "Nonesuch", "config": {}}'])
 def test_a_model_file_with_an_unknown_config_is_refused(config, tmp_path):
-    path = tmp_path / "light.keras"
-    models.save(models.build("light_cnn", arrays.LIGHT, arrays.SHAPE, seed=0), tmp_path / "whole.keras")
-    with zipfile.ZipFile(tmp_path / "whole.keras") as whole, zipfile.ZipFile(path, "w") as other:
-        for entry in whole.namelist():
-            other.writestr(entry, config if entry == "config.json" else whole.read(entry))
-    with pytest.raises(ModelFileError, match=r"light\.keras cannot be loaded by Keras"):
+    with pytest.raises(ModelFileError, match=r"light\.keras \(.*\) cannot be loaded by Keras"):
+        models.load(edited(tmp_path, "config.json", lambda whole: config))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "cause"),
+    [
+        ('"class_name": "Conv2D"', '"class_name": "Conv2DOfTomorrow"', "Conv2DOfTomorrow"),
+        ('"padding"', '"padding_of_tomorrow"', "Unrecognized keyword arguments"),
+        (
+            '"keras.layers", "class_name": "Conv2D"',
+            '"theirs", "class_name": "Theirs"',
+            "Could not locate class 'Theirs'",
+        ),
+    ],
+)
+def test_a_model_of_another_keras_is_refused_with_both_versions_the_cause_and_a_cure(old, new, cause, tmp_path):
+    edited(tmp_path, "metadata.json", lambda whole: whole.replace(keras.__version__, "9.8.7"))
+    (tmp_path / "light.keras").rename(tmp_path / "whole.keras")
+    with pytest.raises(ModelFileError) as refused:
+        models.load(edited(tmp_path, "config.json", lambda whole: whole.replace(old, new)))
+    message = str(refused.value)
+    assert f"light.keras (written by Keras 9.8.7) cannot be loaded by Keras {keras.__version__}: " in message
+    assert cause in message
+    assert "train the model again" in message
+    assert len(message) < 600
+
+
+def test_an_hdf5_file_of_an_older_framework_is_refused_by_name(tmp_path):
+    path = tmp_path / "old.h5"
+    path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(64))
+    with pytest.raises(ModelFileError, match=r"old\.h5 \(no whole \.keras archive\) cannot be loaded by Keras"):
         models.load(path)
+
+
+def edited(folder: Path, member: str, edit: Callable[[str], str]) -> Path:
+    """folder/light.keras: folder/whole.keras, which is saved where there is none, with one member changed."""
+    if not (folder / "whole.keras").is_file():
+        models.save(models.build("light_cnn", arrays.LIGHT, arrays.SHAPE, seed=0), folder / "whole.keras")
+    with zipfile.ZipFile(folder / "whole.keras") as whole, zipfile.ZipFile(folder / "light.keras", "w") as other:
+        for entry in whole.namelist():
+            content = whole.read(entry)
+            other.writestr(entry, edit(content.decode()) if entry == member else content)
+    return folder / "light.keras"
 
 
 def colourful(application: Callable[..., keras.Model]) -> keras.Model:

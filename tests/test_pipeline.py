@@ -208,6 +208,7 @@ def test_every_tracked_stage_is_a_finished_run_with_parameters(repository: Repos
         "evaluate",
         "compare",
         "gradcam",
+        "retrained_maps",
         "report",
         "pipeline",
     }

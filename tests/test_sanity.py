@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as of_numpy
 
 from mammo import models, saliency, sanity
+from mammo.patient_means import Resampling
 from mammo.saliency import Explainer
 from tests import arrays
 
@@ -43,17 +44,25 @@ def images() -> saliency.Images:
     return arrays.images(np.ones(3, np.int64))[0][..., np.newaxis]
 
 
+def checked(model: keras.Model, method: str) -> sanity.Checked:
+    return sanity.check(Explainer(model), images(), ["a", "b", "b"], method, seed=0, how=Resampling(100, seed=0))
+
+
+def failed(found: sanity.Checked) -> "pd.Series[int]":
+    return found.verdicts.set_index("check")["failed"]
+
+
 def test_a_method_that_ignores_the_model_fails_the_cascade(with_edges):
     model = models.build("light_cnn", arrays.LIGHT, arrays.SHAPE, seed=1)
-    drawn_anew, checks = sanity.check(Explainer(model), images(), "edges", seed=0)
-    np.testing.assert_allclose(drawn_anew[["rank_correlation", "ssim"]], 1, atol=1e-6)
-    assert checks.set_index("check").loc[sanity.CASCADE, "failed"] == 1
+    found = checked(model, "edges")
+    np.testing.assert_allclose(found.cascade[["rank_correlation", "ssim"]], 1, atol=1e-6)
+    assert failed(found)[sanity.CASCADE] == 1
 
 
 def test_the_cascade_reaches_every_layer_and_leaves_the_model_alone():
     model = models.build("light_cnn", arrays.LIGHT, arrays.SHAPE, seed=1)
     before = model.get_weights()
-    found = sanity.cascade(model, images(), "smoothgrad", seed=0)
+    found = sanity.by_layer(sanity.cascade(model, images(), "smoothgrad", seed=0))
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
     weighted = [layer.name for layer in model.layers if layer.weights]
@@ -61,7 +70,8 @@ def test_the_cascade_reaches_every_layer_and_leaves_the_model_alone():
     assert (found["layer"].iloc[0], found["layers"].iloc[0]) == ("logit", 1)
     assert (found["layer"].iloc[-1], found["layers"].iloc[-1]) == (weighted[0], len(weighted))
     assert found["rank_correlation"].iloc[-1] < 0.9
-    pd.testing.assert_frame_equal(found, sanity.cascade(model, images(), "smoothgrad", seed=0), atol=1e-4)
+    again = sanity.by_layer(sanity.cascade(model, images(), "smoothgrad", seed=0))
+    pd.testing.assert_frame_equal(found, again, atol=1e-4)
 
 
 def gain(explainer: Explainer, maps: saliency.Floats) -> float:
@@ -85,12 +95,19 @@ def test_the_perturbation_rule_marks_a_map_that_avoids_the_cue(monkeypatch):
     monkeypatch.setitem(
         saliency.METHODS, "avoid", lambda explainer, images, seed: 1 - explainer.maps(images, "hirescam")
     )
-    failed = {
-        method: sanity.check(Explainer(bright_model()), images(), method, seed=0)[1].set_index("check")["failed"]
-        for method in ("hirescam", "avoid")
-    }
-    assert failed["hirescam"][sanity.PERTURBATION] == 0
-    assert failed["avoid"][sanity.PERTURBATION] == 1
+    assert failed(checked(bright_model(), "hirescam"))[sanity.PERTURBATION] == 0
+    assert failed(checked(bright_model(), "avoid"))[sanity.PERTURBATION] == 1
+
+
+def test_verdicts_have_limits_over_patients():
+    found = checked(bright_model(), "hirescam")
+    gain = found.verdicts.set_index("check").loc[sanity.PERTURBATION]
+    areas = found.perturbation["insertion"] - found.perturbation["deletion"]
+    assert gain["value"] == pytest.approx(areas.mean())
+    # Two patients, of one and of two images: the resamples are either alone, or both.
+    of_patients = [areas[0], areas[1:].mean()]
+    assert [gain["low"], gain["high"]] == pytest.approx([min(of_patients), max(of_patients)])
+    assert (gain["n"], gain["n_patients"]) == (3, 2)
 
 
 def test_an_image_that_the_model_does_not_see_has_flat_curves():
@@ -113,6 +130,6 @@ def test_without_a_map_to_tell_by_the_cascade_fails(monkeypatch):
         return np.zeros(images.shape[:3], np.float32)
 
     monkeypatch.setitem(saliency.METHODS, "none", none)
-    drawn_anew, checks = sanity.check(Explainer(bright_model()), images(), "none", seed=0)
-    assert (drawn_anew["compared"] == 0).all()
-    assert checks.set_index("check").loc[sanity.CASCADE, "failed"] == 1
+    found = checked(bright_model(), "none")
+    assert (found.cascade["compared"] == 0).all()
+    assert failed(found)[sanity.CASCADE] == 1

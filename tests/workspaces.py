@@ -3,9 +3,15 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
+from mammo import tables
+from tests import arrays
+
+PATIENTS = 30  # of `write_store`
 COMMITTED = Path(__file__).resolve().parents[1] / "params.yaml"
 
 
@@ -22,3 +28,27 @@ def enter(folder: Path, monkeypatch: pytest.MonkeyPatch, **ingest: Any) -> Path:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.chdir(folder)
     return folder
+
+
+def change(folder: Path, **sections: dict[str, Any]) -> None:
+    """Replace values of sections of the workspace's parameters."""
+    path = folder / "params.yaml"
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    for name, values in sections.items():
+        content[name] |= values
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+
+
+def write_store(folder: Path) -> None:
+    """A pixel store of tests/arrays.py as preprocess leaves it, of PATIENTS; lesions are the bright discs."""
+    pixels = folder / "data" / "pixels"
+    pixels.mkdir(parents=True)
+    index = arrays.index(PATIENTS)
+    images, masks = arrays.images(index["label"].to_numpy())
+    tables.write(pixels / "index.csv", index, tables.INDEX)
+    np.save(pixels / "images.npy", images)
+    np.save(pixels / "masks.npy", masks.astype(np.uint8))
+    share = np.linspace(0.001, 0.1, len(index))
+    sizes = pd.DataFrame({"sample_id": index["sample_id"], "lesion_share": share})
+    tables.write(pixels / "sizes.csv", sizes, tables.SIZES)
+    (pixels / "fingerprint.txt").write_text(f"{64 * '0'}\n", encoding="utf-8")

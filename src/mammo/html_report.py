@@ -82,6 +82,14 @@ LOCALISATION = {
     "energy": "Share of the map that lies inside the lesion",
     "distance_px": "Distance from the map's maximum to the lesion, px",
 }
+CHECKS = {
+    "cascade": "likeness once every layer is drawn anew",
+    "perturbation": "insertion less deletion",
+    "labels": "likeness to the maps of a model of permuted labels",
+    "seeds": "likeness to the maps under another seed",
+}
+AT_MOST = ("cascade", "labels")  # such a value must stay below its limit, that of the other checks above
+REGIONS = {"outside": "outside the breast", "marks": "film marks", "sides": "image's sides"}
 DECISION_THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5)
 IMAGES_PER_KIND = 4
 # They change how a run is computed or where it is logged, and no result (dvc.yaml).
@@ -107,8 +115,9 @@ class Content:
     """What a report and its model cards rest on.
 
     tables: by the names of clinical.COLUMNS (`read_tables`). roc: model, false_positive_rate, sensitivity, optionally
-    low and high. gradcam: PNG by model. localisation, sanity: summary.csv and sanity.csv of every explained model, with
-    the column model. error_images: PNG by (model, sample_id) (`figures.case_png`).
+    low and high. gradcam, shortcut_images: PNG by model. localisation, shortcuts, sanity: summary.csv, shortcuts.csv
+    and sanity.csv of every explained model, with the column model; retrained: summary.csv of the stage retrained_maps
+    likewise, whose checks are in `sanity` too. error_images: PNG by (model, sample_id) (`figures.case_png`).
     """
 
     params: Params
@@ -126,6 +135,9 @@ class Content:
     gradcam: Mapping[str, bytes] = field(default_factory=dict)
     localisation: pd.DataFrame = field(default_factory=pd.DataFrame)
     sanity: pd.DataFrame = field(default_factory=pd.DataFrame)
+    retrained: pd.DataFrame = field(default_factory=pd.DataFrame)
+    shortcuts: pd.DataFrame = field(default_factory=pd.DataFrame)
+    shortcut_images: Mapping[str, bytes] = field(default_factory=dict)
     error_images: Mapping[tuple[str, str], bytes] = field(default_factory=dict)
 
     @property
@@ -620,7 +632,8 @@ def gradcam(content: Content) -> Section:
         for name, image in content.gradcam.items()
     ]
     blocks: list[Block] = [Pictures(pictures, size="half")] if pictures else [Note("Grad-CAM: no sheet was given.")]
-    return Section("gradcam", "Grad-CAM", how, [*blocks, *_localisation(content)])
+    measured = [*_localisation(content), *_sanity(content), *_retrained(content), *_shortcuts(content)]
+    return Section("gradcam", "Grad-CAM", how, [*blocks, *measured])
 
 
 def _localisation(content: Content) -> list[Block]:
@@ -639,6 +652,90 @@ def _localisation(content: Content) -> list[Block]:
             rows.append([Cell(row["model"]), Cell(row["method"]), *known, sanity])
         blocks.append(Table(caption, ["model", "method", "maps", "centre", "random", "sanity checks"], [("", rows)]))
     return blocks
+
+
+def _sanity(content: Content) -> list[Block]:
+    """What each check of a method found, and which failed."""
+    if content.sanity.empty:
+        return []
+    rows = [
+        [
+            Cell(row["model"]),
+            Cell(row["method"]),
+            Cell(f"{row['check']}: {CHECKS[row['check']]}"),
+            _count(row["n"]),
+            _with_limits(row, "value", bare=True),
+            Cell(f"{'below' if row['check'] in AT_MOST else 'above'} {row['limit']:.3f}", float(row["limit"])),
+            _verdict(row),
+        ]
+        for _, row in content.sanity.iterrows()
+    ]
+    how = Note(
+        "Likeness is Spearman's rank correlation of two maps. Insertion and deletion are areas under the probability "
+        "as pixels appear or vanish in a map's order: maps that know nothing have a difference of 0. A check rests on "
+        "n images; where the interval holds the limit, they do not decide it "
+        "(undecided)."
+    )
+    return [Table("Sanity checks", ["model", "method", "check", "n", "value", "must be", "verdict"], [("", rows)]), how]
+
+
+def _verdict(row: pd.Series) -> Cell:
+    text = "failed" if row["failed"] == 1 else "passed"
+    open_ = ", undecided" if row["low"] <= row["limit"] <= row["high"] else ""
+    return Cell(text + open_, warning=row["failed"] == 1)
+
+
+def _retrained(content: Content) -> list[Block]:
+    """How alike maps are to those of the same recipe trained again, under permuted labels and under other seeds."""
+    if content.retrained.empty:
+        return []
+    table = content.retrained
+    comparisons = list(dict.fromkeys(table["comparison"]))
+    rows = []
+    for (model, method), own in table.groupby(["model", "method"], sort=False):
+        of = {row["comparison"]: row for _, row in own.iterrows()}
+        values = [_with_limits(of[name], "mean", bare=True) for name in comparisons]
+        rows.append([Cell(str(model)), Cell(str(method)), *values])
+    how = Note(
+        "labels: the same sample under a model of permuted labels; seeds: under other seeds; samples: another "
+        "patient's sample under the same model. Maps that hang on what was taught agree more over seeds than "
+        "with permuted labels, and maps that tell of the sample agree more over seeds than two samples' maps do."
+    )
+    caption = "Rank correlation of test maps with those of a model trained again"
+    return [Table(caption, ["model", "method", *comparisons], [("", rows)]), how]
+
+
+def _shortcuts(content: Content) -> list[Block]:
+    """How much of the maps lies where no diagnosis can come from, and the samples where it is most."""
+    if content.shortcuts.empty:
+        return []
+    rows = []
+    for (model, method), own in content.shortcuts.groupby(["model", "method"], sort=False):
+        of = {row["region"]: row for _, row in own.iterrows()}
+        cells = [cell for name in REGIONS for cell in _region_cells(of[name])]
+        rows.append([Cell(str(model)), Cell(str(method)), *cells])
+    head = ["model", "method", *(name for region in REGIONS.values() for name in (region, "even map"))]
+    pictures = [
+        Picture(f"Test samples of {name} with the largest shares of their map off the breast", name, image)
+        for name, image in content.shortcut_images.items()
+    ]
+    how = Note(
+        "Share of a map outside the breast, on labels, tape and bare film edges, and on the outermost 5 % along the "
+        "image's sides, beside the share that an even map has there; n is the number of samples that show such a "
+        "region. More than the even map's share is marked: look there for a shortcut. The sheets show the samples "
+        "where it is worst."
+    )
+    blocks: list[Block] = [Table("Share of the maps where no diagnosis can come from", head, [("", rows)]), how]
+    return [*blocks, Pictures(pictures, size="half")] if pictures else blocks
+
+
+def _region_cells(row: pd.Series) -> list[Cell]:
+    """The share with its limits and n, marked where it is clearly above that of an even map, and the latter."""
+    cell = _with_limits(row, "mean", "no such region", bare=True)
+    if pd.isna(row["mean"]):
+        return [cell, Cell("")]
+    more = bool(row["above_low"] > 0)
+    return [Cell(cell.text, cell.value, f"{cell.interval} n {row['n']:.0f}".strip(), more), _cell(row["even"])]
 
 
 def provenance(content: Content) -> Section:

@@ -6,24 +6,21 @@ An image without a lesion has no score (nan). A map that is 0 everywhere points 
 are 0 and its distance is nan.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from scipy.ndimage import distance_transform_edt
 
-from mammo import statistics
 from mammo.errors import InputError
+from mammo.patient_means import Resampling, means
 
 BASELINES = ("centre", "random")
 FIXED_THRESHOLD = 0.5  # of the map's maximum
 THRESHOLDS = np.arange(1, 20) / 20
 METRICS = ("pointing", "energy", "iou", "iou_best", "distance_px")
 VARIABLES = ("all", "call", "abnormality_type", "size")
-BLACK = 0  # what preprocessing leaves outside the breast
-MIN_OUTSIDE = 0.01  # of the image; less is a few dark pixels at its side
 
 Floats = npt.NDArray[np.float64]
 Maps = npt.NDArray[np.floating]
@@ -42,9 +39,7 @@ def scores(maps: Maps, masks: Masks) -> pd.DataFrame:
     if maps.shape != masks.shape:
         raise InputError(f"maps are {maps.shape} but masks are {masks.shape}; give one mask (h, w) per map")
     know_nothing = (centre_map(maps.shape[1:]), np.ones(maps.shape[1:], np.float32))
-    found = np.array(
-        [[_score(one, mask) for one in (heat, *know_nothing)] for heat, mask in zip(maps, masks, strict=True)]
-    )
+    found = np.array([_scores((heat, *know_nothing), mask) for heat, mask in zip(maps, masks, strict=True)])
     named = [_named(found[:, 0], ""), *(_named(found[:, row], f"_{name}") for row, name in enumerate(BASELINES, 1))]
     return pd.concat(named, axis=1).assign(
         area_share=[float((mask > 0).mean()) for mask in masks],
@@ -69,15 +64,20 @@ def centre_map(shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
     return np.asarray(np.maximum(1 - distance / (min(shape) / 2), 0), np.float32)
 
 
-def _score(heat: Maps, mask: Masks) -> list[float]:
-    """pointing, energy, distance_px, and the IoU at each of THRESHOLDS, of one map and mask (h, w)."""
-    inside, heat = mask > 0, heat.astype(np.float32)
+def _scores(maps: Sequence[Maps], mask: Masks) -> list[list[float]]:
+    """`_score` of each map (h, w) against the same mask."""
+    inside = mask > 0
     if not inside.any():
-        return [np.nan] * (3 + len(THRESHOLDS))
+        return [[np.nan] * (3 + len(THRESHOLDS))] * len(maps)
+    away = distance_transform_edt(~inside)  # cv2's precise transform rounds differently from call to call
+    return [_score(heat.astype(np.float32), inside, away) for heat in maps]
+
+
+def _score(heat: Maps, inside: npt.NDArray[np.bool_], away: Floats) -> list[float]:
+    """pointing, energy, distance_px, and the IoU at each of THRESHOLDS, of one map (h, w) and a lesion."""
     if not heat.any():
         return [0.0, 0.0, np.nan, *[0.0] * len(THRESHOLDS)]
     peak = heat == heat.max()
-    away = distance_transform_edt(~inside)  # cv2's precise transform rounds differently from call to call
     energy = heat[inside].sum(dtype=np.float64) / heat.sum(dtype=np.float64)
     return [float(inside[peak].mean()), float(energy), float(away[peak].mean()), *_ious(heat, inside)]
 
@@ -95,35 +95,15 @@ def _at_or_above(levels: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
     return np.cumsum(counts[::-1])[::-1][1:]
 
 
-def outside_share(maps: Maps, images: npt.NDArray[np.number]) -> Floats:
-    """Share of each map (n, h, w) that lies outside the breast: (n,); nan for an empty map or an image without outside.
-
-    images: (n, h, w), BLACK outside the breast. Black regions that touch the image's side are outside, at least
-    MIN_OUTSIDE of the image together.
-    """
-    return np.array([_outside(heat, image) for heat, image in zip(maps, images, strict=True)])
-
-
-def _outside(heat: Maps, image: npt.NDArray[np.number]) -> float:
-    _, region = cv2.connectedComponents(np.asarray(image <= BLACK, np.uint8))
-    rim = np.concatenate([region[0], region[-1], region[:, 0], region[:, -1]])
-    background = np.isin(region, rim[rim > 0])
-    total = heat.sum(dtype=np.float64)
-    if background.mean() < MIN_OUTSIDE or not total:
-        return np.nan
-    return float(heat[background].sum(dtype=np.float64) / total)
-
-
-def summary(rows: pd.DataFrame, *, resamples: int, seed: int, confidence: float = 0.95) -> pd.DataFrame:
+def summary(rows: pd.DataFrame, how: Resampling) -> pd.DataFrame:
     """Mean of each metric with limits by patient, overall and by call, type and size, beside both baselines.
 
     rows: `scores` with patient_id, call (correct, wrong), abnormality_type and size. Columns: variable, value, metric,
-    mean, low, high, centre, random, above_centre (mean less centre; of distance_px, below 0 is good) with its limits
-    above_low and above_high, n, n_patients, n_undefined (rows without a lesion; of distance_px also empty maps).
-    Limits are percentiles over resampled patients, nan where these are fewer than two or agree throughout.
+    mean, low, high, n, n_patients, centre, random, above_centre (mean less centre; of distance_px, below 0 is good)
+    with its limits above_low and above_high, n_undefined (rows without a lesion; of distance_px also empty maps).
     """
     found = [
-        {"variable": variable, "value": value, "metric": metric, **_mean(part, metric, resamples, seed, confidence)}
+        {"variable": variable, "value": value, "metric": metric, **_mean(part, metric, how)}
         for variable, value, part in _parts(rows)
         for metric in METRICS
     ]
@@ -136,21 +116,12 @@ def _parts(rows: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
         yield from ((variable, str(value), part) for value, part in grouped)
 
 
-def _mean(rows: pd.DataFrame, metric: str, resamples: int, seed: int, confidence: float) -> dict[str, float]:
-    used = rows[rows[metric].notna()]
-    values = used[[metric, f"{metric}_centre", f"{metric}_random"]].to_numpy(np.float64)
-    values = np.column_stack([values, values[:, 0] - values[:, 1]])
-    n_patients = used["patient_id"].nunique()
-    mean, limits = np.full(4, np.nan), np.full((2, 4), np.nan)
-    if n_patients:
-        mean = values.mean(axis=0)
-    if n_patients > 1:
-        weights = statistics.patient_resamples(used["patient_id"].to_numpy(), resamples, seed)
-        draws = (weights @ values) / weights.sum(axis=1, keepdims=True)
-        limits = np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
-        limits[:, limits[1] - limits[0] < statistics.NO_SPREAD] = np.nan
+def _mean(rows: pd.DataFrame, metric: str, how: Resampling) -> dict[str, float]:
+    values = rows[[metric, f"{metric}_centre", f"{metric}_random"]].to_numpy(np.float64)
+    found = means(np.column_stack([values, values[:, 0] - values[:, 1]]), rows["patient_id"], how)
     return {
-        **{"mean": mean[0], "low": limits[0, 0], "high": limits[1, 0], "centre": mean[1], "random": mean[2]},
-        **{"above_centre": mean[3], "above_low": limits[0, 3], "above_high": limits[1, 3]},
-        **{"n": len(used), "n_patients": n_patients, "n_undefined": len(rows) - len(used)},
+        **found.row(),
+        **{"centre": found.mean[1], "random": found.mean[2]},
+        **{"above_centre": found.mean[3], "above_low": found.low[3], "above_high": found.high[3]},
+        "n_undefined": len(rows) - found.n,
     }

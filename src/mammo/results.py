@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from mammo import report, tables
+from mammo import report, saliency_results, tables
 from mammo.errors import InputError
 
 RESULTS = Path("docs/results")
@@ -30,7 +30,7 @@ def read_comparison() -> pd.DataFrame:
 
 
 def write(name: str, command: str) -> list[Path]:
-    """Write docs/results/<name>.csv, .md and its ROC figure, README.md's table, and docs/data/<name>.md.
+    """Write docs/results/<name>.csv, .md, its ROC figure and <name>-saliency, README.md's table, docs/data/<name>.md.
 
     `command`: what was run, for the page. README.md is changed between its markers for `name`, where it has them.
     Raises InputError where there is no finished run.
@@ -42,7 +42,8 @@ def write(name: str, command: str) -> list[Path]:
     shutil.copyfile(ROC, RESULTS / f"{name}-roc.png")
     tables.write_text(RESULTS / f"{name}.md", _page(name, command, comparison))
     _update_readme(name, comparison)
-    return [RESULTS / f"{name}.csv", RESULTS / f"{name}.md", RESULTS / f"{name}-roc.png", data]
+    saliency = saliency_results.write(name, comparison["model"], RESULTS)
+    return [RESULTS / f"{name}.csv", RESULTS / f"{name}.md", RESULTS / f"{name}-roc.png", data, *saliency]
 
 
 def write_data(name: str) -> Path:

@@ -5,7 +5,7 @@ explains the logit: the sigmoid's gradient vanishes for confident predictions.
 """
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import cv2
 import keras
@@ -26,6 +26,7 @@ ROUNDING = 1e-5  # a smaller change of the logit, as a share of it, is none: sca
 Floats = npt.NDArray[np.float32]
 Images = npt.NDArray[Any]  # (n, h, w, 1), 0..255
 Tensor = Any  # of the Keras backend
+Array = TypeVar("Array", bound=npt.NDArray[Any])
 Method = Callable[["Explainer", Images, int], Floats]
 
 
@@ -86,6 +87,12 @@ class Explainer:
     def placed(self, found: Floats) -> Floats:
         """Coarse maps (n, rows, columns), enlarged to where the first crop lies; each is scaled by its maximum."""
         return _scaled(np.stack([_enlarged(one, self.seen, self.image_shape[:2]) for one in found]))
+
+    def visible(self, maps: Array) -> Array:
+        """The part of maps or images (n, h, w) that `features` shows: around it all maps are 0, and so alike."""
+        (height, width), (rows, columns) = self.image_shape[:2], self.seen
+        top, left = (height - rows) // 2, (width - columns) // 2
+        return cast(Array, maps[:, top : top + rows, left : left + columns])
 
     def _logit(self, images: Tensor) -> Tensor:
         return self.to_logit(images, training=False)

@@ -6,7 +6,8 @@ deletion is not above 0 on average. That is what random maps have: the reverse o
 turns its insertion into its deletion.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import cv2
 import keras
@@ -15,6 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.stats import spearmanr
 
+from mammo.patient_means import Means, Resampling, means
 from mammo.saliency import Explainer, Floats, Images
 
 MAX_CORRELATION = 0.5
@@ -32,30 +34,33 @@ PERTURBATION = "perturbation"
 def cascade(model: keras.Model, images: Images, method: str, seed: int) -> pd.DataFrame:
     """How alike maps stay as the layers are drawn anew from the logit down. Adebayo et al., NeurIPS 2018.
 
-    Columns: layers (drawn anew so far), layer (the last of them), rank_correlation (Spearman's) and ssim with the
-    trained model's maps, means over the images, of the part of the image that `features` shows; compared (images whose
-    two maps are not even; the others tell nothing). `model` stays as it is.
+    One row per stop and image: layers (drawn anew so far), layer (the last of them), image (its position), and `alike`
+    with the trained model's map. `model` stays as it is.
     """
     copy = keras.models.clone_model(model)
     copy.set_weights(model.get_weights())
     explainer = Explainer(copy)
-    trained = explainer.maps(images, method, seed)
-    rows = []
+    trained = explainer.visible(explainer.maps(images, method, seed))
+    stops = []
     for layers, layer in _drawn_anew(copy, seed):
-        maps = explainer.maps(images, method, seed)
-        pairs = zip(_visible(explainer, trained), _visible(explainer, maps), strict=True)
-        told = [(a, b) for a, b in pairs if np.ptp(a) and np.ptp(b)]
-        rows.append({"layers": layers, "layer": layer, **_likeness(told), "compared": len(told)})
-    return pd.DataFrame(rows)
+        found = alike(trained, explainer.visible(explainer.maps(images, method, seed)))
+        stops.append(found.assign(layers=layers, layer=layer, image=range(len(images))))
+    return pd.concat(stops, ignore_index=True)[["layers", "layer", "image", *MEASURES]]
 
 
-def _likeness(pairs: list[tuple[Floats, Floats]]) -> dict[str, float]:
-    """Means over pairs of maps; nan without any."""
-    measures = {"rank_correlation": rank_correlation, "ssim": ssim}
-    return {
-        name: float(np.mean([measure(a, b) for a, b in pairs])) if pairs else np.nan
-        for name, measure in measures.items()
-    }
+def by_layer(rows: pd.DataFrame) -> pd.DataFrame:
+    """Means over the images of `cascade`, and `compared`: how many had two maps to tell by."""
+    stops = rows.groupby(["layers", "layer"], sort=True)
+    return stops[list(MEASURES)].mean().assign(compared=stops["rank_correlation"].count()).reset_index()
+
+
+def alike(maps: Floats, others: Floats) -> pd.DataFrame:
+    """MEASURES of each two maps, of maps (n, h, w) both: nan where either is even, and so tells nothing."""
+    rows = [
+        [measure(a, b) if np.ptp(a) and np.ptp(b) else np.nan for measure in MEASURES.values()]
+        for a, b in zip(maps, others, strict=True)
+    ]
+    return pd.DataFrame(rows, columns=list(MEASURES), dtype=np.float64)
 
 
 def _drawn_anew(model: keras.Model, seed: int) -> Iterator[tuple[int, str]]:
@@ -80,13 +85,6 @@ def _drawn(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> npt.N
     return np.ones(shape) if name in {"gamma", "moving_variance"} else np.zeros(shape)
 
 
-def _visible(explainer: Explainer, maps: Floats) -> Floats:
-    """The part of maps (n, h, w) that `features` shows: around it all maps are 0, and so alike."""
-    (height, width), (rows, columns) = explainer.image_shape[:2], explainer.seen
-    top, left = (height - rows) // 2, (width - columns) // 2
-    return maps[:, top : top + rows, left : left + columns]
-
-
 def rank_correlation(a: Floats, b: Floats) -> float:
     """Spearman's rank correlation of two maps (h, w), neither of them even."""
     return float(spearmanr(a.ravel(), b.ravel()).statistic)
@@ -104,6 +102,9 @@ def ssim(a: Floats, b: Floats) -> float:
     light = (2 * mean_a * mean_b + 0.01**2) / (mean_a**2 + mean_b**2 + 0.01**2)
     structure = (2 * together + 0.03**2) / (spread_a + spread_b + 0.03**2)
     return float((light * structure).mean())
+
+
+MEASURES: dict[str, Callable[[Floats, Floats], float]] = {"rank_correlation": rank_correlation, "ssim": ssim}
 
 
 # --- insertion and deletion ---------------------------------------------------------------------------------
@@ -133,18 +134,37 @@ def _areas(explainer: Explainer, image: Images, heat: Floats) -> tuple[float, fl
 # --- both ---------------------------------------------------------------------------------------------------
 
 
-def check(explainer: Explainer, images: Images, method: str, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The table of `cascade`, and one row per check: check, value, limit, failed (0/1).
+@dataclass(frozen=True)
+class Checked:
+    """cascade: `by_layer`; perturbation: `insertion_deletion`; verdicts: rows of `verdict`."""
 
-    images: (n, h, w, 1). cascade: the last rank correlation, which must not exceed the limit. perturbation: the mean of
+    cascade: pd.DataFrame
+    perturbation: pd.DataFrame
+    verdicts: pd.DataFrame
+
+
+def check(
+    explainer: Explainer, images: Images, patient_id: npt.ArrayLike, method: str, seed: int, how: Resampling
+) -> Checked:
+    """Both checks of a method on images (n, h, w, 1) of patients (n,).
+
+    cascade: the mean rank correlation of the last stop, which must not exceed the limit. perturbation: the mean of
     insertion less deletion, which must exceed it.
     """
-    drawn_anew = cascade(explainer.model, images, method, seed)
+    rows = cascade(explainer.model, images, method, seed)
     areas = insertion_deletion(explainer, images, explainer.maps(images, method, seed))
-    correlation = float(drawn_anew["rank_correlation"].iloc[-1])
-    gain = float((areas["insertion"] - areas["deletion"]).mean())
-    rows = [
-        (CASCADE, correlation, MAX_CORRELATION, int(not correlation <= MAX_CORRELATION)),
-        (PERTURBATION, gain, 0.0, int(gain <= 0)),
+    last = rows.loc[rows["layers"] == rows["layers"].max(), "rank_correlation"]
+    correlation = means(last, patient_id, how)
+    gain = means(areas["insertion"] - areas["deletion"], patient_id, how)
+    verdicts = [
+        verdict(CASCADE, correlation, MAX_CORRELATION, failed=not correlation.mean[0] <= MAX_CORRELATION),
+        verdict(PERTURBATION, gain, 0.0, failed=not gain.mean[0] > 0),
     ]
-    return drawn_anew, pd.DataFrame(rows, columns=["check", "value", "limit", "failed"])
+    return Checked(by_layer(rows), areas, pd.DataFrame(verdicts))
+
+
+def verdict(check: str, found: Means, limit: float, *, failed: bool) -> dict[str, object]:
+    """A row of sanity.csv: check, value with low and high by patient, limit, failed (0/1), n, n_patients."""
+    row = found.row()
+    value = {"check": check, "value": row.pop("mean")}
+    return {**value, "low": row["low"], "high": row["high"], "limit": limit, "failed": int(failed), **row}

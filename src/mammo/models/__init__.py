@@ -88,8 +88,27 @@ def existing(path: Path) -> Path:
 
 
 def load(path: Path) -> keras.Model:
-    """The model in a .keras file; raises ModelFileError."""
+    """The model in a .keras file; raises ModelFileError, also for one that another Keras wrote and this cannot read."""
+    existing(path)
     try:
-        return keras.models.load_model(existing(path), compile=False)
-    except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
-        raise ModelFileError(f"{path} cannot be loaded by Keras {keras.__version__}: {error}") from error
+        return keras.models.load_model(path, compile=False)
+    except (ValueError, TypeError, OSError, KeyError, zipfile.BadZipFile) as error:
+        raise ModelFileError(
+            f"{path} ({_writer(path)}) cannot be loaded by Keras {keras.__version__}: {_cause(error)}; train the model "
+            "again, or open it with what wrote it, build it of Keras' own layers, and save it as .keras"
+        ) from error
+
+
+def _writer(path: Path) -> str:
+    """What a model file says of the Keras that wrote it."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return f"written by Keras {json.loads(archive.read('metadata.json'))['keras_version']}"
+    except (zipfile.BadZipFile, KeyError, ValueError):
+        return "no whole .keras archive"
+
+
+def _cause(error: Exception) -> str:
+    """The innermost exception of what Keras says, without the configurations around it."""
+    inner = str(error).rpartition("Exception encountered: ")[2].strip()
+    return inner.partition("\n")[0].partition(" Full object config")[0].rstrip(".")

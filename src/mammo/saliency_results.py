@@ -1,0 +1,173 @@
+"""What the maps of a finished run found, as a page and a table for docs/results/, without any film."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from mammo import tables
+
+GRADCAM = Path("data/gradcam")
+TABLES = ("summary", "sanity", "shortcuts")
+METRICS = {
+    "pointing": "pointing game",
+    "energy": "energy inside",
+    "iou": "IoU at half the maximum",
+    "iou_best": "IoU at the best threshold",
+    "distance_px": "distance, px",
+}
+LESS_IS_BETTER = {"distance_px"}
+BASELINES = {"centre": "the image's centre", "random": "an even map"}
+GROUPS = [
+    *(("call", value, f"{value} call") for value in ("correct", "wrong")),
+    *(("size", value, f"{value} lesion") for value in ("small", "medium", "large")),
+]
+REGIONS = {"outside": "outside the breast", "marks": "on film marks", "sides": "along the sides"}
+BETTER, WORSE = "▲", "▼"
+
+
+def write(name: str, models: Iterable[str], folder: Path) -> list[Path]:
+    """Write <name>-saliency.md and .csv into `folder`, of those of `models` that data/gradcam explains; none: nothing.
+
+    The .csv is their summary.csv: all metrics, by correct and wrong calls, type and size.
+    """
+    explained = [model for model in models if (GRADCAM / model / "summary.csv").is_file()]
+    if not explained:
+        return []
+    summary, sanity, shortcuts = (_of_models(table, explained) for table in TABLES)
+    paths = [folder / f"{name}-saliency.csv", folder / f"{name}-saliency.md"]
+    tables.write_rounded(paths[0], summary)
+    tables.write_text(paths[1], _page(name, summary, sanity, shortcuts))
+    return paths
+
+
+def _of_models(table: str, models: Sequence[str]) -> pd.DataFrame:
+    found = {model: pd.read_csv(GRADCAM / model / f"{table}.csv") for model in models}
+    return pd.concat(found, names=["model", None]).reset_index("model")
+
+
+def _page(name: str, summary: pd.DataFrame, sanity: pd.DataFrame, shortcuts: pd.DataFrame) -> str:
+    overall = summary[summary["variable"] == "all"]
+    return f"""# Where the models looked: {name}
+
+Written by `python -m mammo results {name}` from `{GRADCAM}/`, which `dvc repro` computes for each of `models`, and
+`python -m stages.gradcam continue_training` for the continued model. Maps of all test samples, scored against the
+lesion masks; in brackets: 95 % confidence interval, resampled by patient. {BETTER} marks what is better, {WORSE} what
+is worse than the image's centre, a cone that has seen no image: the interval of the paired difference leaves out 0.
+Without a mark the two cannot be told apart. On crops around lesions the centre wins by construction.
+`{name}-saliency.csv` has all metrics by correct and wrong calls, type and size of the lesion.
+
+{_verdict(overall)}
+
+## Do the maps find the lesions?
+
+{_scores(overall)}
+Pointing game: share of the maps that are highest inside the lesion. Energy: share of a map inside it. Distance: from
+the map's maximum to the lesion. The best threshold is one for all samples, chosen on these, which flatters it.
+
+## The pointing game by call and size of the lesion
+
+{_by_group(summary)}
+## Sanity checks
+
+{_checks(sanity)}
+cascade: rank correlation with the model's own maps once every layer is drawn anew, at most 0.5 (Adebayo et al. 2018).
+perturbation: the probability's area as pixels appear in a map's order less that as they vanish; random maps have 0.
+Both on the n samples that `gradcam.samples` shows; undecided: the interval holds the limit.
+
+## How much of the maps lies where no diagnosis can come from
+
+{_regions(shortcuts)}
+In italics what an even map has there; {BETTER} marks maps that have more. Only samples that show such a region count.
+"""
+
+
+def _verdict(overall: pd.DataFrame) -> str:
+    """The tables' pointing game in a sentence."""
+    rows = overall[overall["metric"] == "pointing"]
+    marks = [_mark(row) for _, row in rows.iterrows()]
+    best = rows.sort_values("mean").iloc[-1]
+    return (
+        f"Of {len(rows)} pairs of a model and a method, {marks.count(BETTER)} point at lesions better than the image's "
+        f"centre does, {marks.count(WORSE)} worse. Most often {best['model']} does by {best['method']}: on "
+        f"{best['mean']:.1%} of the {best['n']:.0f} samples; the centre lies in a lesion on {best['centre']:.1%}, a "
+        f"random pixel on {best['random']:.1%}."
+    )
+
+
+def _scores(overall: pd.DataFrame) -> str:
+    lines = [["model", "method", "n (patients)", *METRICS.values()]]
+    for (model, method), own in overall.groupby(["model", "method"], sort=False):
+        of = {row["metric"]: row for _, row in own.iterrows()}
+        count = f"{of['pointing']['n']:.0f} ({of['pointing']['n_patients']:.0f})"
+        lines.append([str(model), str(method), count, *(_marked(of[name]) for name in METRICS)])
+    first = {row["metric"]: row for _, row in overall.drop_duplicates("metric").iterrows()}
+    for baseline, title in BASELINES.items():
+        lines.append([f"*{title}*", "", "", *(f"*{first[name][baseline]:.3f}*" for name in METRICS)])
+    return _table(lines)
+
+
+def _by_group(summary: pd.DataFrame) -> str:
+    pointing = summary[summary["metric"] == "pointing"]
+    lines = [["model", "method", *(title for _, _, title in GROUPS)]]
+    for (model, method), own in pointing.groupby(["model", "method"], sort=False):
+        of = {(row["variable"], row["value"]): row for _, row in own.iterrows()}
+        rows = [of.get((variable, value)) for variable, value, _ in GROUPS]
+        cells = ["-" if row is None else f"{_marked(row)}, n {row['n']:.0f}" for row in rows]
+        lines.append([str(model), str(method), *cells])
+    return _table(lines)
+
+
+def _checks(sanity: pd.DataFrame) -> str:
+    checks = list(dict.fromkeys(sanity["check"]))
+    lines = [["model", "method", "n", *checks]]
+    for (model, method), own in sanity.groupby(["model", "method"], sort=False):
+        of = {row["check"]: row for _, row in own.iterrows()}
+        cells = [f"{_value(of[check], 'value')} {_verdict_of(of[check])}" for check in checks]
+        lines.append([str(model), str(method), f"{own['n'].max():.0f}", *cells])
+    return _table(lines)
+
+
+def _verdict_of(row: pd.Series) -> str:
+    open_ = ", undecided" if row["low"] <= row["limit"] <= row["high"] else ""
+    return f"{'**failed**' if row['failed'] else 'passed'}{open_}"
+
+
+def _regions(shortcuts: pd.DataFrame) -> str:
+    lines = [["model", "method", *REGIONS.values()]]
+    for (model, method), own in shortcuts.groupby(["model", "method"], sort=False):
+        of = {row["region"]: row for _, row in own.iterrows()}
+        lines.append([str(model), str(method), *(_region(of[region]) for region in REGIONS)])
+    return _table(lines)
+
+
+def _region(row: pd.Series) -> str:
+    if pd.isna(row["mean"]):
+        return "-"
+    more = f" {BETTER}" if row["above_low"] > 0 else ""
+    return f"{_value(row)}, *{row['even']:.3f}*{more}, n {row['n']:.0f}"
+
+
+def _value(row: pd.Series, column: str = "mean") -> str:
+    if pd.isna(row[column]):
+        return "-"
+    known = pd.notna(row["low"])
+    return f"{row[column]:.3f} ({row['low']:.3f} to {row['high']:.3f})" if known else f"{row[column]:.3f}"
+
+
+def _marked(row: pd.Series) -> str:
+    return f"{_value(row)} {_mark(row)}".strip()
+
+
+def _mark(row: pd.Series) -> str:
+    """Whether a metric is better or worse than the centre's beyond chance."""
+    if row["above_low"] > 0:
+        return WORSE if row["metric"] in LESS_IS_BETTER else BETTER
+    if row["above_high"] < 0:
+        return BETTER if row["metric"] in LESS_IS_BETTER else WORSE
+    return ""
+
+
+def _table(lines: list[list[str]]) -> str:
+    head, *rows = ["| " + " | ".join(cell.strip() for cell in line) + " |" for line in lines]
+    return "\n".join([head, "|" + "---|" * len(lines[0]), *rows]) + "\n"

@@ -1,0 +1,82 @@
+"""Maps of retrained models: a method that hangs on the labels passes, one that hangs on something else fails."""
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mammo import retraining
+from mammo.batches import Samples
+from mammo.patient_means import Resampling
+from tests import arrays
+
+HOW = Resampling(200, seed=0)
+PATIENTS = np.array([f"P{number // 2}" for number in range(20)], object)
+Maps = npt.NDArray[np.float32]
+
+
+def noise(seed: int, shape: tuple[int, ...] = (20, 8, 8)) -> Maps:
+    return np.random.default_rng(seed).random(shape, np.float32)
+
+
+def verdicts(maps: Maps, labels: Maps, seeds: list[Maps]) -> dict[str, int]:
+    rows = retraining.agreement(maps, labels, seeds, PATIENTS).assign(patient_id=PATIENTS)
+    return retraining.verdicts(rows, HOW).set_index("check")["failed"].to_dict()
+
+
+def test_maps_of_the_lesion_pass():
+    lesion = noise(0)
+    assert verdicts(lesion, noise(1), [lesion + 0.2 * noise(2), lesion + 0.2 * noise(3)]) == {"labels": 0, "seeds": 0}
+
+
+def test_maps_that_show_the_image_whatever_was_taught_fail_the_labels():
+    edges = noise(0)
+    assert verdicts(edges, edges, [edges, edges]) == {"labels": 1, "seeds": 0}
+
+
+def test_maps_whose_pattern_is_the_models_own_fail_the_seeds():
+    patterns = [np.broadcast_to(noise(seed, (1, 8, 8)), (20, 8, 8)) for seed in (7, 8)]
+    of_model, of_another_seed = (pattern + 0.1 * noise(seed) for seed, pattern in enumerate(patterns))
+    assert verdicts(of_model, noise(3), [of_another_seed])["seeds"] == 1
+
+
+def test_without_a_map_to_tell_by_both_fail():
+    assert verdicts(noise(0), np.zeros((20, 8, 8), np.float32), [np.zeros((20, 8, 8), np.float32)]) == {
+        "labels": 1,
+        "seeds": 1,
+    }
+
+
+def test_the_summary_holds_the_paired_differences():
+    lesion = noise(0)
+    labels = noise(1)
+    labels[3] = 0  # even: this sample tells nothing of the labels
+    rows = retraining.agreement(lesion, labels, [lesion], PATIENTS).assign(patient_id=PATIENTS)
+    found = retraining.summary(rows, HOW).set_index("comparison")
+    assert found.loc["seeds", "mean"] == pytest.approx(1)
+    assert found.loc["seeds - labels", "mean"] == pytest.approx(1 - rows["labels"].mean())
+    assert (found.loc["seeds - labels", "n"], found.loc["seeds - samples", "n"]) == (19, 20)
+
+
+@given(st.lists(st.sampled_from("abcdef"), min_size=2, max_size=30))
+def test_the_other_sample_is_of_another_patient_while_none_has_more_than_half(patients):
+    found = retraining._of_another_patient(np.array(patients, object))
+    assert sorted(found) == list(range(len(patients)))
+    if max(patients.count(one) for one in patients) <= len(patients) // 2:
+        assert all(patients[at] != patients[other] for at, other in enumerate(found))
+
+
+def test_labels_are_permuted_among_training_rows_alone():
+    index = arrays.index()
+    samples = Samples(index, np.zeros((len(index), 2, 2), np.uint8))
+    first, again, other = (retraining.permuted(samples, seed).index for seed in (0, 0, 1))
+    pd.testing.assert_frame_equal(first, again)
+    training = index["split"] == "train"
+    pd.testing.assert_frame_equal(first[~training], index[~training])
+    assert first.loc[training, "label"].sum() == index.loc[training, "label"].sum()
+    moved = (first["label"] != index["label"]).sum()
+    assert moved > 0.2 * training.sum()
+    assert list(first["label"]) != list(other["label"])
+    pd.testing.assert_frame_equal(samples.index, arrays.index())

@@ -1,0 +1,87 @@
+"""The page of what maps found: every number of the tables, marks that follow the intervals, nothing without maps."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mammo import saliency_results
+from mammo.saliency_results import BETTER, METRICS, WORSE
+
+GROUPS = [("all", "all"), ("call", "correct"), ("call", "wrong"), ("size", "small")]
+
+
+def summary(above: dict[str, float]) -> pd.DataFrame:
+    """summary.csv of two methods whose metrics lie by `above` over the centre's, give or take 0.1."""
+    rows = [
+        {"method": method, "variable": variable, "value": value, "metric": metric, "mean": 0.4 + at / 1000, "n": 30}
+        | {"low": 0.3, "high": 0.5, "centre": 0.35, "random": 0.05, "n_patients": 20, "n_undefined": 0}
+        | {"above_centre": above[method], "above_low": above[method] - 0.1, "above_high": above[method] + 0.1}
+        for at, method in enumerate(above)
+        for variable, value in GROUPS
+        for metric in METRICS
+    ]
+    return pd.DataFrame(rows)
+
+
+@pytest.fixture
+def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.chdir(tmp_path)
+    folder = saliency_results.GRADCAM / "light_cnn"
+    folder.mkdir(parents=True)
+    summary({"gradcam": 0.2, "occlusion": -0.2, "layercam": 0.05}).to_csv(folder / "summary.csv", index=False)
+    sanity = pd.DataFrame({"method": ["gradcam", "occlusion"], "check": "cascade", "value": [0.7, 0.1], "n": 8})
+    sanity.assign(low=[0.6, np.nan], high=[0.8, np.nan], limit=[0.65, 0.5], failed=[1, 0]).to_csv(
+        folder / "sanity.csv", index=False
+    )
+    regions = [("outside", 0.6, 0.1), ("marks", np.nan, np.nan), ("sides", 0.2, -0.1)]
+    shortcuts = pd.DataFrame(regions, columns=["region", "mean", "above_low"])
+    shortcuts.assign(method="gradcam", low=0.15, high=0.65, even=0.5, n=30).to_csv(
+        folder / "shortcuts.csv", index=False
+    )
+    written = saliency_results.write("mine", ["light_cnn", "ensemble_mean"], Path("docs"))
+    assert written == [Path("docs/mine-saliency.csv"), Path("docs/mine-saliency.md")]
+    return written[1].read_text(encoding="utf-8")
+
+
+def cells(page: str, start: str) -> list[str]:
+    """Of the first row that starts so."""
+    (row, *_) = [line for line in page.splitlines() if line.startswith(start)]
+    return [cell.strip() for cell in row.strip("|").split("|")]
+
+
+def test_marks_follow_the_interval_of_the_difference_and_less_distance_is_better(page: str) -> None:
+    value = "0.400 (0.300 to 0.500)"
+    found = cells(page, "| light_cnn | gradcam | 30 (20)")
+    assert found[2:] == ["30 (20)", *[f"{value} {BETTER}"] * 4, f"{value} {WORSE}"]
+    assert [cell[-1] for cell in cells(page, "| light_cnn | occlusion | 30 (20)")[3:]] == [*WORSE * 4, BETTER]
+    assert not set("".join(cells(page, "| light_cnn | layercam | 30 (20)"))) & {BETTER, WORSE}
+    assert "Of 3 pairs of a model and a method, 1 point at lesions better than the image's centre does, 1 worse" in page
+
+
+def test_baselines_failures_regions_and_groups_are_shown(page: str) -> None:
+    assert cells(page, "| *the image's centre*")[3:] == ["*0.350*"] * 5
+    assert cells(page, "| light_cnn | gradcam | 8") == [
+        "light_cnn",
+        "gradcam",
+        "8",
+        "0.700 (0.600 to 0.800) **failed**, undecided",
+    ]
+    assert cells(page, "| light_cnn | occlusion | 8")[-1] == "0.100 passed"
+    outside, marks, sides = cells(page, "| light_cnn | gradcam | 0.600")[2:]
+    assert outside == f"0.600 (0.150 to 0.650), *0.500* {BETTER}, n 30"
+    assert (marks, sides) == ("-", "0.200 (0.150 to 0.650), *0.500*, n 30")
+    assert cells(page, "| light_cnn | gradcam | 0.400")[-2:] == ["-", "-"]  # no lesion of medium and large size
+
+
+def test_the_table_has_every_group(page: str) -> None:
+    table = pd.read_csv("docs/mine-saliency.csv")
+    assert len(table) == 3 * len(GROUPS) * len(METRICS)
+    assert set(table["model"]) == {"light_cnn"}
+
+
+def test_without_maps_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert saliency_results.write("mine", ["light_cnn"], Path("docs")) == []
+    assert not Path("docs").exists()
