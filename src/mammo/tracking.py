@@ -400,3 +400,79 @@ def _params(values: Mapping[str, Any]) -> list[Param]:
 def _plain(values: Mapping[str, float]) -> dict[str, float | None]:
     """Python floats; what is not estimable becomes null, which JSON can hold."""
     return {key: float(value) if math.isfinite(value) else None for key, value in values.items()}
+
+
+class Branch(_Live):
+    """A run without a record: a search, or a trial of one. `identity`: tags that no other run has.
+
+    Where an earlier, killed process has begun it, it is found again by them and goes on; nothing is sent twice.
+    """
+
+    def __init__(
+        self,
+        experiment: str,
+        name: str,
+        tags: dict[str, str],
+        identity: dict[str, str],
+        parameters: dict[str, Any],
+    ):
+        self.run_id, self.identity = None, identity
+        self.sent: set[tuple[str, int]] = set()
+        try:
+            begun = _begun(connect(experiment), identity)
+            if begun is not None:
+                self._go_on(begun)
+        except MlflowException as error:
+            self._give_up(error)
+            return
+        if begun is None:
+            super().__init__(experiment, name, tags | identity, params.flat(parameters))
+
+    def log_epoch(self, epoch: int, values: Mapping[str, float], prefix: str = "") -> None:
+        """Send the metrics of one epoch (from 0), their names after `prefix`."""
+        named = {f"{prefix}{name}": value for name, value in values.items()}
+        new = _plain({name: value for name, value in named.items() if (name, epoch) not in self.sent})
+        self.attempt(lambda client, run_id: client.log_batch(run_id, _metrics(new, epoch)))
+
+    def end(self, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
+        """Send final metrics and tags; the run is finished."""
+        sent = [RunTag(key, value) for key, value in tags.items()]
+        self.attempt(lambda client, run_id: client.log_batch(run_id, _metrics(_plain(metrics), 0), tags=sent))
+        self.attempt(lambda client, run_id: client.set_terminated(run_id))
+
+    def _go_on(self, begun: Run) -> None:
+        client, self.run_id = mlflow.MlflowClient(), begun.info.run_id
+        client.update_run(begun.info.run_id, "RUNNING")
+        for key in begun.data.metrics:
+            self.sent |= {(key, metric.step) for metric in client.get_metric_history(begun.info.run_id, key)}
+
+    def _give_up(self, error: MlflowException) -> None:
+        self.run_id = None
+        log.warning(
+            "MLflow at %s failed (%s). The search goes on, and remembers its trials itself.",
+            mlflow.get_tracking_uri(),
+            str(error).splitlines()[0],
+        )
+
+
+def search_run(experiment: str, model: str, key: str, data: str, asked: dict[str, Any]) -> Branch:
+    """The run of a search, which `key` names. data: fingerprint; asked: its spaces and objective."""
+    tags = _run_tags("search", model) | {"data": data}
+    return Branch(experiment, run_name("search", model), tags, {"search": key, "trial": "all"}, asked)
+
+
+def trial_run(
+    experiment: str, model: str, search: Branch, number: int, data: str, parameters: dict[str, Any]
+) -> Branch:
+    """The run of one trial, a child of the search's."""
+    tags = _run_tags("trial", model) | {"data": data}
+    if search.run_id is not None:
+        tags["mlflow.parentRunId"] = search.run_id
+    identity = search.identity | {"trial": f"{number:03d}"}
+    return Branch(experiment, f"trial {number:03d}", tags, identity, parameters)
+
+
+def _begun(experiment_id: str, identity: dict[str, str]) -> Run | None:
+    condition = " AND ".join(f"tags.`{key}` = '{value}'" for key, value in identity.items())
+    found = mlflow.MlflowClient().search_runs([experiment_id], condition, max_results=1)
+    return found[0] if found else None
