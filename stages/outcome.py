@@ -29,11 +29,12 @@ def tracked(
     recipe: TrainParams,
     loaded: Params,
     weights: str,
+    unfinished: Path,
     more: Mapping[str, Any] = MappingProxyType({}),
 ) -> AbstractContextManager[Tracked]:
     """The run of a training, with the parameters that a trained model rests on and `more`, and what the machine did.
 
-    weights: what it starts from, as tables show it.
+    weights: what it starts from, as tables show it. unfinished: the folder of fitting.workplace.
     """
     return tracking.run(
         stage,
@@ -41,7 +42,7 @@ def tracked(
         experiment=loaded.tracking.experiment,
         parameters={**parameters(own, recipe, loaded), **more},
         tags={"data": fingerprint(), "weights": weights},
-        resources=True,
+        unfinished=unfinished,
     )
 
 

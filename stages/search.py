@@ -52,7 +52,7 @@ def main(name: str, wanted: Sequence[Space], count: int, over_folds: bool, apply
     study = Search(workshop.cache("search", key), wanted, baseline, loaded.seed, warmup)
     asked = {"objective": "held-out folds" if over_folds else "validation"} | {s.key: str(s) for s in wanted}
     with study.lock:
-        parent = tracking.search_run(loaded.tracking.experiment, name, key, fingerprint(), asked)
+        parent = tracking.search_run(loaded.tracking.experiment, name, fingerprint(), asked, study.folder / "run.json")
     keras.utils.disable_interactive_logging()
     logging.getLogger("absl").setLevel(logging.WARNING)  # where Keras then writes a line per epoch
     with tqdm(total=count, desc=f"search {name}", unit="trial", initial=study.ended()) as bar:
@@ -118,13 +118,14 @@ class _Trainer:
         changed = spaces.replaced(self.loaded, trial.parameters, f"trial {trial.number}")
         own, recipe = changed.model(self.name), changed.train
         parameters = outcome.parameters(own, recipe, changed)
+        ids = self.study.folder / f"trial-{trial.number}.json"
         run = tracking.trial_run(
-            changed.tracking.experiment, self.name, self.parent, trial.number, fingerprint(), parameters
+            changed.tracking.experiment, self.name, self.parent, trial.number, fingerprint(), parameters, ids
         )
         training.use_precision(recipe.precision)
         predict = self._held_out_folds if self.over_folds else self._validation
         more = _more(self.over_folds, changed)
-        with fitting.workplace(f"search {self.name}", own, recipe, changed, *more) as folder:
+        with run.closing(), fitting.workplace(f"search {self.name}", own, recipe, changed, *more) as folder:
             try:
                 predictions = predict(trial, changed, run, folder)
             except (search.Pruned, TrainingError) as reason:
@@ -143,7 +144,7 @@ class _Trainer:
         model = models.build(self.name, own, self.samples.image_shape, changed.seed)
 
         def log(epoch: int, values: Epoch) -> None:
-            run.log_epoch(epoch, values)
+            run.send(epoch, values)
             self.bar.set_postfix_str(f"trial {trial.number}, epoch {epoch + 1}: {values['val_auc']:.3f}")
             trial.report(epoch, values["val_auc"])
 
@@ -157,13 +158,17 @@ class _Trainer:
         parts: list[pd.DataFrame] = []
         for fold in range(changed.split.folds):
             self.bar.set_postfix_str(f"trial {trial.number}, fold {fold + 1}")
-            log = partial(run.log_epoch, prefix=f"fold{fold}_")
+            log = partial(_log_fold, run, fold)
             predictions, _ = folds.fit(
                 self.name, fold, self.samples, changed, changed.seed, log, folder / f"fold{fold}"
             )
             parts.append(predictions[predictions["split"] == "oof"])
             trial.report(fold, search.area(pd.concat(parts)))
         return pd.concat(parts)[[*JUDGED, "fold", "prob"]]
+
+
+def _log_fold(run: Branch, fold: int, epoch: int, values: Epoch) -> None:
+    run.send(epoch, {f"fold{fold}_{name}": value for name, value in values.items()})
 
 
 def _title(trial: Trial) -> str:
