@@ -42,6 +42,7 @@ RUNS, IDS_IN_A_TAG = "runs.", 200  # tags of a pipeline's run that name the runs
 EXAMPLE_GREY = 128.0  # the even image of a model's input example: no patient's film
 PATCH = "workspace.patch"  # what the workspace had beside its commit, for `git apply`
 RUN_IDS = "mlflow_runs.json"  # in the folder of unfinished work: the runs that the next attempt goes on with
+FAILURES = (MlflowException, OSError)  # of a server; artifacts that it does not take end in an error of `requests`
 log = logging.getLogger(__name__)
 
 
@@ -148,6 +149,28 @@ def run(
         live.attempt(lambda client, run_id: _finish(client, run_id, record))
 
 
+@contextmanager
+def _curable() -> Iterator[None]:
+    """A server that is away or refuses us is an InputError with the cure, not a defect."""
+    try:
+        yield
+    except FAILURES as error:
+        status = error.get_http_status_code() if isinstance(error, MlflowException) else 500
+        address, reason = mlflow.get_tracking_uri(), str(error).splitlines()[0]
+        if status == 401:
+            cure = "does not know us; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+        elif status == 403:
+            cure = "says that we may not write; its administrator can grant EDIT on the experiment"
+        elif status >= 500:
+            cure = "does not answer as it should; see that it runs"
+        else:
+            raise
+        raise InputError(
+            f"MLflow at {address} {cure}, then run `dvc repro publish`. All records are kept. ({reason})"
+        ) from error
+
+
+@_curable()
 def publish(experiment: str, records: list[Record]) -> Published:
     """Make the server hold a finished run for every record.
 
@@ -169,6 +192,7 @@ def publish(experiment: str, records: list[Record]) -> Published:
     )
 
 
+@_curable()
 def log_pipeline(experiment: str, records: list[Record], runs: list[Run], artifacts: list[Path]) -> str:
     """Write the pipeline's own run: provenance, the rows' headline metrics, which run each record is; returns its id.
 
@@ -291,7 +315,7 @@ class _Live:
             experiment_id = connect(experiment)
             self.run_id = self._resumed() or self._created(experiment_id)
             mlflow.MlflowClient().log_batch(self.run_id, params=_params(parameters))
-        except MlflowException as error:
+        except FAILURES as error:
             self._give_up(error)
 
     def attempt(self, action: Callable[[mlflow.MlflowClient, str], Any]) -> None:
@@ -299,7 +323,7 @@ class _Live:
             return
         try:
             action(mlflow.MlflowClient(), self.run_id)
-        except MlflowException as error:
+        except FAILURES as error:
             self._give_up(error)
 
     @contextmanager
@@ -380,7 +404,7 @@ class _Live:
             self._sent[metric] = {entry.step for entry in client.get_metric_history(run_id, metric)}
         return epoch in self._sent[metric]
 
-    def _give_up(self, error: MlflowException) -> None:
+    def _give_up(self, error: Exception) -> None:
         self.run_id = None
         log.warning(
             "MLflow at %s failed (%s). The work goes on and its record is kept; `dvc repro publish` sends it later.",
@@ -598,7 +622,7 @@ class Branch(_Live):
         self.attempt(lambda client, run_id: client.log_batch(run_id, _metrics(_plain(metrics), 0), tags=sent))
         self.attempt(lambda client, run_id: client.set_terminated(run_id))
 
-    def _give_up(self, error: MlflowException) -> None:
+    def _give_up(self, error: Exception) -> None:
         self.run_id = None
         log.warning(
             "MLflow at %s failed (%s). The search goes on, and remembers its trials itself.",
