@@ -22,10 +22,14 @@ def main() -> None:
     comparison = comparison[results.COLUMNS + others]
     tables.write_rounded(COMPARISON, comparison)
     tables.write_text(COMPARISON.with_suffix(".md"), report.comparison_markdown(comparison))
+    console = Console()
     if published.pipeline is None:
         pages = [COMPARISON, COMPARISON.with_suffix(".md")]
         tracking.log_pipeline(loaded.tracking.experiment, records, published.runs, pages)
-    Console().print(f"{len(records)} records on the server, {len(published.replayed)} of them replayed now")
+        from stages.promotion import promote  # statistics are heavy, and needed on this path only
+
+        console.print(promote(loaded, records, published.runs))
+    console.print(f"{len(records)} records on the server, {len(published.replayed)} of them replayed now")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import pytest
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from mammo import models, report, tables, tracking
+from mammo import model_registry, models, report, tables, tracking
 from mammo.errors import InputError
 from mammo.record import Part, Record, read_record, record_path
 from mammo.tracking import Tracked
@@ -462,6 +462,45 @@ def shown(run: Run) -> set[str]:
     return {name for name in run.data.metrics if name.startswith("system/")}
 
 
+@pytest.fixture
+def trained(server: None) -> list[Run]:
+    """Two runs of one training each; the same architecture under other seeds."""
+    path = Path("data/models/light_cnn.keras")
+    for seed in (1, 2):
+        models.save(models.build("light_cnn", arrays.LIGHT, arrays.SHAPE, seed=seed), path)
+        with tracking.run(
+            "train", model="light_cnn", experiment=EXPERIMENT, parameters={"seed": seed}, tags={}
+        ) as tracked:
+            tracked.log_model(path)
+    return [runs(f"params.seed = '{seed}'")[0] for seed in (1, 2)]
+
+
+def test_an_alias_names_the_version_that_was_registered_last_under_it(trained):
+    assert model_registry.held_by("mammo-demo", "champion") is None
+    first = model_registry.register("mammo-demo", trained[0], "light_cnn", "champion", {"val_auc": "0.7"}, "the first")
+    assert model_registry.held_by("mammo-demo", "champion") == first
+    assert model_registry.held_by("mammo-demo", "challenger") is None
+    second = model_registry.register("mammo-demo", trained[1], "light_cnn", "champion", {}, "better")
+    assert model_registry.held_by("mammo-demo", "champion") == second
+    assert (first.number, second.number) == ("1", "2")
+    assert second.content == trained[1].data.tags["content"]
+    again = model_registry.register("mammo-demo", trained[0], "light_cnn", "challenger", {}, "once more")
+    assert again == first
+    loaded = models.load(tracking.model_file("models:/mammo-demo@champion"))
+    expected = models.build("light_cnn", arrays.LIGHT, arrays.SHAPE, seed=2)
+    assert all(np.array_equal(a, b) for a, b in zip(loaded.get_weights(), expected.get_weights(), strict=True))
+
+
+def test_a_version_that_a_person_registered_has_neither_model_nor_content(trained):
+    mlflow.register_model(f"runs:/{trained[0].info.run_id}/light_cnn", "mammo-demo")
+    mlflow.MlflowClient().set_registered_model_alias("mammo-demo", "champion", "1")
+    found = model_registry.held_by("mammo-demo", "champion")
+    assert found is not None
+    assert (found.model, found.content) == ("", "")
+    with pytest.raises(InputError, match=r"missing\.csv of mammo-demo, version 1"):
+        model_registry.artifact(found, "missing.csv")
+
+
 def evaluated(name: str, order: int, auc: float, ppv: float) -> Record:
     with tracking.run(
         "evaluate",
@@ -535,3 +574,20 @@ def test_a_number_that_json_cannot_hold_never_reaches_a_record(server):
 
     with tracking.run("train", model="light_cnn", experiment=EXPERIMENT, parameters={}, tags={}) as tracked:
         assert json.loads(unfinished(tracked))["history"] == [{"epoch": 0, "loss": None}]
+
+
+def test_the_origin_of_a_run_is_its_record_and_of_a_pipeline_all_of_them(server):
+    records = [run_stage(model=name, parameters={"name": name}) for name in ("light_cnn", "basic_vgg16")]
+    found = tracking.publish(EXPERIMENT, records).runs
+    pipeline = tracking.log_pipeline(EXPERIMENT, records, found, [])
+    assert tracking.origin(found[0].info.run_id).records == records[:1]
+    assert {record.name for record in tracking.origin(pipeline).records} == {record.name for record in records}
+    with pytest.raises(InputError, match="run 0000 cannot be had from sqlite"):
+        tracking.origin("0000")
+
+
+def test_a_run_that_did_not_finish_has_no_origin(server):
+    with pytest.raises(ValueError, match="no"):
+        fail(ValueError("no"))
+    with pytest.raises(InputError, match=r"train@light_cnn, FAILED\) is no finished run"):
+        tracking.origin(runs()[0].info.run_id)

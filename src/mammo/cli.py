@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from mammo import params, profiles, report, results, spaces, tracking
+from mammo import params, profiles, project, report, reproduce, results, spaces, tracking
 from mammo.errors import InputError
 
 SUMMARY_WIDTH = 170
@@ -57,6 +57,13 @@ def _parser() -> argparse.ArgumentParser:
     search.set_defaults(run=_search)
     summary = commands.add_parser("summary", help="print the comparison table, and where figures and runs are")
     summary.set_defaults(run=_summary)
+    again = commands.add_parser(
+        "reproduce", help="run a finished MLflow run again from its commit, in a temporary worktree, and compare"
+    )
+    again.add_argument("run", metavar="RUN_ID", help="of a stage or a whole pipeline; `make ui` shows it")
+    again.add_argument("--tolerance", type=float, default=1e-6, help="largest difference of a metric (default 1e-6)")
+    again.add_argument("--keep", action="store_true", help="leave the worktree")
+    again.set_defaults(run=_reproduce)
     ui = commands.add_parser("ui", help="open the MLflow UI of this workspace's runs")
     ui.add_argument("--port", type=int, default=5000)
     ui.set_defaults(run=_ui)
@@ -105,6 +112,28 @@ def _summary(asked: argparse.Namespace) -> None:
     console.print("report   data/report/report.html, data/report/model_cards/", highlight=False)
     console.print("data     data/data_report/data.html", highlight=False)
     console.print("runs     `make ui`", highlight=False)
+
+
+def _reproduce(asked: argparse.Namespace) -> None:
+    """Exit code 1 where a metric differs by more than the tolerance."""
+    found = reproduce.reproduce(asked.run, project.root(), asked.keep)
+    console = Console(width=SUMMARY_WIDTH)
+    if found.differences:
+        table = Table(title="What came out otherwise")
+        for column in ("run", "what", "then", "now", "difference"):
+            table.add_column(column)
+        for row in found.differences:
+            table.add_row(
+                row.run, row.what, row.before, row.now, f"{row.distance:.2g}" if row.distance else "other bytes"
+            )
+        console.print(table)
+    for tag, (then, now) in found.machine.items():
+        console.print(f"{tag}: then {then}; now {now}", highlight=False)
+    count = f"{len(found.compared)} run{'s' if len(found.compared) > 1 else ''}"
+    if found.largest() > asked.tolerance:
+        raise InputError(f"not reproduced: a metric of {count} differs by {found.largest():.2g}")
+    same = "with the same bytes" if not found.differences else f"metrics within {found.largest():.2g}"
+    console.print(f"reproduced: {count}, {same}")
 
 
 def _ui(asked: argparse.Namespace) -> None:

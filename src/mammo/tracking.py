@@ -1,8 +1,9 @@
-"""The only room that knows MLflow. A run leaves a deterministic record in the workspace, and the same on the server.
+"""Runs on the MLflow server: each leaves a deterministic record in the workspace, and the same on the server.
 
-The SHA-256 of the record (record.py) is the run's tag `content`: by it the comparison table finds the runs of the
-current workspace, and `publish` what the server lacks. All the records of a finished workspace together name its
-`pipeline` run, the parent of the runs that it was the first to need; a run's own children are its folds and seeds.
+No other room but model_registry.py knows MLflow. The SHA-256 of the record (record.py) is the run's tag `content`: by
+it the comparison table finds the runs of the current workspace, and `publish` what the server lacks. All the records of
+a finished workspace together name its `pipeline` run, the parent of the runs that it was the first to need; a run's own
+children are its folds and seeds.
 """
 
 import json
@@ -28,7 +29,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_I
 
 from mammo import params, project, provenance, tables
 from mammo.errors import InputError
-from mammo.record import Part, Record, content_of, record_path, run_name
+from mammo.record import Part, Record, content_of, parse_record, record_path, run_name
 
 PIPELINE = "pipeline"  # the stage that a pipeline's run names
 ROW_STAGES = ("evaluate", "external")  # each of their runs is a row of the comparison table
@@ -117,6 +118,16 @@ class Published(NamedTuple):
     replayed: list[str]  # names of the runs that it lacked
     runs: list[Run]  # one per record, in their order
     pipeline: str | None  # id of the pipeline's run, where it is there already
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a finished run was made from, and what it left."""
+
+    run_id: str
+    tags: dict[str, str]
+    patch: Path | None  # of the workspace against tags["git.commit"]
+    records: list[Record]  # one; of a pipeline's run all
 
 
 @contextmanager
@@ -220,6 +231,32 @@ def log_pipeline(experiment: str, records: list[Record], runs: list[Run], artifa
     client.set_tag(run_id, "content", content)
     client.set_terminated(run_id)
     return run_id
+
+
+def origin(run_id: str) -> Origin:
+    """Where a finished run came from; InputError where there is no such run, or where it did not finish."""
+    _point_at_store()
+    client = mlflow.MlflowClient()
+    try:
+        found = client.get_run(run_id)
+        files = {file.path for file in client.list_artifacts(run_id)}
+    except MlflowException as error:
+        raise InputError(f"run {run_id} cannot be had from {mlflow.get_tracking_uri()}: {error}") from error
+    if "content" not in found.data.tags:
+        raise InputError(
+            f"run {run_id} ({found.info.run_name}, {found.info.status}) is no finished run of a stage or a pipeline; "
+            "`make ui` lists those that are"
+        )
+    runs = [found]
+    if found.data.tags["dvc.stage"] == PIPELINE:
+        runs = list(_runs_of(found.info.experiment_id, found).values())
+    patch = _fetched(run_id, PATCH) if PATCH in files else None
+    records = [parse_record(_fetched(run.info.run_id, RECORD).read_text(encoding="utf-8")) for run in runs]
+    return Origin(run_id, dict(found.data.tags), patch, records)
+
+
+def _fetched(run_id: str, path: str) -> Path:
+    return Path(mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=path))
 
 
 def is_uri(source: str) -> bool:
