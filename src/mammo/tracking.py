@@ -282,6 +282,7 @@ def model_file(uri: str) -> Path:
 def table_page(experiment: str) -> tuple[str, str]:
     """The store's address, and the page of its UI (what follows the host) that lists the comparison table by AUC."""
     query = {"searchFilter": "tags.`dvc.stage` = 'evaluate'", "orderByKey": "metrics.`auc`", "orderByAsc": "false"}
+    query["workflowType"] = "machine_learning"  # else MLflow surrounds the runs with its pages for chat assistants
     page = f"/#/experiments/{connect(experiment)}/runs?{urlencode(query, quote_via=quote)}"
     return mlflow.get_tracking_uri(), page
 
