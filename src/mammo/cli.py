@@ -4,11 +4,12 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from mammo import params, profiles, project, report, reproduce, results, tracking
+from mammo import params, profiles, project, report, reproduce, results, spaces, tracking
 from mammo.errors import InputError
 
 SUMMARY_WIDTH = 170
@@ -34,6 +35,26 @@ def _parser() -> argparse.ArgumentParser:
     )
     result.add_argument("name", metavar="NAME")
     result.set_defaults(run=_results)
+    search = commands.add_parser(
+        "search", help="search the parameters of models.MODEL: TPE proposes them, validation patients alone judge them"
+    )
+    search.add_argument("model", metavar="MODEL")
+    search.add_argument(
+        *("-S", "--space"),
+        action="append",
+        default=[],
+        metavar="KEY=SPACE",
+        help=f"what may change, e.g. '{spaces.EXAMPLE}'; there are {', '.join(spaces.KINDS)}",
+    )
+    search.add_argument("--spaces", type=Path, metavar="FILE", help="more of them, in YAML, nested as params.yaml")
+    search.add_argument("--trials", type=int, default=30, help="in all, those of earlier calls included (30)")
+    search.add_argument(
+        "--folds",
+        action="store_true",
+        help="judge by the folds of all training patients, not by the validation patients: less luck, more time",
+    )
+    search.add_argument("--apply", action="store_true", help="write the best trial's values into params.yaml")
+    search.set_defaults(run=_search)
     summary = commands.add_parser("summary", help="print the comparison table, and where figures and runs are")
     summary.set_defaults(run=_summary)
     again = commands.add_parser(
@@ -59,6 +80,17 @@ def _results(asked: argparse.Namespace) -> None:
     command = f"python -m mammo profile {asked.name} && dvc repro"
     for path in results.write(asked.name, command):
         print(path)
+
+
+def _search(asked: argparse.Namespace) -> None:
+    if asked.trials < 1:
+        raise InputError(f"--trials is {asked.trials}; ask for 1 or more")
+    wanted = spaces.parse(asked.space, asked.spaces)
+    spaces.check(wanted, asked.model, params.load())
+    sys.path.insert(0, str(Path.cwd()))  # the repository's stages, also for an installed `mammo`
+    from stages import search  # it imports Keras, which takes seconds
+
+    search.main(asked.model, wanted, asked.trials, asked.folds, asked.apply)
 
 
 def _summary(asked: argparse.Namespace) -> None:

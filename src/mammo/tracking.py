@@ -43,6 +43,7 @@ RUNS, IDS_IN_A_TAG = "runs.", 200  # tags of a pipeline's run that name the runs
 EXAMPLE_GREY = 128.0  # the even image of a model's input example: no patient's film
 PATCH = "workspace.patch"  # what the workspace had beside its commit, for `git apply`
 RUN_IDS = "mlflow_runs.json"  # in the folder of unfinished work: the runs that the next attempt goes on with
+FAILURES = (MlflowException, OSError)  # of a server; artifacts that it does not take end in an error of `requests`
 log = logging.getLogger(__name__)
 
 
@@ -159,6 +160,28 @@ def run(
         live.attempt(lambda client, run_id: _finish(client, run_id, record))
 
 
+@contextmanager
+def _curable() -> Iterator[None]:
+    """A server that is away or refuses us is an InputError with the cure, not a defect."""
+    try:
+        yield
+    except FAILURES as error:
+        status = error.get_http_status_code() if isinstance(error, MlflowException) else 500
+        address, reason = mlflow.get_tracking_uri(), str(error).splitlines()[0]
+        if status == 401:
+            cure = "does not know us; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+        elif status == 403:
+            cure = "says that we may not write; its administrator can grant EDIT on the experiment"
+        elif status >= 500:
+            cure = "does not answer as it should; see that it runs"
+        else:
+            raise
+        raise InputError(
+            f"MLflow at {address} {cure}, then run `dvc repro publish`. All records are kept. ({reason})"
+        ) from error
+
+
+@_curable()
 def publish(experiment: str, records: list[Record]) -> Published:
     """Make the server hold a finished run for every record.
 
@@ -180,6 +203,7 @@ def publish(experiment: str, records: list[Record]) -> Published:
     )
 
 
+@_curable()
 def log_pipeline(experiment: str, records: list[Record], runs: list[Run], artifacts: list[Path]) -> str:
     """Write the pipeline's own run: provenance, the rows' headline metrics, which run each record is; returns its id.
 
@@ -258,6 +282,7 @@ def model_file(uri: str) -> Path:
 def table_page(experiment: str) -> tuple[str, str]:
     """The store's address, and the page of its UI (what follows the host) that lists the comparison table by AUC."""
     query = {"searchFilter": "tags.`dvc.stage` = 'evaluate'", "orderByKey": "metrics.`auc`", "orderByAsc": "false"}
+    query["workflowType"] = "machine_learning"  # else MLflow surrounds the runs with its pages for chat assistants
     page = f"/#/experiments/{connect(experiment)}/runs?{urlencode(query, quote_via=quote)}"
     return mlflow.get_tracking_uri(), page
 
@@ -328,7 +353,7 @@ class _Live:
             experiment_id = connect(experiment)
             self.run_id = self._resumed() or self._created(experiment_id)
             mlflow.MlflowClient().log_batch(self.run_id, params=_params(parameters))
-        except MlflowException as error:
+        except FAILURES as error:
             self._give_up(error)
 
     def attempt(self, action: Callable[[mlflow.MlflowClient, str], Any]) -> None:
@@ -336,7 +361,7 @@ class _Live:
             return
         try:
             action(mlflow.MlflowClient(), self.run_id)
-        except MlflowException as error:
+        except FAILURES as error:
             self._give_up(error)
 
     @contextmanager
@@ -417,7 +442,7 @@ class _Live:
             self._sent[metric] = {entry.step for entry in client.get_metric_history(run_id, metric)}
         return epoch in self._sent[metric]
 
-    def _give_up(self, error: MlflowException) -> None:
+    def _give_up(self, error: Exception) -> None:
         self.run_id = None
         log.warning(
             "MLflow at %s failed (%s). The work goes on and its record is kept; `dvc repro publish` sends it later.",
@@ -620,3 +645,41 @@ def _params(values: Mapping[str, Any]) -> list[Param]:
 def _plain(values: Mapping[str, float]) -> dict[str, float | None]:
     """Python floats; what is not estimable becomes null, which JSON can hold."""
     return {key: float(value) if math.isfinite(value) else None for key, value in values.items()}
+
+
+class Branch(_Live):
+    """A run without a record: a search, or a trial of one. A later process goes on with it by the file `ids`."""
+
+    def send(self, epoch: int, values: Mapping[str, float]) -> None:
+        """Send the metrics of one epoch (from 0)."""
+        self.log_epoch(epoch, _plain(values))
+
+    def end(self, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
+        """Send final metrics and tags; the run is finished."""
+        sent = [RunTag(key, value) for key, value in tags.items()]
+        self.attempt(lambda client, run_id: client.log_batch(run_id, _metrics(_plain(metrics), 0), tags=sent))
+        self.attempt(lambda client, run_id: client.set_terminated(run_id))
+
+    def _give_up(self, error: Exception) -> None:
+        self.run_id = None
+        log.warning(
+            "MLflow at %s failed (%s). The search goes on, and remembers its trials itself.",
+            mlflow.get_tracking_uri(),
+            str(error).splitlines()[0],
+        )
+
+
+def search_run(experiment: str, model: str, data: str, asked: dict[str, Any], ids: Path) -> Branch:
+    """The run of a search. data: fingerprint; asked: its spaces and objective."""
+    tags = _run_tags("search", model) | {"data": data}
+    return Branch(experiment, run_name("search", model), tags, asked, ids=ids, part="")
+
+
+def trial_run(
+    experiment: str, model: str, search: Branch, number: int, data: str, parameters: dict[str, Any], ids: Path
+) -> Branch:
+    """The run of one trial, a child of the search's."""
+    tags = _run_tags("trial", model) | {"data": data, "trial": f"{number:03d}"}
+    if search.run_id is not None:
+        tags[MLFLOW_PARENT_RUN_ID] = search.run_id
+    return Branch(experiment, f"trial {number:03d}", tags, params.flat(parameters), ids=ids, part="")
