@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     again = commands.add_parser(
         "reproduce", help="run a finished MLflow run again from its commit, in a temporary worktree, and compare"
     )
-    again.add_argument("run", metavar="RUN_ID", help="of a stage or a whole pipeline; `make ui` shows it")
+    again.add_argument("run_id", metavar="RUN_ID", help="of a stage or a whole pipeline; `make ui` shows it")
     again.add_argument("--tolerance", type=float, default=1e-6, help="largest difference of a metric (default 1e-6)")
     again.add_argument("--keep", action="store_true", help="leave the worktree")
     again.set_defaults(run=_reproduce)
@@ -116,7 +116,7 @@ def _summary(asked: argparse.Namespace) -> None:
 
 def _reproduce(asked: argparse.Namespace) -> None:
     """Exit code 1 where a metric differs by more than the tolerance."""
-    found = reproduce.reproduce(asked.run, project.root(), asked.keep)
+    found = reproduce.reproduce(asked.run_id, project.root(), asked.keep)
     console = Console(width=SUMMARY_WIDTH)
     if found.differences:
         table = Table(title="What came out otherwise")
