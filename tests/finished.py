@@ -53,6 +53,7 @@ def _spread(model: keras.Model, samples: batches.Samples) -> keras.Model:
 def _shrink(path: Path) -> None:
     content = yaml.safe_load(path.read_text())
     content["ingest"]["demo"] |= {"patients": 30, "height_px": 128}
+    content["split"]["folds"] = 2
     content["preprocess"]["size_px"] = SIZE_PX
     content["models"] = {NAME: content["models"][NAME]}
     path.write_text(yaml.safe_dump(content))

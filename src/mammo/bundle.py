@@ -10,13 +10,14 @@ import math
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 from scipy.special import expit, logit
 
@@ -143,8 +144,6 @@ def names() -> list[str]:
 
 def of_workspace(name: str) -> About:
     """What the records and the validation predictions of a finished run say of `name`; raises BundleError."""
-    from mammo import calibration, conformal, operating
-
     if name not in names():
         raise BundleError(
             f"no finished model {name!r} in this workspace; there are {', '.join(names()) or 'none: run `dvc repro`'}"
@@ -159,35 +158,43 @@ def of_workspace(name: str) -> About:
     for path in (model, predicted):
         if trained["artifacts"][path.as_posix()] != tables.sha256(path):
             raise BundleError(f"{path} is not what its record says; restore it with `dvc checkout`, or `dvc repro`")
-    predictions = tables.read(predicted, tables.PREDICTIONS)
-    validation = predictions[predictions["split"] == "val"]
-    label, prob = validation["label"].to_numpy(), validation["prob"].to_numpy()
     rule, value, confidences = (evaluated["parameters"][key] for key in ("rule", "value", "conformal"))
-    slope, shift = calibration.platt_line(label, prob)
-    quantiles = conformal.quantiles(label, prob, confidences)
     return About(
         name=name,
         unit=prepared["parameters"]["unit"],
         preprocess=PreprocessParams(**{key: prepared["parameters"][key] for key in PreprocessParams.model_fields}),
         flips=trained["parameters"]["predict.flips"],
-        operating_point=OperatingPoint(
-            rule=rule, value=value, threshold=float(operating.thresholds(predictions, rule, value).iloc[0])
-        ),
-        calibration=None if math.isnan(slope) else Platt(slope=slope, shift=shift),
-        conformal={
-            f"{confidence:g}": quantile if math.isfinite(quantile) else None
-            for confidence, quantile in zip(confidences, quantiles, strict=True)
-        },
-        validation={
-            "n": len(validation),
-            "n_malignant": int(label.sum()),
-            "n_patients": int(validation["patient_id"].nunique()),
-        },
         data=trained["tags"]["data"],
         record=tables.sha256(place),
         model_sha256=tables.sha256(model),
         packages={package: importlib.metadata.version(package) for package in PACKAGES},
+        **fitted(tables.read(predicted, tables.PREDICTIONS), rule, value, confidences),
     )
+
+
+def fitted(predictions: pd.DataFrame, rule: str, value: float, confidences: Sequence[float]) -> dict[str, Any]:
+    """What `About` holds that is fitted on the validation rows of `predictions` (tables.PREDICTIONS), by field."""
+    from mammo import calibration, conformal, operating  # SciPy's and scikit-learn's heavy parts, where they are needed
+
+    validation = predictions[predictions["split"] == "val"]
+    label, prob = validation["label"].to_numpy(), validation["prob"].to_numpy()
+    slope, shift = calibration.platt_line(label, prob)
+    quantiles = conformal.quantiles(label, prob, confidences)
+    return {
+        "operating_point": OperatingPoint(
+            rule=rule, value=value, threshold=float(operating.thresholds(predictions, rule, value).iloc[0])
+        ),
+        "calibration": None if math.isnan(slope) else Platt(slope=slope, shift=shift),
+        "conformal": {
+            f"{confidence:g}": quantile if math.isfinite(quantile) else None
+            for confidence, quantile in zip(confidences, quantiles, strict=True)
+        },
+        "validation": {
+            "n": len(validation),
+            "n_malignant": int(label.sum()),
+            "n_patients": int(validation["patient_id"].nunique()),
+        },
+    }
 
 
 def known_file(path: Path) -> str | None:
