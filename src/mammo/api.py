@@ -47,6 +47,7 @@ KEPT = Path("data/notebook")
 PIXELS = Path("data/pixels")
 EXAMPLES = 4
 ERROR_LINES = 15
+WATCHED = ["val_auc", "val_auc_low", "val_auc_high", "val_sensitivity", "val_specificity"]
 ENHANCED, LIGHT = "medical_vgg16", "light_cnn"
 SPLITS = ("train", "val", "test")
 OUTCOMES = {(1, 1): "true positive", (1, 0): "false negative", (0, 1): "false positive", (0, 0): "true negative"}
@@ -263,7 +264,7 @@ def _train(
     history.insert(0, "epoch", range(1, len(history) + 1))
     return Training(
         f"{name}: {len(history)} epochs, epoch {fitted.kept_epoch + 1} kept, in {path}",
-        {"on the validation rows": pd.DataFrame([validation], index=[name])},
+        {"on the validation rows": pd.DataFrame([validation], index=[name])[WATCHED]},
         {"history": figures.history(fitted.history, fitted.kept_epoch, name)},
         model_path=path.resolve(),
         history=history,
@@ -286,7 +287,7 @@ def _cross_validate(model_type: str, epochs: int | None) -> pd.DataFrame:
                     model_type, fold, samples, changed, changed.seed, lambda epoch, values: None, folder / f"{fold}"
                 )
                 rows.append({"fold": fold, **_fold_metrics(predictions, changed)})
-        return pd.DataFrame(rows).set_index("fold")
+        return pd.DataFrame(rows).set_index("fold").astype({"n": np.int64})
 
 
 def _fold_metrics(predictions: pd.DataFrame, loaded: Params) -> dict[str, float]:

@@ -1,7 +1,8 @@
 """A trained model with all that is needed to use it elsewhere: a folder or a zip file, without the pipeline.
 
-model.keras, bundle.json (`About`), record.json (of the training), model_card.md, LICENSE, README.md, and SHA256SUMS
-over all of them. What `About` says is read from the records of a finished run: params.yaml may have changed since.
+model.keras, bundle.json (`About`), record.json (of the training), model_card.md, LICENSE, README.md, what mammo.formats
+adds, and SHA256SUMS over all of them. What `About` says is read from the records of a finished run: params.yaml may
+have changed since.
 """
 
 import importlib.metadata

@@ -13,6 +13,8 @@ from mammo.errors import InputError
 if TYPE_CHECKING:  # a command imports what it needs: Keras and MLflow take seconds
     import pandas as pd
 
+    from mammo.bundle import About
+
 SUMMARY_WIDTH = 170
 FORMATS = ("table", "json", "csv")
 SHORT_HASH = 12  # characters of a hash in a table
@@ -82,6 +84,13 @@ def _add_export(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     )
     export.add_argument("name", metavar="NAME", help="a model of this workspace")
     export.add_argument("--out", type=Path, required=True, metavar="FOLDER|FILE.zip")
+    export.add_argument(
+        "--formats",
+        nargs="+",
+        default=[],
+        metavar="FORMAT",
+        help="beside .keras: saved_model (TensorFlow), onnx (pip install -r requirements/onnx.txt)",
+    )
     export.set_defaults(run=_export)
 
 
@@ -175,9 +184,17 @@ def _predictions_table(found: "pd.DataFrame") -> Any:
 def _export(asked: argparse.Namespace) -> None:
     from mammo import bundle
 
-    about = bundle.write(asked.name, asked.out)
+    about = bundle.write(asked.name, asked.out, _more_formats(asked.formats) if asked.formats else None)
     print(f"{asked.out}: {about.name}, one {about.unit} at a time, record {about.record}")
     print(f"try it: python -m mammo predict FILE --model {asked.out}")
+
+
+def _more_formats(names: list[str]) -> "Callable[[Path, About], None]":
+    """What adds further formats to a bundle's folder."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from mammo import bundle, formats, models
+
+    return lambda folder, about: formats.write(folder, about, models.load(folder / bundle.MODEL), names)
 
 
 def _profile(asked: argparse.Namespace) -> None:
