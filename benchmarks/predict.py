@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,6 @@ from mammo import inference, pixels, prediction
 from mammo.prediction import Corners, Predictor
 
 REPEATS = 3
-LOADING = "import sys; sys.path[:0] = ['src']; from mammo import prediction; prediction.load(sys.argv[1])"
 KERAS = "import sys, keras; keras.models.load_model(sys.argv[1], compile=False)"
 
 
@@ -78,7 +78,8 @@ def _folder(predictor: Predictor, films: list[Path], boxes: dict[Path, list[Corn
     taken = _timed(lambda: predictor.predict(films, boxes=given)) / len(films)
     after = _peak_mib()
     predictor.predict([*films, *films], boxes=given)
-    print(f"a folder of {len(films)}: {1 / taken:.1f} films/s; the model alone: {1 / alone:.1f}; ratio {alone / taken:.2f}")
+    rates = f"{1 / taken:.1f} films/s; the model alone: {1 / alone:.1f}; ratio {alone / taken:.2f}"
+    print(f"a folder of {len(films)}: {rates}")
     print(f"peak memory: {before:.0f} MiB, after the folder {after:.0f}, after twice as many files {_peak_mib():.0f}")
     print(json.dumps({"model": predictor.about.name, "image_shape": predictor.about.image_shape}))
 
@@ -87,9 +88,9 @@ def _given(films: list[Path], boxes: dict[Path, list[Corners]] | None) -> dict[P
     return None if boxes is None else {film: boxes[film] for film in films}
 
 
-def _timed(work: object) -> float:
+def _timed(work: Callable[[], object]) -> float:
     start = time.perf_counter()
-    work()  # type: ignore[operator]
+    work()
     return time.perf_counter() - start
 
 

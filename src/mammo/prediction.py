@@ -307,10 +307,10 @@ def read_boxes(path: Path) -> dict[Path, list[Corners]]:
 
 def _with_boxes(files: list[Asked], boxes: Boxes, name: str) -> list[Asked]:
     """A row per box; a file without box, and a box without file, are errors of their own."""
-    waiting = {path.resolve(): (path, list(of_file)) for path, of_file in boxes.items()}
+    by_place = {path.resolve(): of_file for path, of_file in boxes.items()}
     found: list[Asked] = []
     for one in files:
-        _, own = waiting.pop(one.file.resolve(), (one.file, []))
+        own = by_place.get(one.file.resolve(), ())
         if one.error:
             found.append(one)
         elif own:
@@ -318,7 +318,8 @@ def _with_boxes(files: list[Asked], boxes: Boxes, name: str) -> list[Asked]:
         else:
             why = f"{one.file}: {name} reads lesions, and no box says where one is; give --box or --boxes"
             found.append(Asked(one.file, error=why))
-    left = [path for path, _ in waiting.values()]
+    given = {one.file.resolve() for one in files}
+    left = [path for path in boxes if path.resolve() not in given]
     return found + [Asked(path, error=f"{path}: has a box, but is not among the files") for path in left]
 
 
