@@ -10,7 +10,7 @@ from mammo.batches import Samples
 from mammo.params import Params, SaliencyMethod, TrainParams
 from mammo.patient_means import Resampling
 from mammo.saliency import Explainer, Floats
-from mammo.tracking import Tracked
+from mammo.training import Log
 from stages import explaining, fitting, members, run
 from stages.paths import GRADCAM, MODELS, RETRAINED_MAPS, fingerprint
 
@@ -32,18 +32,19 @@ def main(name: str) -> None:
         tags={"data": fingerprint()},
     ) as tracked:
         with tables.fresh_folder(RETRAINED_MAPS / name) as folder:
-            _train(name, retraining.permuted(samples, loaded.seed), folder / PERMUTED, loaded, tracked)
+            train(name, retraining.permuted(samples, loaded.seed), folder / PERMUTED, loaded, tracked.log_epoch)
             agreement = _agreement(name, samples.take("test"), folder / PERMUTED, loaded)
             checks = _write_tables(agreement, folder, loaded)
         tracked.log_metrics(explaining.failures(checks))
         tracked.log_artifact(RETRAINED_MAPS / name)
 
 
-def _train(name: str, given: Samples, path: Path, loaded: Params, tracked: Tracked) -> None:
+def train(name: str, given: Samples, path: Path, loaded: Params, log: Log) -> None:
+    """Train `models.<name>` on samples of permuted labels, and save it."""
     own, recipe = loaded.model(name), _unwatched(loaded.train)
     with fitting.workplace(f"retrained_maps {name}", own, recipe, loaded) as unfinished:
         model = models.build(name, own, given.image_shape, loaded.seed)
-        fitting.fit(model, given, recipe, own, loaded, loaded.seed, tracked.log_epoch, unfinished)
+        fitting.fit(model, given, recipe, own, loaded, loaded.seed, log, unfinished)
     models.save(model, path)
 
 
@@ -61,13 +62,14 @@ def _agreement(name: str, test: Samples, permuted: Path, loaded: Params) -> pd.D
     found = {}
     for method in loaded.gradcam.methods:
         own = np.load(GRADCAM / name / f"maps{explaining.suffix(method, loaded.gradcam)}.npy").astype(np.float32)
-        of_labels, *of_seeds = (_visible(explainer, test, method, loaded.seed) for explainer in (labels, *seeds))
+        of_labels, *of_seeds = (visible(explainer, test, method, loaded.seed) for explainer in (labels, *seeds))
         rows = retraining.agreement(labels.visible(own), of_labels, of_seeds, keys["patient_id"])
         found[method] = pd.concat([keys, rows], axis=1)
     return explaining.by_method(found)
 
 
-def _visible(explainer: Explainer, test: Samples, method: SaliencyMethod, seed: int) -> Floats:
+def visible(explainer: Explainer, test: Samples, method: SaliencyMethod, seed: int) -> Floats:
+    """The maps of all samples, as far as the model sees."""
     return explainer.visible(np.concatenate([part for _, part in explaining.maps(explainer, test, method, seed)]))
 
 
