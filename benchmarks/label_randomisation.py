@@ -30,15 +30,18 @@ def main(name: str, *methods: str) -> None:
     samples = fitting.open_samples(loaded.train)
     test = samples.take("test")
     patients = test.index["patient_id"].to_numpy()
-    with tempfile.TemporaryDirectory() as folder:
+    own, recipe = loaded.model(name), retrained_maps.unwatched(loaded.train)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        fitting.workplace(f"label_randomisation {name}", own, recipe, loaded) as unfinished,
+    ):
         path = Path(folder) / retrained_maps.PERMUTED
-        given = retraining.permuted(samples, loaded.seed)
-        retrained_maps.train(name, given, path, loaded, lambda epoch, values: None)
+        retrained_maps.train(name, samples, path, loaded, lambda epoch, values: None, unfinished)
         explainer = explaining.explainer(path, test)
     for method in [one for one in loaded.gradcam.methods if not methods or one in methods]:
-        own = np.load(GRADCAM / name / f"maps{explaining.suffix(method, loaded.gradcam)}.npy").astype(np.float32)
+        known = np.load(GRADCAM / name / f"maps{explaining.suffix(method, loaded.gradcam)}.npy").astype(np.float32)
         maps = retrained_maps.visible(explainer, test, method, loaded.seed)
-        rows = retraining.agreement(explainer.visible(own), maps, [], patients)
+        rows = retraining.agreement(explainer.visible(known), maps, [], patients)
         labels, other = (means(rows[one], patients, how).row() for one in (retraining.LABELS, retraining.SAMPLES))
         failed = "failed" if not labels["mean"] < sanity.MAX_CORRELATION else "passed"
         print(f"{name}, {method}: {_text(labels)} with permuted labels, {failed}; {_text(other)} of two patients")

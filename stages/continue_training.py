@@ -22,7 +22,9 @@ def main() -> None:
     samples = fitting.open_samples(recipe)
     with (
         fitting.workplace(NAME, own, recipe, loaded, tables.sha256(models.existing(checkpoint))) as folder,
-        outcome.tracked(NAME, None, own, recipe, loaded, start.start, {"continued_from": start.start}) as tracked,
+        outcome.tracked(
+            NAME, None, own, recipe, loaded, start.start, folder, {"continued_from": start.start}
+        ) as tracked,
     ):
         model = models.load(checkpoint)
         # Another order of batches and other augmentations than the ones already seen.

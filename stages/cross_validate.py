@@ -1,6 +1,5 @@
 """Cross-validate one architecture over patient-grouped folds; write its out-of-fold predictions."""
 
-from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -34,6 +33,7 @@ def main(name: str) -> None:
             loaded.train,
             loaded,
             own.weights_name,
+            folder,
             {"split": loaded.split.model_dump(), "repeats": loaded.cross_validate.repeats},
         ) as tracked,
     ):
@@ -56,16 +56,12 @@ def _fold(
     name: str, repeat: int, fold: int, samples: Samples, loaded: Params, tracked: Tracked, folder: Path
 ) -> pd.DataFrame:
     title = f"repeat{repeat}_fold{fold}" if repeat else f"fold{fold}"
-    log = partial(tracked.log_epoch, prefix=f"{title}_")
     seed = loaded.seed + REPEATS_APART * repeat
-    predictions, result = folds.fit(name, fold, samples, loaded, seed, log, folder / title)
-    held_out = predictions[predictions["split"] == "oof"]
-    tracked.log_metrics(
-        {
-            f"{title}_auc": metrics.auc(held_out["label"], held_out["prob"]),
-            f"{title}_kept_epoch": result.kept_epoch + 1,
-        }
-    )
+    with tracked.part(title, {"repeat": repeat, "fold": fold, "seed": seed}) as part:
+        predictions, result = folds.fit(name, fold, samples, loaded, seed, part.log_epoch, folder / title)
+        held_out = predictions[predictions["split"] == "oof"]
+        part.log_metrics({"auc": metrics.auc(held_out["label"], held_out["prob"])})
+        part.log_metrics({"kept_epoch": result.kept_epoch + 1})
     return predictions
 
 

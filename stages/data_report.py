@@ -9,7 +9,7 @@ from mammo import data_report, data_summary, params, tables, tracking
 from mammo.data_report import DataReport
 from mammo.data_summary import DataTables
 from mammo.params import Params
-from mammo.tracking import Record
+from mammo.record import Record, read_record, record_path
 from stages import run
 from stages.paths import (
     CASES,
@@ -31,7 +31,7 @@ def main() -> None:
     loaded = params.load()
     index = tables.read(PIXELS / "index.csv", tables.INDEX)
     images, masks = (np.load(PIXELS / f"{name}.npy", mmap_mode="r") for name in ("images", "masks"))
-    records = {stage: tracking.read_record(tracking.record_path(stage)) for stage in RECORDED}
+    records = {stage: read_record(record_path(stage)) for stage in RECORDED}
     given = _tables(data_summary.intensities(images, index["split"]), records["ingest"])
     report = DataReport(_summary(given, loaded), loaded, fingerprint(), list(records.values()))
     shown = index[["sample_id", "split"]].merge(given.cases, on="sample_id", validate="one_to_one")

@@ -118,11 +118,8 @@ def _weights(name: str, loaded: Params) -> str:
 
 def _write_summary(evaluated: dict[str, Evaluated], tested: list[str], loaded: Params) -> None:
     """What concerns several rows at once: metrics for DVC, paired tests, ROC curves of the rows on the test set."""
-    values = {name: row.values() for name, row in evaluated.items()}
-    headline = {
-        name: {metric: round(row[metric], 4) for metric in report.HEADLINE_METRICS} for name, row in values.items()
-    }
-    tables.write_text(EVALUATION, json.dumps(headline, indent=1) + "\n")
+    aucs = {name: round(row.values()["auc"], 4) for name, row in evaluated.items()}
+    tables.write_text(EVALUATION, json.dumps({"auc": aucs}, indent=1) + "\n")
     on_test = {name: evaluated[name] for name in tested}
     tables.write_rounded(PAIRED_TESTS, evaluation.compare(on_test, loaded.evaluate, loaded.seed))
     tables.write_rounded(ROC, pd.concat([_curve_with_band(name, row.rows, loaded) for name, row in on_test.items()]))

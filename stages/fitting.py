@@ -25,14 +25,19 @@ def open_samples(recipe: TrainParams) -> Samples:
 @contextmanager
 def workplace(stage: str, own: ModelParams, recipe: TrainParams, loaded: Params, *more: str) -> Iterator[Path]:
     """The folder of a training's unfinished work, named by all that it rests on; it goes when the block ends well."""
+    with workshop.unfinished("training", key(stage, own, recipe, loaded, *more)) as folder:
+        yield folder
+
+
+def key(stage: str, own: ModelParams, recipe: TrainParams, loaded: Params, *more: str) -> str:
+    """A short name for all that a training rests on: data, parameters, code, backend."""
     settings = [part.model_dump_json() for part in (own, recipe, loaded.focal)]
     architectures = [
         path.read_text(encoding="utf-8") for path in sorted(Path(str(models.__file__)).parent.glob("*.py"))
     ]
     backend = f"{keras.backend.backend()} {keras.__version__}"
     foundations = [stage, str(loaded.seed), fingerprint(), backend, *settings, *more, *architectures]
-    with workshop.unfinished("training", workshop.key(*foundations, *workshop.code(*ROOMS))) as folder:
-        yield folder
+    return workshop.key(*foundations, *workshop.code(*ROOMS))
 
 
 def fit(

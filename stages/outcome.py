@@ -29,28 +29,32 @@ def tracked(
     recipe: TrainParams,
     loaded: Params,
     weights: str,
+    unfinished: Path,
     more: Mapping[str, Any] = MappingProxyType({}),
 ) -> AbstractContextManager[Tracked]:
     """The run of a training, with the parameters that a trained model rests on and `more`, and what the machine did.
 
-    weights: what it starts from, as tables show it.
+    weights: what it starts from, as tables show it. unfinished: the folder of fitting.workplace.
     """
-    parameters = {
+    return tracking.run(
+        stage,
+        model=model,
+        experiment=loaded.tracking.experiment,
+        parameters={**parameters(own, recipe, loaded), **more},
+        tags={"data": fingerprint(), "weights": weights},
+        unfinished=unfinished,
+    )
+
+
+def parameters(own: ModelParams, recipe: TrainParams, loaded: Params) -> dict[str, Any]:
+    """What a trained model rests on, beside the data."""
+    return {
         "seed": loaded.seed,
         **recipe.model_dump(),
         **own.model_dump(),
         "focal": loaded.focal.model_dump(),
         "predict": loaded.predict.model_dump(),
-        **more,
     }
-    return tracking.run(
-        stage,
-        model=model,
-        experiment=loaded.tracking.experiment,
-        parameters=parameters,
-        tags={"data": fingerprint(), "weights": weights},
-        resources=True,
-    )
 
 
 def write(

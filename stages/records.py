@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from mammo import tracking
 from mammo.params import Params
+from mammo.record import record_path
 
 TABLE_TAGS = ["model", "unit", "samples", "weights"]  # columns of the comparison table beside its metrics
 
@@ -15,8 +15,8 @@ def result_paths(loaded: Params) -> list[Path]:
     per_model += [(stage, name) for name in loaded.seeds.models for stage in ("seeds", "retrained_maps")]
     per_model += [("cross_validate", name) for name in loaded.cross_validate.models]
     return [
-        *(tracking.record_path(stage) for stage in single),
-        *(tracking.record_path(stage, name) for stage, name in per_model),
+        *(record_path(stage) for stage in single),
+        *(record_path(stage, name) for stage, name in per_model),
         *_folder("evaluate", "any"),
     ]
 
@@ -28,4 +28,4 @@ def external_paths(loaded: Params) -> list[Path]:
 
 def _folder(stage: str, model: str) -> list[Path]:
     """All records beside that of `model`; one stage alone writes the folder, and leaves nothing old in it."""
-    return sorted(tracking.record_path(stage, model).parent.glob("*.json"))
+    return sorted(record_path(stage, model).parent.glob("*.json"))

@@ -9,6 +9,7 @@ import pandas as pd
 
 from mammo import figures, html_report, model_card, params, tables, tracking
 from mammo.params import Params
+from mammo.record import read_record
 from stages import run
 from stages.paths import (
     CASES,
@@ -45,7 +46,7 @@ def main() -> None:
 
 
 def _content(loaded: Params) -> html_report.Content:
-    records = [tracking.read_record(path) for path in result_paths(loaded)]
+    records = [read_record(path) for path in result_paths(loaded)]
     evaluation = html_report.read_tables(EVALUATION_TABLES)
     return html_report.Content(
         params=loaded,

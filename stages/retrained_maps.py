@@ -23,32 +23,36 @@ def main(name: str) -> None:
     The models under further seeds are those that `seeds@<name>` left.
     """
     loaded = params.load()
-    samples = fitting.open_samples(loaded.train)
-    with tracking.run(
-        "retrained_maps",
-        model=name,
-        experiment=loaded.tracking.experiment,
-        parameters=loaded.gradcam.model_dump() | {"seed": loaded.seed, "seeds": loaded.seeds.count},
-        tags={"data": fingerprint()},
-    ) as tracked:
+    own, recipe = loaded.model(name), unwatched(loaded.train)
+    samples = fitting.open_samples(recipe)
+    with (
+        fitting.workplace(f"retrained_maps {name}", own, recipe, loaded) as unfinished,
+        tracking.run(
+            "retrained_maps",
+            model=name,
+            experiment=loaded.tracking.experiment,
+            parameters=loaded.gradcam.model_dump() | {"seed": loaded.seed, "seeds": loaded.seeds.count},
+            tags={"data": fingerprint()},
+            unfinished=unfinished,
+        ) as tracked,
+    ):
         with tables.fresh_folder(RETRAINED_MAPS / name) as folder:
-            train(name, retraining.permuted(samples, loaded.seed), folder / PERMUTED, loaded, tracked.log_epoch)
+            train(name, samples, folder / PERMUTED, loaded, tracked.log_epoch, unfinished)
             agreement = _agreement(name, samples.take("test"), folder / PERMUTED, loaded)
             checks = _write_tables(agreement, folder, loaded)
         tracked.log_metrics(explaining.failures(checks))
         tracked.log_artifact(RETRAINED_MAPS / name)
 
 
-def train(name: str, given: Samples, path: Path, loaded: Params, log: Log) -> None:
-    """Train `models.<name>` on samples of permuted labels, and save it."""
-    own, recipe = loaded.model(name), _unwatched(loaded.train)
-    with fitting.workplace(f"retrained_maps {name}", own, recipe, loaded) as unfinished:
-        model = models.build(name, own, given.image_shape, loaded.seed)
-        fitting.fit(model, given, recipe, own, loaded, loaded.seed, log, unfinished)
+def train(name: str, samples: Samples, path: Path, loaded: Params, log: Log, unfinished: Path) -> None:
+    """Train `models.<name>` on permuted labels of the samples' training rows, and save it."""
+    own, given = loaded.model(name), retraining.permuted(samples, loaded.seed)
+    model = models.build(name, own, given.image_shape, loaded.seed)
+    fitting.fit(model, given, unwatched(loaded.train), own, loaded, loaded.seed, log, unfinished)
     models.save(model, path)
 
 
-def _unwatched(recipe: TrainParams) -> TrainParams:
+def unwatched(recipe: TrainParams) -> TrainParams:
     """The recipe without the monitor of collapse: calling all rows the same is what permuted labels may teach."""
     return recipe.model_copy(update={"monitors": recipe.monitors.model_copy(update={"collapse_share": 1.0})})
 

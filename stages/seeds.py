@@ -1,6 +1,5 @@
 """Train one architecture again under further seeds: how much of its AUC is chance, and members for the ensembles."""
 
-from functools import partial
 from pathlib import Path
 
 import keras
@@ -21,7 +20,7 @@ def main(name: str) -> None:
     with (
         fitting.workplace(f"seeds {name}", own, loaded.train, loaded) as folder,
         outcome.tracked(
-            "seeds", name, own, loaded.train, loaded, own.weights_name, {"seeds": loaded.seeds.count}
+            "seeds", name, own, loaded.train, loaded, own.weights_name, folder, {"seeds": loaded.seeds.count}
         ) as tracked,
     ):
         for seed, member in members.of_seeds(name, loaded.seed, loaded.seeds).items():
@@ -33,18 +32,14 @@ def _train(name: str, seed: int, member: str, samples: Samples, loaded: Params, 
     keras.backend.clear_session()
     own = loaded.model(name)
     model = models.build(name, own, samples.image_shape, seed)
-    log = partial(tracked.log_epoch, prefix=f"seed{seed}_")
-    result = fitting.fit(model, samples, loaded.train, own, loaded, seed, log, folder)
-    models.save(model, MODELS / f"{member}.keras")
-    predictions = outcome.write_predictions(member, model, samples, loaded.predict.flips)
+    with tracked.part(f"seed{seed}", {"seed": seed}) as part:
+        result = fitting.fit(model, samples, loaded.train, own, loaded, seed, part.log_epoch, folder)
+        models.save(model, MODELS / f"{member}.keras")
+        predictions = outcome.write_predictions(member, model, samples, loaded.predict.flips)
+        validation = predictions[predictions["split"] == "val"]
+        part.log_metrics({"val_auc": metrics.auc(validation["label"], validation["prob"])})
+        part.log_metrics({"kept_epoch": result.kept_epoch + 1})
     tracked.log_artifact(PREDICTIONS / f"{member}.csv")
-    validation = predictions[predictions["split"] == "val"]
-    tracked.log_metrics(
-        {
-            f"seed{seed}_val_auc": metrics.auc(validation["label"], validation["prob"]),
-            f"seed{seed}_kept_epoch": result.kept_epoch + 1,
-        }
-    )
 
 
 if __name__ == "__main__":

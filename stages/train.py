@@ -11,7 +11,7 @@ def main(name: str) -> None:
     samples = fitting.open_samples(loaded.train)
     with (
         fitting.workplace(f"train {name}", own, loaded.train, loaded) as folder,
-        outcome.tracked("train", name, own, loaded.train, loaded, own.weights_name) as tracked,
+        outcome.tracked("train", name, own, loaded.train, loaded, own.weights_name, folder) as tracked,
     ):
         model = models.build(name, own, samples.image_shape, loaded.seed)
         result = fitting.fit(model, samples, loaded.train, own, loaded, loaded.seed, tracked.log_epoch, folder)

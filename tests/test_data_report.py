@@ -14,7 +14,7 @@ from mammo import data_figures, data_report, data_summary, page, params, tables
 from mammo.data_report import DataReport
 from mammo.data_summary import ALL, SPLITS, DataTables, counts_of
 from mammo.page import Note, Pictures, Section, Table
-from mammo.tracking import Record
+from mammo.record import Record
 from tests.test_html_report import HOSTILE, Page, rows_of
 
 DEFAULT = params.load(Path(__file__).resolve().parents[1] / "params.yaml")
@@ -131,7 +131,7 @@ def summary(tables_given: DataTables) -> data_summary.DataSummary:
 
 def report(tables_given: DataTables, unit: str = "lesion", source: str = "folder") -> DataReport:
     ingest = DEFAULT.ingest.model_copy(update={"unit": unit, "source": source})
-    record = Record("ingest", None, {}, {}, {"samples": 1.0}, [], {}, None)
+    record = Record("ingest", None, {}, {}, {"samples": 1.0}, [], [], {}, None)
     return DataReport(summary(tables_given), DEFAULT.model_copy(update={"ingest": ingest}), "f" * 64, [record])
 
 

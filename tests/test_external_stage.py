@@ -8,10 +8,11 @@ import pandas as pd
 import pytest
 import yaml
 
-from mammo import datasets, ensembling, evaluation, external, manifest, metrics, models, params, tables, tracking
+from mammo import datasets, ensembling, evaluation, external, manifest, metrics, models, params, tables
 from mammo.datasets import Located
 from mammo.errors import InputError
 from mammo.params import Params
+from mammo.record import read_record, record_path
 from stages import external as stage
 from stages.paths import ENSEMBLES, MODELS, PIXELS, PREDICTIONS
 from tests import arrays, external_fixtures
@@ -198,7 +199,7 @@ def test_the_stage_leaves_a_row_and_a_record_for_every_model(workspace):
     assert table.columns.to_list() == external.COLUMNS
     assert set(table["samples"]) == {"external: mini_mias"}
     for name in MODELS_AND_ENSEMBLES:
-        record = tracking.read_record(tracking.record_path("external", f"mini_mias/{name}"))
+        record = read_record(record_path("external", f"mini_mias/{name}"))
         assert (record.tags["samples"], record.tags["unit"]) == ("external: mini_mias", "image")
         row = table.set_index("model").loc[name]
         assert record.metrics["auc"] == pytest.approx(row["auc"], abs=1e-6)

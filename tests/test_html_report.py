@@ -14,7 +14,7 @@ from mammo import figures, html_report, params, report, tables
 from mammo.calibration import wilson
 from mammo.clinical import COLUMNS
 from mammo.html_report import Content
-from mammo.tracking import Record
+from mammo.record import Record
 
 DEFAULT = params.load(Path(__file__).resolve().parents[1] / "params.yaml")
 MODELS = ["light_cnn", "ensemble_mean", "cross_validate_light_cnn", "baseline_birads"]
@@ -194,7 +194,15 @@ def cases() -> pd.DataFrame:
 
 
 def record(stage: str, model: str | None, **values: object) -> Record:
-    empty = {"parameters": {}, "tags": {}, "metrics": {}, "history": [], "artifacts": {}, "model_file": None}
+    empty = {
+        "parameters": {},
+        "tags": {},
+        "metrics": {},
+        "history": [],
+        "parts": [],
+        "artifacts": {},
+        "model_file": None,
+    }
     return Record(stage=stage, model=model, **(empty | values))
 
 

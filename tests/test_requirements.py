@@ -10,8 +10,8 @@ import imports
 
 # Used as a program, as a decoder that pydicom finds, or as the backend that Keras imports by name.
 NOT_IMPORTED = {"dvc", "python-gdcm"}
-# Optional backends of Keras; imported only where KERAS_BACKEND names them.
-OPTIONAL = {"jax", "torch"}
+# Optional backends of Keras, imported only where KERAS_BACKEND names them; and requirements/onnx.in.
+OPTIONAL = {"jax", "torch", "tf2onnx", "onnxruntime"}
 
 
 def normal(name: str) -> str:
@@ -52,14 +52,15 @@ def test_one_room_alone_knows_mlflow() -> None:
 
 
 def test_everything_named_is_pinned() -> None:
-    for name in ("base", "dev"):
-        pins = (imports.ROOT / {"base": "requirements.txt", "dev": "requirements/dev.txt"}[name]).read_text()
+    for name in ("base", "dev", "docs", "onnx"):
+        pins = (imports.ROOT / ("requirements.txt" if name == "base" else f"requirements/{name}.txt")).read_text()
         pinned = {normal(line.split("==")[0]) for line in pins.splitlines() if "==" in line}
         assert named(imports.ROOT / f"requirements/{name}.in") <= pinned
 
 
 def test_stages_without_a_model_do_not_import_keras() -> None:
-    with_model = {"train", "seeds", "continue_training", "cross_validate", "gradcam", "retrained_maps", "external"}
+    with_model = {"train", "seeds", "continue_training", "cross_validate", "search"}
+    with_model |= {"gradcam", "retrained_maps", "external"}
     for stage in (
         {file.stem for file in (imports.ROOT / "stages").glob("*.py")}
         - with_model

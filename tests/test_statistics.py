@@ -622,3 +622,43 @@ def test_subset_test_keeps_its_level_where_patients_are_in_both_sets():
             rejected[place] += statistics.subset_auc_test(label, score, ~b, b, patient_id).p_value < 0.05
     assert 0.027 <= rejected[0] / 800 <= 0.073
     assert rejected[1] / 800 <= 0.073
+
+
+def test_the_best_of_many_useless_models_is_expected_to_be_useless() -> None:
+    """The highest of 40 AUCs of noise is far above .5, what is to be expected of it is not."""
+    rng = np.random.default_rng(4)
+    highest, expected = [], []
+    for seed in range(15):
+        label = np.tile([0, 1], 40)
+        probs = rng.random((40, label.size))
+        patient_id = np.repeat(np.arange(40), 2)
+        highest.append(max(metrics.auc(label, prob) for prob in probs))
+        expected.append(statistics.chosen_auc(label, probs, patient_id, resamples=200, seed=seed))
+    assert np.mean(highest) > 0.62
+    assert abs(np.mean(expected) - 0.5) < 0.03
+
+
+def test_of_one_model_the_expected_auc_is_its_auc() -> None:
+    rng = np.random.default_rng(5)
+    label = rng.integers(0, 2, 200)
+    prob = rng.normal(label, 1.0)
+    expected = statistics.chosen_auc(label, [prob], np.arange(200), resamples=500, seed=0)
+    assert expected == pytest.approx(metrics.auc(label, prob), abs=0.01)
+
+
+def test_the_expected_auc_knows_folds_and_patients_in_two_folds_are_refused() -> None:
+    rng = np.random.default_rng(6)
+    label, fold = np.tile([0, 1], 60), np.repeat([0, 1], 60)
+    prob = rng.normal(label, 1.0)
+    shifted = prob + 9 * fold
+    one, other = (
+        statistics.chosen_auc(label, [scores], np.arange(120), resamples=100, seed=0, group=fold)
+        for scores in (prob, shifted)
+    )
+    assert one == other
+    with pytest.raises(ValueError, match="a patient has rows in two groups"):
+        statistics.chosen_auc(label, [prob], np.tile(np.arange(60), 2), resamples=100, seed=0, group=fold)
+
+
+def test_without_both_classes_nothing_is_expected() -> None:
+    assert np.isnan(statistics.chosen_auc([1, 1, 1], [[0.1, 0.2, 0.3]], [1, 2, 3], resamples=50, seed=0))

@@ -15,9 +15,10 @@ import pytest
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from mammo import models, report, tables, tracking
+from mammo import model_registry, models, report, tables, tracking
 from mammo.errors import InputError
-from mammo.tracking import Record, Tracked
+from mammo.record import Part, Record, read_record, record_path
+from mammo.tracking import Tracked
 from tests import arrays
 
 EXPERIMENT = "tests"
@@ -84,7 +85,7 @@ def run_stage(
         tracked.log_metrics(metrics or {"auc": 0.75})
         tracked.log_artifact(PREDICTIONS)
         tracked.log_artifact(Path("data/gradcam"))
-    return tracking.read_record(tracking.record_path(stage, model))
+    return read_record(record_path(stage, model))
 
 
 def runs(condition: str = "") -> list[Run]:
@@ -135,12 +136,12 @@ def test_a_record_knows_neither_run_nor_time(server):
 
 def test_a_repeated_run_writes_the_same_bytes(server, workspace):
     run_stage()
-    path = tracking.record_path("train", "light_cnn")
+    path = record_path("train", "light_cnn")
     first = path.read_bytes()
     path.unlink()
     run_stage()
     assert path.read_bytes() == first
-    assert len(runs(f"tags.content = '{tracking.read_record(path).content()}'")) == 2
+    assert len(runs(f"tags.content = '{read_record(path).content()}'")) == 2
 
 
 @pytest.mark.parametrize(
@@ -153,14 +154,14 @@ def test_what_a_run_computed_decides_its_content(server, change):
 
 
 def test_a_record_of_a_stage_without_a_model():
-    assert tracking.record_path("ingest") == Path("metrics/records/ingest.json")
-    assert Record("ingest", None, {}, {}, {}, [], {}, None).name == "ingest"
+    assert record_path("ingest") == Path("metrics/records/ingest.json")
+    assert Record("ingest", None, {}, {}, {}, [], [], {}, None).name == "ingest"
 
 
 def test_a_record_reads_back_as_it_was(server):
     record = run_stage(metrics={"auc": 0.75, "ppv": NAN})
     tables.write_text(Path("copy.json"), record.text())
-    assert tracking.read_record(Path("copy.json")) == record
+    assert read_record(Path("copy.json")) == record
 
 
 def fail(error: BaseException) -> None:
@@ -168,14 +169,16 @@ def fail(error: BaseException) -> None:
         raise error
 
 
-@pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt()], ids=["error", "interrupt"])
-def test_a_failed_block_fails_its_run_and_leaves_no_record(server, error):
+@pytest.mark.parametrize(
+    ("error", "status"), [(ValueError("no"), "FAILED"), (KeyboardInterrupt(), "KILLED")], ids=["error", "interrupt"]
+)
+def test_a_failed_block_fails_its_run_and_leaves_no_record(server, error, status):
     with pytest.raises(type(error)):
         fail(error)
     (run,) = runs()
-    assert run.info.status == "FAILED"
+    assert run.info.status == status
     assert "content" not in run.data.tags
-    assert not tracking.record_path("train", "light_cnn").exists()
+    assert not record_path("train", "light_cnn").exists()
 
 
 def test_an_artifact_that_changes_within_its_stage_leaves_no_record(server):
@@ -188,7 +191,7 @@ def test_an_artifact_that_changes_within_its_stage_leaves_no_record(server):
     with pytest.raises(tables.TableError, match="is not what its record says"):
         log_and_overwrite()
     assert runs()[0].info.status == "FAILED"
-    assert not tracking.record_path("split").exists()
+    assert not record_path("split").exists()
 
 
 def test_what_cannot_be_estimated_is_null_and_not_sent(server):
@@ -197,15 +200,88 @@ def test_what_cannot_be_estimated_is_null_and_not_sent(server):
     assert set(runs()[0].data.metrics) == {"auc", "loss", "val_auc"}
 
 
-def test_fold_histories_stay_apart_under_their_prefix(server):
-    with tracking.run("cross_validate", model="light_cnn", experiment=EXPERIMENT, parameters={}, tags={}) as tracked:
+def cross_validate(folder: Path | None = None, killed_in: int | None = None) -> Record:
+    """A run of two folds with an epoch each; killed after that epoch of one of them."""
+    with tracking.run(
+        "cross_validate", model="light_cnn", experiment=EXPERIMENT, parameters={}, tags={}, unfinished=folder
+    ) as tracked:
         for fold in range(2):
-            tracked.log_epoch(0, {"loss": fold + 0.5}, prefix=f"fold{fold}_")
-    assert tracking.read_record(tracking.record_path("cross_validate", "light_cnn")).history == [
-        {"epoch": 0, "fold0_loss": 0.5},
-        {"epoch": 0, "fold1_loss": 1.5},
-    ]
-    assert runs()[0].data.metrics == {"fold0_loss": 0.5, "fold1_loss": 1.5}
+            with tracked.part(f"fold{fold}", {"fold": fold}) as part:
+                part.log_epoch(0, {"loss": fold + 0.5})
+                if fold == killed_in:
+                    raise KeyboardInterrupt
+                part.log_metrics({"auc": 0.75})
+    return read_record(record_path("cross_validate", "light_cnn"))
+
+
+def family() -> dict[str, tuple[str, str | None, dict[str, str], dict[str, float]]]:
+    """By name: status, name of the parent, parameters and metrics."""
+    names = {run.info.run_id: run.info.run_name for run in runs()}
+    return {
+        run.info.run_name: (
+            run.info.status,
+            names.get(run.data.tags.get("mlflow.parentRunId", "")),
+            run.data.params,
+            {name: value for name, value in run.data.metrics.items() if not name.startswith("system/")},
+        )
+        for run in runs()
+    }
+
+
+FOLDS = {
+    "cross_validate@light_cnn": ("FINISHED", None, {}, {}),
+    "cross_validate@light_cnn fold0": (
+        "FINISHED",
+        "cross_validate@light_cnn",
+        {"fold": "0"},
+        {"loss": 0.5, "auc": 0.75},
+    ),
+    "cross_validate@light_cnn fold1": (
+        "FINISHED",
+        "cross_validate@light_cnn",
+        {"fold": "1"},
+        {"loss": 1.5, "auc": 0.75},
+    ),
+}
+
+
+def test_folds_are_runs_below_their_stage_and_are_replayed_so(server, new_server):
+    record = cross_validate()
+    assert record.parts[1] == Part("fold1", {"fold": 1}, {"auc": 0.75}, [{"epoch": 0, "loss": 1.5}])
+    assert family() == FOLDS
+    new_server("empty")
+    tracking.publish(EXPERIMENT, [record])
+    assert family() == FOLDS
+
+
+@pytest.mark.parametrize("killed_in", [0, 1])
+def test_an_interrupted_run_goes_on_as_the_same_run_with_each_epoch_once(server, tmp_path, killed_in):
+    folder = tmp_path / "unfinished"
+    folder.mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        cross_validate(folder, killed_in)
+    assert family()["cross_validate@light_cnn"][0] == "KILLED"
+    record = cross_validate(folder)
+    assert family() == FOLDS
+    assert len(runs()) == 3
+    (parent,) = runs("tags.`mlflow.runName` = 'cross_validate@light_cnn'")
+    assert parent.data.tags["resumed"] == "1"
+    assert parent.data.tags["content"] == record.content()
+    for child in runs(f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"):
+        assert len(history(child, "loss")) == 1
+
+
+def test_a_run_that_the_server_lost_is_begun_anew(server, new_server, tmp_path):
+    folder = tmp_path / "unfinished"
+    folder.mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        cross_validate(folder, killed_in=0)
+    new_server("other")
+    cross_validate(folder)
+    assert family() == FOLDS
+    mlflow.MlflowClient().delete_run(runs("tags.`mlflow.runName` = 'cross_validate@light_cnn'")[0].info.run_id)
+    cross_validate(folder)
+    assert family()["cross_validate@light_cnn"][0] == "FINISHED"
 
 
 def test_a_tracked_model_loads_back_and_predicts_the_same(server):
@@ -214,10 +290,11 @@ def test_a_tracked_model_loads_back_and_predicts_the_same(server):
     models.save(model, path)
     with tracking.run("train", model="light_cnn", experiment=EXPERIMENT, parameters={}, tags={}) as tracked:
         tracked.log_model(path)
-    assert tracking.read_record(tracking.record_path("train", "light_cnn")).model_file == path.as_posix()
+    assert read_record(record_path("train", "light_cnn")).model_file == path.as_posix()
     (run,) = runs()
     assert run.info.status == "FINISHED"
     loaded = mlflow.pyfunc.load_model(f"runs:/{run.info.run_id}/light_cnn")
+    assert loaded.predict(loaded.input_example).shape == (1, 1)
     assert loaded.metadata.signature.inputs.to_dict()[0]["tensor-spec"]["shape"] == (-1, *arrays.SHAPE)
     images = arrays.images(np.array([0, 1]))[0][..., np.newaxis].astype(np.float32)
     np.testing.assert_allclose(loaded.predict(images), model.predict_on_batch(images), atol=1e-6)
@@ -253,16 +330,55 @@ def test_a_run_without_a_model_is_refused(server):
 
 def test_publish_finds_what_a_run_left(server):
     record = run_stage()
-    replayed, found = tracking.publish(EXPERIMENT, [record])
+    replayed, found, pipeline = tracking.publish(EXPERIMENT, [record])
     assert replayed == []
+    assert pipeline is None
     assert [run.info.run_id for run in found] == [runs()[0].info.run_id]
+
+
+def test_a_published_workspace_has_a_run_of_its_own_and_is_found_by_two_questions(server, monkeypatch):
+    records = [run_stage(model=name, parameters={"name": name}) for name in ("light_cnn", "basic_vgg16")]
+    records.append(evaluated("light_cnn", 0, 0.75, 0.5))
+    first = tracking.publish(EXPERIMENT, records)
+    pipeline = tracking.log_pipeline(EXPERIMENT, records, first.runs, [PREDICTIONS])
+    questions = []
+    ask = mlflow.MlflowClient.search_runs
+    monkeypatch.setattr(
+        mlflow.MlflowClient, "search_runs", lambda *words, **named: questions.append(words) or ask(*words, **named)
+    )
+    again = tracking.publish(EXPERIMENT, records)
+    assert again.pipeline == pipeline
+    assert again.replayed == []
+    assert [run.info.run_id for run in again.runs] == [run.info.run_id for run in first.runs]
+    assert len(questions) == 2
+    own = mlflow.get_run(pipeline)
+    assert own.data.metrics == {"light_cnn/auc": 0.75}
+    assert set(artifacts(own)) == {"light_cnn.csv"}
+    assert {run.data.tags["mlflow.parentRunId"] for run in again.runs} == {pipeline}
+    assert tracking.publish(EXPERIMENT, records[:2]).pipeline is None
+
+
+def test_a_run_of_two_pipelines_stays_below_the_first(server):
+    records = [run_stage(model=name, parameters={"name": name}) for name in ("light_cnn", "basic_vgg16")]
+    first = tracking.log_pipeline(EXPERIMENT, records[:1], tracking.publish(EXPERIMENT, records[:1]).runs, [])
+    second = tracking.log_pipeline(EXPERIMENT, records, tracking.publish(EXPERIMENT, records).runs, [])
+    shared, new = tracking.publish(EXPERIMENT, records).runs
+    assert [run.data.tags["mlflow.parentRunId"] for run in (shared, new)] == [first, second]
+
+
+def test_a_pipeline_that_names_a_lost_run_is_published_again(server):
+    records = [run_stage(model=name, parameters={"name": name}) for name in ("light_cnn", "basic_vgg16")]
+    tracking.log_pipeline(EXPERIMENT, records, tracking.publish(EXPERIMENT, records).runs, [])
+    mlflow.MlflowClient().delete_run(tracking.publish(EXPERIMENT, records).runs[1].info.run_id)
+    again = tracking.publish(EXPERIMENT, records)
+    assert (again.replayed, again.pipeline) == (["train@basic_vgg16"], None)
 
 
 def test_a_lost_server_gets_every_record_back_once(server, new_server):
     records = [run_stage(model=name, parameters={"name": name}) for name in ("light_cnn", "basic_vgg16")]
     records.append(run_stage("ingest", model=None))
     new_server("empty")
-    replayed, found = tracking.publish(EXPERIMENT, records)
+    replayed, found, _ = tracking.publish(EXPERIMENT, records)
     assert replayed == ["train@light_cnn", "train@basic_vgg16", "ingest"]
     assert tracking.publish(EXPERIMENT, records)[0] == []
     assert len(runs()) == 3
@@ -299,7 +415,7 @@ def test_a_model_file_that_changed_since_is_refused(server, new_server):
     new_server("empty")
     models.save(models.build("light_cnn", arrays.LIGHT, arrays.SHAPE, seed=2), path)
     with pytest.raises(tables.TableError, match=r"light_cnn\.keras is not what its record says"):
-        tracking.publish(EXPERIMENT, [tracking.read_record(tracking.record_path("train", "light_cnn"))])
+        tracking.publish(EXPERIMENT, [read_record(record_path("train", "light_cnn"))])
 
 
 def test_without_a_server_the_work_goes_on_and_its_record_is_kept(new_server, monkeypatch, caplog):
@@ -330,20 +446,59 @@ def test_a_server_that_leaves_midway_changes_no_record(server, monkeypatch, capl
     assert caplog.text.count("connection reset") == 1
 
 
-def test_a_run_shows_what_the_machine_did_and_its_record_does_not(server, monkeypatch):
+def test_a_run_shows_what_the_machine_did_and_its_record_does_not(server, tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.05")
-    with tracking.run("train", model="light_cnn", experiment=EXPERIMENT, parameters={}, tags={}, resources=True):
+    with tracking.run("train", model="light_cnn", experiment=EXPERIMENT, parameters={}, tags={}, unfinished=tmp_path):
         deadline = time.monotonic() + 30
         while not shown(runs()[0]) and time.monotonic() < deadline:
             time.sleep(0.05)
     assert {"system/cpu_utilization_percentage", "system/system_memory_usage_percentage"} <= shown(runs()[0])
     assert runs()[0].info.status == "FINISHED"
-    assert tracking.read_record(tracking.record_path("train", "light_cnn")).metrics == {}
+    assert read_record(record_path("train", "light_cnn")).metrics == {}
     assert not [thread for thread in threading.enumerate() if thread.name == "SystemMetricsMonitor"]
 
 
 def shown(run: Run) -> set[str]:
     return {name for name in run.data.metrics if name.startswith("system/")}
+
+
+@pytest.fixture
+def trained(server: None) -> list[Run]:
+    """Two runs of one training each; the same architecture under other seeds."""
+    path = Path("data/models/light_cnn.keras")
+    for seed in (1, 2):
+        models.save(models.build("light_cnn", arrays.LIGHT, arrays.SHAPE, seed=seed), path)
+        with tracking.run(
+            "train", model="light_cnn", experiment=EXPERIMENT, parameters={"seed": seed}, tags={}
+        ) as tracked:
+            tracked.log_model(path)
+    return [runs(f"params.seed = '{seed}'")[0] for seed in (1, 2)]
+
+
+def test_an_alias_names_the_version_that_was_registered_last_under_it(trained):
+    assert model_registry.held_by("mammo-demo", "champion") is None
+    first = model_registry.register("mammo-demo", trained[0], "light_cnn", "champion", {"val_auc": "0.7"}, "the first")
+    assert model_registry.held_by("mammo-demo", "champion") == first
+    assert model_registry.held_by("mammo-demo", "challenger") is None
+    second = model_registry.register("mammo-demo", trained[1], "light_cnn", "champion", {}, "better")
+    assert model_registry.held_by("mammo-demo", "champion") == second
+    assert (first.number, second.number) == ("1", "2")
+    assert second.content == trained[1].data.tags["content"]
+    again = model_registry.register("mammo-demo", trained[0], "light_cnn", "challenger", {}, "once more")
+    assert again == first
+    loaded = models.load(tracking.model_file("models:/mammo-demo@champion"))
+    expected = models.build("light_cnn", arrays.LIGHT, arrays.SHAPE, seed=2)
+    assert all(np.array_equal(a, b) for a, b in zip(loaded.get_weights(), expected.get_weights(), strict=True))
+
+
+def test_a_version_that_a_person_registered_has_neither_model_nor_content(trained):
+    mlflow.register_model(f"runs:/{trained[0].info.run_id}/light_cnn", "mammo-demo")
+    mlflow.MlflowClient().set_registered_model_alias("mammo-demo", "champion", "1")
+    found = model_registry.held_by("mammo-demo", "champion")
+    assert found is not None
+    assert (found.model, found.content) == ("", "")
+    with pytest.raises(InputError, match=r"missing\.csv of mammo-demo, version 1"):
+        model_registry.artifact(found, "missing.csv")
 
 
 def evaluated(name: str, order: int, auc: float, ppv: float) -> Record:
@@ -355,14 +510,13 @@ def evaluated(name: str, order: int, auc: float, ppv: float) -> Record:
         tags={"order": f"{order:03d}", "unit": "lesion"},
     ) as tracked:
         tracked.log_metrics({"auc": auc, "ppv": ppv})
-    return tracking.read_record(tracking.record_path("evaluate", name))
+    return read_record(record_path("evaluate", name))
 
 
 @pytest.fixture
 def comparison(server: None) -> pd.DataFrame:
     records = [evaluated("b", 2, 0.8, 0.3), evaluated("c", 10, 0.7, 0.2), evaluated("a", 0, 0.9, NAN)]
-    _, found = tracking.publish(EXPERIMENT, [*records, run_stage()])
-    return tracking.rows_of_runs(found, ["model", "unit"])
+    return tracking.rows_of_runs(tracking.publish(EXPERIMENT, [*records, run_stage()]).runs, ["model", "unit"])
 
 
 def test_the_table_stands_in_the_stated_order(comparison):
@@ -379,7 +533,7 @@ def test_what_cannot_be_estimated_is_missing_in_the_table_and_a_dash_for_people(
 def test_the_table_holds_this_workspaces_runs_and_no_newer_ones(server):
     mine = evaluated("a", 0, 0.9, 0.5)
     evaluated("a", 0, 0.6, 0.1)
-    _, found = tracking.publish(EXPERIMENT, [mine])
+    found = tracking.publish(EXPERIMENT, [mine]).runs
     assert tracking.rows_of_runs(found, ["model"])["auc"].tolist() == [0.9]
 
 
@@ -420,3 +574,20 @@ def test_a_number_that_json_cannot_hold_never_reaches_a_record(server):
 
     with tracking.run("train", model="light_cnn", experiment=EXPERIMENT, parameters={}, tags={}) as tracked:
         assert json.loads(unfinished(tracked))["history"] == [{"epoch": 0, "loss": None}]
+
+
+def test_the_origin_of_a_run_is_its_record_and_of_a_pipeline_all_of_them(server):
+    records = [run_stage(model=name, parameters={"name": name}) for name in ("light_cnn", "basic_vgg16")]
+    found = tracking.publish(EXPERIMENT, records).runs
+    pipeline = tracking.log_pipeline(EXPERIMENT, records, found, [])
+    assert tracking.origin(found[0].info.run_id).records == records[:1]
+    assert {record.name for record in tracking.origin(pipeline).records} == {record.name for record in records}
+    with pytest.raises(InputError, match="run 0000 cannot be had from sqlite"):
+        tracking.origin("0000")
+
+
+def test_a_run_that_did_not_finish_has_no_origin(server):
+    with pytest.raises(ValueError, match="no"):
+        fail(ValueError("no"))
+    with pytest.raises(InputError, match=r"train@light_cnn, FAILED\) is no finished run"):
+        tracking.origin(runs()[0].info.run_id)

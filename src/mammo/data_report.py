@@ -28,7 +28,7 @@ from mammo.data_summary import (
 )
 from mammo.page import Block, Cell, Note, Picture, Pictures, Row, Section, Table, Tiles
 from mammo.params import Params, flat
-from mammo.tracking import Record
+from mammo.record import Record
 
 TITLE = "data report"
 HTML, MARKDOWN, FIGURES = "data.html", "data.md", "figures"

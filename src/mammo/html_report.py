@@ -22,7 +22,7 @@ from mammo.clinical import COLUMNS
 from mammo.figures import is_baseline, not_estimable
 from mammo.page import Block, Cell, Note, Picture, Pictures, Section, Table
 from mammo.params import Params, flat
-from mammo.tracking import Record
+from mammo.record import Record
 
 TEXT_COLUMNS = [
     "model",

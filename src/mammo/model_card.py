@@ -14,8 +14,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from mammo import report, tables
 from mammo.figures import is_baseline, not_estimable
 from mammo.html_report import Content, artifact_hashes, metric_name, why_not
+from mammo.record import Record
 from mammo.report import ENSEMBLE, TWO_VIEWS
-from mammo.tracking import Record
 
 METRICS = ("auc", "average_precision", "sensitivity", "specificity", "ppv", "npv", "accuracy", "f1", "brier")
 

@@ -247,10 +247,18 @@ class GradcamParams(_Section):
     choose: Literal["mixed", "random"] | Annotated[list[str], Field(min_length=1)]
 
 
+class ChampionParams(_Section):
+    """When a model takes the place of the registered model's champion."""
+
+    significance: Fraction
+    sensitivity_floor: Share
+
+
 class TrackingParams(_Section):
-    """Where MLflow runs are grouped."""
+    """Where MLflow runs are grouped, and which model of theirs is the registered one."""
 
     experiment: Annotated[str, Field(min_length=1)]
+    champion: ChampionParams
 
 
 class ComputeParams(_Section):

@@ -28,11 +28,17 @@ def apply(name: str, folder: Path = PROFILES, target: Path = params.PARAMS_FILE)
     """
     if name not in names(folder):
         raise InputError(f"unknown profile {name!r}; {folder}/ has: {', '.join(names(folder)) or 'none'}")
+    path = folder / f"{name}.yaml"
+    return merge(_read(_round_trip(), path), str(path), target)
+
+
+def merge(changes: MutableMapping[str, Any], where: str, target: Path = params.PARAMS_FILE) -> list[str]:
+    """Merge `changes`, nested as in params.yaml, as `apply` merges a profile; `where` names them in errors."""
     params.load(target)
     yaml = _round_trip()
     content = yaml.load(target.read_text(encoding="utf-8"))
-    changed = list(_merge(content, _read(yaml, folder / f"{name}.yaml")))
-    params.parse(content, f"{target} with {folder / name}.yaml")
+    changed = list(_merge(content, changes))
+    params.parse(content, f"{target} with {where}")
     text = StringIO()
     yaml.dump(content, text)
     tables.write_text(target, text.getvalue())
@@ -77,8 +83,8 @@ def _merge(target: MutableMapping[str, Any], source: MutableMapping[str, Any], p
 
 
 def _without_comments(value: Any) -> Any:
-    """A list from a profile keeps its style and leaves its comments there: those of params.yaml stay."""
-    if not isinstance(value, CommentedSeq):
+    """A list is written in one line, and leaves a profile's comments there: those of params.yaml stay."""
+    if not isinstance(value, list):
         return value
     bare = CommentedSeq(value)
     bare.fa.set_flow_style()

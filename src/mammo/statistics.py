@@ -636,6 +636,44 @@ def paired_auc_test(
     return PairedTest(difference, low, high, _two_sided(difference, variance), positive.size, n_patients)
 
 
+def chosen_auc(
+    label: ArrayLike,
+    probs: ArrayLike,
+    patient_id: ArrayLike,
+    *,
+    resamples: int,
+    seed: int,
+    group: ArrayLike | None = None,
+) -> float:
+    """Return the AUC to expect of the best of several models, when it was chosen on these very rows.
+
+    probs: (models, n). The highest of many AUCs is partly the luckiest. So the best is chosen on each resample of
+    the patients, and scored on the patients who were not drawn. Returned is the mean over the resamples that have
+    both classes on both sides; nan where fewer than half have. group: (n,) folds, as in `clustered_intervals`.
+    ValueError for wrong input.
+    Tsamardinos, Greasidou & Borboudakis, Machine Learning 107, 1895-1922, 2018 (BBC-CV).
+    """
+    positive = metrics.binary(label)
+    scores = _score_table(probs, positive.size)
+    member, n_patients = _members(patient_id, positive.size)
+    strata = _patient_strata(group, member, n_patients)
+    rankings = [[_rank(positive, score, rows) for rows in strata] for score in scores]
+
+    def aucs(weights: Weights) -> Floats:
+        return np.stack(
+            [_over_groups(_auc_of_counts, [_roc_counts(ranking, weights) for ranking in one]) for one in rankings]
+        )
+
+    def values(weights: Weights) -> dict[str, Floats]:
+        drawn, others = aucs(weights), aucs((weights == 0).astype(np.int32))
+        defined = np.isfinite(drawn).all(axis=0)
+        best = np.argmax(np.where(defined, drawn, 0), axis=0)
+        return {"auc": np.where(defined, others[best, np.arange(best.size)], np.nan)}
+
+    draws = _bootstrap(values, member, n_patients, resamples, seed)["auc"]
+    return float(np.nanmean(draws)) if np.isfinite(draws).mean() >= 0.5 else np.nan
+
+
 def subset_auc_test(
     label: ArrayLike,
     prob: ArrayLike,

@@ -1,91 +1,92 @@
-"""The only room that knows MLflow. A run leaves a deterministic record in the workspace, and the same on the server.
+"""Runs on the MLflow server: each leaves a deterministic record in the workspace, and the same on the server.
 
-The record (`metrics/records/<stage>[/<model>].json`: parameters, history, metrics, data fingerprint, hashes of the
-artifacts; no run id, no time) is a DVC output. Its SHA-256 is the run's tag `content`: by it the comparison table finds
-the runs of the current workspace, and `publish` what the server lacks.
+No other room but model_registry.py knows MLflow. The SHA-256 of the record (record.py) is the run's tag `content`: by
+it the comparison table finds the runs of the current workspace, and `publish` what the server lacks. All the records of
+a finished workspace together name its `pipeline` run, the parent of the runs that it was the first to need; a run's own
+children are its folds and seeds.
 """
 
-import hashlib
 import json
 import logging
 import math
 import os
-import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
 import mlflow
 import pandas as pd
-from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 
-from mammo import params, project, tables
+from mammo import params, project, provenance, tables
 from mammo.errors import InputError
+from mammo.record import Part, Record, content_of, parse_record, record_path, run_name
 
-RECORDS = Path("metrics/records")
+PIPELINE = "pipeline"  # the stage that a pipeline's run names
 ROW_STAGES = ("evaluate", "external")  # each of their runs is a row of the comparison table
+ROW_METRICS = ("auc", "sensitivity", "specificity")  # of a row, on the pipeline's run
 LOOKUPS = 8  # questions to the server at a time
 RESOURCES_SECONDS = 5.0  # between two looks at them; MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL sets another
+DATA = "pixels"  # the name of the input that the tag `data` is the digest of
+DIGEST = 32  # characters of it: MLflow takes 36 at most
+RECORD = "record.json"
+RUNS, IDS_IN_A_TAG = "runs.", 200  # tags of a pipeline's run that name the runs of its records
+EXAMPLE_GREY = 128.0  # the even image of a model's input example: no patient's film
+PATCH = "workspace.patch"  # what the workspace had beside its commit, for `git apply`
+RUN_IDS = "mlflow_runs.json"  # in the folder of unfinished work: the runs that the next attempt goes on with
+FAILURES = (MlflowException, OSError)  # of a server; artifacts that it does not take end in an error of `requests`
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Record:
-    """What one run computed, without when and where."""
+@dataclass(kw_only=True)
+class Logged:
+    """What is put here ends up in the record and on the server."""
 
-    stage: str
-    model: str | None
-    parameters: dict[str, Any]
-    tags: dict[str, str]
-    metrics: dict[str, float | None]
-    history: list[dict[str, float | None]]
-    artifacts: dict[str, str]
-    model_file: str | None
-
-    @property
-    def name(self) -> str:
-        """`train@light_cnn` as in dvc.yaml."""
-        return run_name(self.stage, self.model)
-
-    def text(self) -> str:
-        """The record as it is written; equal records have equal texts."""
-        return json.dumps(asdict(self), indent=1, sort_keys=True, allow_nan=False) + "\n"
-
-    def content(self) -> str:
-        """SHA-256 of the text."""
-        return hashlib.sha256(self.text().encode()).hexdigest()
-
-
-@dataclass
-class Tracked:
-    """An open run: what is put here ends up in the record and on the server."""
-
-    stage: str
-    model: str | None
-    parameters: dict[str, Any]
     live: "_Live"
-    tags: dict[str, str] = field(default_factory=dict)
     metrics: dict[str, float | None] = field(default_factory=dict)
     history: list[dict[str, float | None]] = field(default_factory=list)
-    artifacts: dict[str, str] = field(default_factory=dict)
-    model_file: str | None = None
 
-    def log_epoch(self, epoch: int, values: Mapping[str, float], prefix: str = "") -> None:
-        """Add the metrics of one epoch (from 0), their names after `prefix`; they reach the server at once."""
-        named = _plain({f"{prefix}{name}": value for name, value in values.items()})
+    def log_epoch(self, epoch: int, values: Mapping[str, float]) -> None:
+        """Add the metrics of one epoch (from 0); they reach the server at once."""
+        named = _plain(values)
         self.history.append({"epoch": epoch, **named})
-        self.live.attempt(lambda client, run_id: client.log_batch(run_id, _metrics(named, epoch)))
+        self.live.log_epoch(epoch, named)
 
     def log_metrics(self, values: Mapping[str, float]) -> None:
         """Add final metrics."""
         self.metrics |= _plain(values)
+
+
+@dataclass(kw_only=True)
+class Tracked(Logged):
+    """An open run."""
+
+    stage: str
+    model: str | None
+    parameters: dict[str, Any]
+    tags: dict[str, str] = field(default_factory=dict)
+    parts: list[Part] = field(default_factory=list)
+    artifacts: dict[str, str] = field(default_factory=dict)
+    model_file: str | None = None
+
+    @contextmanager
+    def part(self, title: str, parameters: dict[str, Any]) -> Iterator[Logged]:
+        """One training of several (a fold, a seed), as a child run."""
+        with self.live.child(title, parameters).closing() as live:
+            logged = Logged(live=live)
+            yield logged
+            part = Part(title, params.flat(parameters), logged.metrics, logged.history)
+            live.attempt(lambda client, run_id: _finish_part(client, run_id, part))
+        self.parts.append(part)
 
     def log_artifact(self, path: Path) -> None:
         """Add a file or folder of the workspace, as it is now."""
@@ -105,24 +106,28 @@ class Tracked:
             self.tags,
             self.metrics,
             self.history,
+            self.parts,
             self.artifacts,
             self.model_file,
         )
 
 
-def run_name(stage: str, model: str | None) -> str:
-    """`train@light_cnn`, as dvc.yaml names the stage."""
-    return stage if model is None else f"{stage}@{model}"
+class Published(NamedTuple):
+    """What the server holds of a workspace."""
+
+    replayed: list[str]  # names of the runs that it lacked
+    runs: list[Run]  # one per record, in their order
+    pipeline: str | None  # id of the pipeline's run, where it is there already
 
 
-def record_path(stage: str, model: str | None = None) -> Path:
-    """Where the record of a run lies."""
-    return RECORDS / f"{stage}.json" if model is None else RECORDS / stage / f"{model}.json"
+@dataclass(frozen=True)
+class Origin:
+    """What a finished run was made from, and what it left."""
 
-
-def read_record(path: Path) -> Record:
-    """A record from the workspace."""
-    return Record(**json.loads(path.read_text(encoding="utf-8")))
+    run_id: str
+    tags: dict[str, str]
+    patch: Path | None  # of the workspace against tags["git.commit"]
+    records: list[Record]  # one; of a pipeline's run all
 
 
 @contextmanager
@@ -133,37 +138,125 @@ def run(
     parameters: dict[str, Any],
     model: str | None = None,
     tags: dict[str, str],
-    resources: bool = False,
+    unfinished: Path | None = None,
 ) -> Iterator[Tracked]:
     """Track one stage (of one model): live on the server, and as a record when the block ends well.
 
-    Where the server is away the work goes on: the record is kept, and `publish` replays it later. resources: the run
-    also has MLflow's system metrics (CPU, memory, disk, network, GPU), which are no result and in no record.
+    Where the server is away the work goes on: the record is kept, and `publish` replays it later. unfinished: the
+    workshop of long work that can be killed; the next attempt then goes on with the same run instead of a second one,
+    and the run has MLflow's system metrics (CPU, memory, disk, network, GPU), which are no result and in no record.
     """
-    live = _Live(experiment, run_name(stage, model), _run_tags(stage, model) | tags, params.flat(parameters))
-    tracked = Tracked(stage, model, parameters, live, tags)
-    try:
-        with live.resources() if resources else nullcontext():
+    ids = None if unfinished is None else unfinished / RUN_IDS
+    live = _Live(
+        experiment, run_name(stage, model), _run_tags(stage, model) | tags, params.flat(parameters), ids=ids, part=""
+    )
+    tracked = Tracked(live=live, stage=stage, model=model, parameters=parameters, tags=tags)
+    with live.closing():
+        with nullcontext() if unfinished is None else live.resources():
             yield tracked
         record = tracked.record()
         _check_artifacts(record)
-    except BaseException:
-        live.attempt(lambda client, run_id: client.set_terminated(run_id, "FAILED"))
-        raise
-    tables.write_text(record_path(stage, model), record.text())
-    live.attempt(lambda client, run_id: _finish(client, run_id, record))
+        tables.write_text(record_path(stage, model), record.text())
+        live.attempt(lambda client, run_id: _finish(client, run_id, record))
 
 
-def publish(experiment: str, records: list[Record]) -> tuple[list[str], list[Run]]:
-    """Make the server hold a finished run for every record; returns the names of those replayed, and all the runs."""
+@contextmanager
+def _curable() -> Iterator[None]:
+    """A server that is away or refuses us is an InputError with the cure, not a defect."""
+    try:
+        yield
+    except FAILURES as error:
+        status = error.get_http_status_code() if isinstance(error, MlflowException) else 500
+        address, reason = mlflow.get_tracking_uri(), str(error).splitlines()[0]
+        if status == 401:
+            cure = "does not know us; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+        elif status == 403:
+            cure = "says that we may not write; its administrator can grant EDIT on the experiment"
+        elif status >= 500:
+            cure = "does not answer as it should; see that it runs"
+        else:
+            raise
+        raise InputError(
+            f"MLflow at {address} {cure}, then run `dvc repro publish`. All records are kept. ({reason})"
+        ) from error
+
+
+@_curable()
+def publish(experiment: str, records: list[Record]) -> Published:
+    """Make the server hold a finished run for every record.
+
+    A workspace that was published before costs two questions, however many records it has.
+    """
     experiment_id = connect(experiment)
-    runs = _find(experiment_id, records)
+    pipeline = _pipeline_run(experiment_id, records)
+    known = _runs_of(experiment_id, pipeline) if pipeline else {}
+    if not all(record.content() in known for record in records):
+        known = _find(experiment_id, records)
+        pipeline = None
     replayed = []
     for record in records:
-        if record.content() not in runs:
-            runs[record.content()] = _replay(experiment, record)
+        if record.content() not in known:
+            known[record.content()] = _replay(experiment, record)
             replayed.append(record.name)
-    return replayed, [runs[record.content()] for record in records]
+    return Published(
+        replayed, [known[record.content()] for record in records], pipeline.info.run_id if pipeline else None
+    )
+
+
+@_curable()
+def log_pipeline(experiment: str, records: list[Record], runs: list[Run], artifacts: list[Path]) -> str:
+    """Write the pipeline's own run: provenance, the rows' headline metrics, which run each record is; returns its id.
+
+    runs: as `publish` gave them; those without a parent become its children.
+    """
+    client = mlflow.MlflowClient()
+    content = content_of(records)
+    tags = provenance.tags() | {
+        "dvc.stage": PIPELINE,
+        "mlflow.source.name": "dvc.yaml",
+        "dvc.lock": provenance.lock_hash() or "none",
+    }
+    name = f"{PIPELINE} {os.environ.get('DVC_EXP_NAME') or content[:8]}"
+    run_id = str(client.create_run(connect(experiment), tags=tags, run_name=name).info.run_id)
+    rows = [record for record in records if record.stage in ROW_STAGES]
+    note = f"One finished workspace: {len(records)} runs, of which those that it was the first to need are below it."
+    values = {f"{record.model}/{metric}": record.metrics.get(metric) for record in rows for metric in ROW_METRICS}
+    client.log_batch(run_id, metrics=_metrics(values, 0), tags=[*_id_tags(runs), RunTag(MLFLOW_RUN_NOTE, note)])
+    for run in runs:
+        if MLFLOW_PARENT_RUN_ID not in run.data.tags:
+            client.set_tag(run.info.run_id, MLFLOW_PARENT_RUN_ID, run_id)
+    for path in artifacts:
+        _log_artifact(client, run_id, path)
+    _log_patch(client, run_id)
+    client.set_tag(run_id, "content", content)
+    client.set_terminated(run_id)
+    return run_id
+
+
+def origin(run_id: str) -> Origin:
+    """Where a finished run came from; InputError where there is no such run, or where it did not finish."""
+    _point_at_store()
+    client = mlflow.MlflowClient()
+    try:
+        found = client.get_run(run_id)
+        files = {file.path for file in client.list_artifacts(run_id)}
+    except MlflowException as error:
+        raise InputError(f"run {run_id} cannot be had from {mlflow.get_tracking_uri()}: {error}") from error
+    if "content" not in found.data.tags:
+        raise InputError(
+            f"run {run_id} ({found.info.run_name}, {found.info.status}) is no finished run of a stage or a pipeline; "
+            "`make ui` lists those that are"
+        )
+    runs = [found]
+    if found.data.tags["dvc.stage"] == PIPELINE:
+        runs = list(_runs_of(found.info.experiment_id, found).values())
+    patch = _fetched(run_id, PATCH) if PATCH in files else None
+    records = [parse_record(_fetched(run.info.run_id, RECORD).read_text(encoding="utf-8")) for run in runs]
+    return Origin(run_id, dict(found.data.tags), patch, records)
+
+
+def _fetched(run_id: str, path: str) -> Path:
+    return Path(mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=path))
 
 
 def is_uri(source: str) -> bool:
@@ -189,6 +282,7 @@ def model_file(uri: str) -> Path:
 def table_page(experiment: str) -> tuple[str, str]:
     """The store's address, and the page of its UI (what follows the host) that lists the comparison table by AUC."""
     query = {"searchFilter": "tags.`dvc.stage` = 'evaluate'", "orderByKey": "metrics.`auc`", "orderByAsc": "false"}
+    query["workflowType"] = "machine_learning"  # else MLflow surrounds the runs with its pages for chat assistants
     page = f"/#/experiments/{connect(experiment)}/runs?{urlencode(query, quote_via=quote)}"
     return mlflow.get_tracking_uri(), page
 
@@ -242,14 +336,24 @@ def _point_at_store() -> bool:
 class _Live:
     """A run on the server, or, once the server has failed, the knowledge that there is none."""
 
-    def __init__(self, experiment: str, name: str, tags: dict[str, str], parameters: dict[str, Any]):
+    def __init__(
+        self,
+        experiment: str,
+        name: str,
+        tags: dict[str, str],
+        parameters: dict[str, Any],
+        *,
+        ids: Path | None,
+        part: str,
+    ):
         self.run_id: str | None = None
+        self._experiment, self._name, self._tags, self._ids, self._part = experiment, name, tags, ids, part
+        self._sent: dict[str, set[int]] | None = None  # by metric, the epochs that an earlier attempt has sent
         try:
             experiment_id = connect(experiment)
-            created = mlflow.MlflowClient().create_run(experiment_id, tags=tags, run_name=name)
-            self.run_id = created.info.run_id
-            mlflow.MlflowClient().log_batch(created.info.run_id, params=_params(parameters))
-        except MlflowException as error:
+            self.run_id = self._resumed() or self._created(experiment_id)
+            mlflow.MlflowClient().log_batch(self.run_id, params=_params(parameters))
+        except FAILURES as error:
             self._give_up(error)
 
     def attempt(self, action: Callable[[mlflow.MlflowClient, str], Any]) -> None:
@@ -257,8 +361,34 @@ class _Live:
             return
         try:
             action(mlflow.MlflowClient(), self.run_id)
-        except MlflowException as error:
+        except FAILURES as error:
             self._give_up(error)
+
+    @contextmanager
+    def closing(self) -> Iterator["_Live"]:
+        """A block after whose failure the run says so: KILLED by the user, or FAILED."""
+        try:
+            yield self
+        except BaseException as error:
+            status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
+            self.attempt(lambda client, run_id: client.set_terminated(run_id, status))
+            raise
+
+    def child(self, title: str, parameters: dict[str, Any]) -> "_Live":
+        """The run of a part of this one."""
+        if self.run_id is None:
+            return self
+        tags = self._tags | {MLFLOW_PARENT_RUN_ID: self.run_id, "part": title}
+        return _Live(
+            self._experiment, f"{self._name} {title}", tags, params.flat(parameters), ids=self._ids, part=title
+        )
+
+    def log_epoch(self, epoch: int, values: Mapping[str, float | None]) -> None:
+        def send(client: mlflow.MlflowClient, run_id: str) -> None:
+            missing = {name: value for name, value in values.items() if not self._has(client, run_id, name, epoch)}
+            client.log_batch(run_id, _metrics(missing, epoch))
+
+        self.attempt(send)
 
     @contextmanager
     def resources(self) -> Iterator[None]:
@@ -267,14 +397,52 @@ class _Live:
             yield
             return
         logging.getLogger(SystemMetricsMonitor.__module__).setLevel(logging.WARNING)
-        monitor = SystemMetricsMonitor(self.run_id, sampling_interval=RESOURCES_SECONDS)
+        monitor = SystemMetricsMonitor(
+            self.run_id, sampling_interval=RESOURCES_SECONDS, resume_logging=self._sent is not None
+        )
         monitor.start()
         try:
             yield
         finally:
             monitor.finish()
 
-    def _give_up(self, error: MlflowException) -> None:
+    def _created(self, experiment_id: str) -> str:
+        client = mlflow.MlflowClient()
+        run_id = str(client.create_run(experiment_id, tags=self._tags, run_name=self._name).info.run_id)
+        if self._ids is not None:
+            ids = _read_ids(self._ids)
+            ids[self._part] = [mlflow.get_tracking_uri(), run_id]
+            tables.write_text(self._ids, json.dumps(ids))
+        return run_id
+
+    def _resumed(self) -> str | None:
+        """The run of the attempt before, marked and open again; None where there is none on this server."""
+        address, run_id = _read_ids(self._ids).get(self._part, (None, "")) if self._ids else (None, "")
+        if address != mlflow.get_tracking_uri():
+            return None
+        client = mlflow.MlflowClient()
+        try:
+            found = client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return None
+        if found.info.lifecycle_stage != "active":
+            return None
+        self._sent = {}
+        client.update_run(run_id, "RUNNING")
+        client.set_tag(run_id, "resumed", str(int(found.data.tags.get("resumed", "0")) + 1))
+        return run_id
+
+    def _has(self, client: mlflow.MlflowClient, run_id: str, metric: str, epoch: int) -> bool:
+        """Whether an earlier attempt has sent that epoch already; asks the server once per metric."""
+        if self._sent is None:
+            return False
+        if metric not in self._sent:
+            self._sent[metric] = {entry.step for entry in client.get_metric_history(run_id, metric)}
+        return epoch in self._sent[metric]
+
+    def _give_up(self, error: Exception) -> None:
         self.run_id = None
         log.warning(
             "MLflow at %s failed (%s). The work goes on and its record is kept; `dvc repro publish` sends it later.",
@@ -283,47 +451,122 @@ class _Live:
         )
 
 
+def _read_ids(path: Path) -> dict[str, list[str]]:
+    """By part (the run itself: ""), the server's address and the id of the run that an attempt has begun."""
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+
+
+def _pipeline_run(experiment_id: str, records: list[Record]) -> Run | None:
+    """The finished run of the pipeline whose records these are."""
+    found = _search(experiment_id, f"tags.content = '{content_of(records)}'", 1)
+    return found[0] if found else None
+
+
+def _runs_of(experiment_id: str, pipeline: Run) -> dict[str, Run]:
+    """The finished runs that a pipeline's run names, by content."""
+    ids = ",".join(value for tag, value in sorted(pipeline.data.tags.items()) if tag.startswith(RUNS)).split(",")
+    listed = ", ".join(f"'{run_id}'" for run_id in ids)
+    return {
+        run.data.tags.get("content", ""): run
+        for run in _search(experiment_id, f"attributes.run_id IN ({listed})", len(ids))
+    }
+
+
+def _id_tags(runs: list[Run]) -> list[RunTag]:
+    """Tags with the ids of the runs; so many in each as a tag can hold."""
+    ids = [run.info.run_id for run in runs]
+    parts = [ids[start : start + IDS_IN_A_TAG] for start in range(0, len(ids), IDS_IN_A_TAG)]
+    return [RunTag(f"{RUNS}{number:02d}", ",".join(part)) for number, part in enumerate(parts)]
+
+
 def _find(experiment_id: str, records: list[Record]) -> dict[str, Run]:
     """Finished runs by content, the newest of each; side by side, because MLflow knows no `tag IN (...)`."""
-
-    def ask(content: str) -> list[Run]:
-        condition = f"attributes.status = 'FINISHED' AND tags.content = '{content}'"
-        return list(mlflow.MlflowClient().search_runs([experiment_id], condition, max_results=1))
-
     contents = [record.content() for record in records]
     with ThreadPoolExecutor(LOOKUPS) as pool:
-        answers = pool.map(ask, contents)
+        answers = pool.map(lambda content: _search(experiment_id, f"tags.content = '{content}'", 1), contents)
     return {content: found[0] for content, found in zip(contents, answers, strict=True) if found}
+
+
+def _search(experiment_id: str, condition: str, most: int) -> list[Run]:
+    """Finished runs, the newest first."""
+    finished = f"attributes.status = 'FINISHED' AND {condition}"
+    return list(mlflow.MlflowClient().search_runs([experiment_id], finished, max_results=most))
 
 
 def _replay(experiment: str, record: Record) -> Run:
     _check_artifacts(record)
-    live_tags = _run_tags(record.stage, record.model) | record.tags | {"replayed": "true"}
-    client = mlflow.MlflowClient()
-    created = client.create_run(connect(experiment), tags=live_tags, run_name=record.name)
-    run_id = created.info.run_id
-    for values in record.history:
-        client.log_batch(run_id, _metrics({k: v for k, v in values.items() if k != "epoch"}, int(values["epoch"] or 0)))
+    client, experiment_id = mlflow.MlflowClient(), connect(experiment)
+    tags = _run_tags(record.stage, record.model) | record.tags | {"replayed": "true"}
+    run_id = str(client.create_run(experiment_id, tags=tags, run_name=record.name).info.run_id)
+    _send_history(client, run_id, record.history)
+    for part in record.parts:
+        own = tags | {MLFLOW_PARENT_RUN_ID: run_id, "part": part.title}
+        child_id = client.create_run(experiment_id, tags=own, run_name=f"{record.name} {part.title}").info.run_id
+        _send_history(client, child_id, part.history)
+        _finish_part(client, child_id, part)
     _finish(client, run_id, record)
     return client.get_run(run_id)
 
 
+def _send_history(client: mlflow.MlflowClient, run_id: str, history: list[dict[str, float | None]]) -> None:
+    for values in history:
+        named = {name: value for name, value in values.items() if name != "epoch"}
+        client.log_batch(run_id, _metrics(named, int(values["epoch"] or 0)))
+
+
 def _finish(client: mlflow.MlflowClient, run_id: str, record: Record) -> None:
-    """Log what the record holds beside its history, and mark the run as the record's."""
+    """Log what the record holds beside its history and parts, and mark the run as the record's."""
     client.log_batch(
         run_id,
         metrics=_metrics(record.metrics, len(record.history)),
         params=_params(record.parameters),
-        tags=[RunTag(key, value) for key, value in record.tags.items()],
+        tags=[RunTag(key, value) for key, value in (record.tags | {MLFLOW_RUN_NOTE: _note(record)}).items()],
     )
+    if "data" in record.tags:
+        client.log_inputs(run_id, [_input(record)])
     for path in record.artifacts:
         if path != record.model_file:
             _log_artifact(client, run_id, Path(path))
     if record.model_file is not None:
         _log_model(run_id, Path(record.model_file), record)
-    client.log_text(run_id, record.text(), "record.json")
+    _log_patch(client, run_id)
+    client.log_text(run_id, record.text(), RECORD)
     client.set_tag(run_id, "content", record.content())
     client.set_terminated(run_id)
+
+
+def _finish_part(client: mlflow.MlflowClient, run_id: str, part: Part) -> None:
+    client.log_batch(run_id, _metrics(part.metrics, len(part.history)), _params(part.parameters))
+    client.set_terminated(run_id)
+
+
+def _note(record: Record) -> str:
+    """The run's description in the UI."""
+    data = f" on the data `{record.tags['data'][:12]}`" if "data" in record.tags else ""
+    lines = [f"`dvc repro {record.name}`{data}"]
+    if record.parts:
+        lines.append(f"In parts, each a run below this one: {', '.join(part.title for part in record.parts)}.")
+    shown = [name for name in ("auc", "val_auc") if record.metrics.get(name) is not None]
+    lines += [f"{name} {record.metrics[name]:.3f}" for name in shown]
+    return "\n\n".join(lines)
+
+
+def _input(record: Record) -> DatasetInput:
+    """The pixel store as MLflow's input data set: its digest is the start of the tag `data`."""
+    digest = record.tags["data"][:DIGEST]
+    source = json.dumps({"uri": f"data/{DATA}"})
+    context = InputTag(MLFLOW_DATASET_CONTEXT, "evaluation" if record.stage in ROW_STAGES else "training")
+    return DatasetInput(Dataset(DATA, digest, "local", source), [context])
+
+
+def _log_patch(client: mlflow.MlflowClient, run_id: str) -> None:
+    """What the workspace had beside its commit, so that the run can be reproduced."""
+    change = provenance.patch()
+    if change:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / PATCH
+            path.write_bytes(change)
+            client.log_artifact(run_id, str(path))
 
 
 def _check_artifacts(record: Record) -> None:
@@ -343,10 +586,10 @@ def _log_artifact(client: mlflow.MlflowClient, run_id: str, path: Path) -> None:
 
 
 def _log_model(run_id: str, path: Path, record: Record) -> None:
-    """The .keras file as an MLflow model with a signature; it predicts the same when loaded back."""
+    """The .keras file as an MLflow model with signature and example; it predicts the same when loaded back."""
     import keras  # heavy, and needed here only
     import numpy as np
-    from mlflow.models import ModelSignature
+    from mlflow.models import Model, ModelSignature
     from mlflow.types import Schema, TensorSpec
 
     model = keras.models.load_model(path, compile=False)
@@ -356,12 +599,26 @@ def _log_model(run_id: str, path: Path, record: Record) -> None:
     )
     requirements = [f"keras=={keras.__version__}", f"numpy=={np.__version__}", _backend_requirement(keras)]
     with mlflow.start_run(run_id=run_id):
-        mlflow.keras.log_model(
-            model,
+        Model.log(
+            None,
+            flavor=_KerasFlavor,
+            model=model,
             name=record.model or record.stage,
             signature=signature,
             pip_requirements=requirements,
+            input_example=np.full((1, *model.input_shape[1:]), EXAMPLE_GREY, np.float32),
         )
+
+
+class _KerasFlavor:
+    """`mlflow.keras`, which as of 3.17 writes the input example before it makes the folder that this goes to."""
+
+    __name__ = "mlflow.keras"
+
+    @staticmethod
+    def save_model(path: str, **given: Any) -> None:
+        Path(path).mkdir(parents=True)
+        mlflow.keras.save_model(path=path, **given)
 
 
 def _backend_requirement(keras: Any) -> str:
@@ -372,20 +629,8 @@ def _backend_requirement(keras: Any) -> str:
 
 
 def _run_tags(stage: str, model: str | None) -> dict[str, str]:
-    tags = {"dvc.stage": stage, "git.commit": _git_commit(), "mlflow.source.name": f"dvc.yaml:{stage}"}
-    if model is not None:
-        tags["model"] = model
-    if "DVC_EXP_NAME" in os.environ:
-        tags["dvc.exp"] = os.environ["DVC_EXP_NAME"]
-    return tags
-
-
-def _git_commit() -> str:
-    """The commit that the experiment started from: a queued one runs on a temporary commit that is then deleted."""
-    if "DVC_EXP_BASELINE_REV" in os.environ:
-        return os.environ["DVC_EXP_BASELINE_REV"]
-    found = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=project.root())
-    return found.stdout.strip() if found.returncode == 0 else "none"
+    tags = provenance.tags() | {"dvc.stage": stage, "mlflow.source.name": f"dvc.yaml:{stage}"}
+    return tags if model is None else tags | {"model": model}
 
 
 def _metrics(values: Mapping[str, float | None], step: int) -> list[Metric]:
@@ -400,3 +645,41 @@ def _params(values: Mapping[str, Any]) -> list[Param]:
 def _plain(values: Mapping[str, float]) -> dict[str, float | None]:
     """Python floats; what is not estimable becomes null, which JSON can hold."""
     return {key: float(value) if math.isfinite(value) else None for key, value in values.items()}
+
+
+class Branch(_Live):
+    """A run without a record: a search, or a trial of one. A later process goes on with it by the file `ids`."""
+
+    def send(self, epoch: int, values: Mapping[str, float]) -> None:
+        """Send the metrics of one epoch (from 0)."""
+        self.log_epoch(epoch, _plain(values))
+
+    def end(self, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
+        """Send final metrics and tags; the run is finished."""
+        sent = [RunTag(key, value) for key, value in tags.items()]
+        self.attempt(lambda client, run_id: client.log_batch(run_id, _metrics(_plain(metrics), 0), tags=sent))
+        self.attempt(lambda client, run_id: client.set_terminated(run_id))
+
+    def _give_up(self, error: Exception) -> None:
+        self.run_id = None
+        log.warning(
+            "MLflow at %s failed (%s). The search goes on, and remembers its trials itself.",
+            mlflow.get_tracking_uri(),
+            str(error).splitlines()[0],
+        )
+
+
+def search_run(experiment: str, model: str, data: str, asked: dict[str, Any], ids: Path) -> Branch:
+    """The run of a search. data: fingerprint; asked: its spaces and objective."""
+    tags = _run_tags("search", model) | {"data": data}
+    return Branch(experiment, run_name("search", model), tags, asked, ids=ids, part="")
+
+
+def trial_run(
+    experiment: str, model: str, search: Branch, number: int, data: str, parameters: dict[str, Any], ids: Path
+) -> Branch:
+    """The run of one trial, a child of the search's."""
+    tags = _run_tags("trial", model) | {"data": data, "trial": f"{number:03d}"}
+    if search.run_id is not None:
+        tags[MLFLOW_PARENT_RUN_ID] = search.run_id
+    return Branch(experiment, f"trial {number:03d}", tags, params.flat(parameters), ids=ids, part="")

@@ -1,0 +1,76 @@
+"""The champion is chosen by validation rows alone, and loses its place to a model that is better beyond chance."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mammo import champion, params
+from mammo.params import ChampionParams
+from tests.workspaces import COMMITTED
+
+EVALUATE = params.load(COMMITTED).evaluate.model_copy(update={"resamples": 200})
+RULE = ChampionParams(significance=0.05, sensitivity_floor=0.8)
+
+
+def predicted(strength: float, seed: int, split: str = "val", patients: int = 150) -> pd.DataFrame:
+    """Scores that tell the classes apart by `strength` SDs; the labels are the same for every seed."""
+    label = np.random.default_rng(0).integers(0, 2, patients)
+    score = label * strength + np.random.default_rng(seed).normal(size=patients)
+    return pd.DataFrame(
+        {
+            "sample_id": [f"{split}{number:03d}" for number in range(patients)],
+            "patient_id": [f"{split}{number:03d}" for number in range(patients)],
+            "split": split,
+            "label": label,
+            "prob": 1 / (1 + np.exp(-score)),
+        }
+    )
+
+
+def test_the_best_on_validation_is_the_contender_whatever_it_does_on_test():
+    good = pd.concat([predicted(2.0, 1), predicted(-3.0, 2, "test")])
+    bad = pd.concat([predicted(0.5, 3), predicted(3.0, 4, "test")])
+    assert champion.contender({"bad": bad, "good": good}, RULE, EVALUATE) == "good"
+
+
+def test_a_model_below_the_floor_is_no_contender():
+    specific = EVALUATE.model_copy(update={"rule": "target_specificity", "value": 0.95})
+    strong, weak = predicted(4.0, 1), predicted(2.0, 2)
+    assert champion.sensitivity(weak, specific) < 0.8 < champion.sensitivity(strong, specific)
+    assert champion.contender({"weak": weak, "strong": strong}, RULE, specific) == "strong"
+    assert champion.contender({"weak": weak}, RULE, specific) is None
+
+
+def test_the_first_contender_is_champion():
+    assert champion.verdict(predicted(1.0, 1), None, RULE, EVALUATE, seed=1).alias == champion.CHAMPION
+
+
+@pytest.mark.parametrize(
+    ("strength", "alias"),
+    [(3.0, champion.CHAMPION), (1.0, champion.CHALLENGER), (-1.0, champion.CHALLENGER)],
+    ids=["better", "alike", "significantly worse"],
+)
+def test_only_a_better_one_takes_the_place(strength, alias):
+    decided = champion.verdict(predicted(strength, 1), predicted(1.0, 2), RULE, EVALUATE, seed=1)
+    assert decided.alias == alias
+    assert "150 samples of 150 patients" in decided.reason
+
+
+def test_a_hair_better_is_not_better():
+    """Two draws of the same strength: the higher AUC alone gives nobody the place."""
+    a, b = predicted(1.0, 5), predicted(1.0, 6)
+    assert {champion.verdict(x, y, RULE, EVALUATE, seed=1).alias for x, y in ((a, b), (b, a))} == {champion.CHALLENGER}
+
+
+@pytest.mark.parametrize("change", ["sample", "label", "fewer"])
+def test_models_that_were_validated_on_other_samples_are_not_compared(change):
+    holder = predicted(0.1, 2)
+    if change == "sample":
+        holder.loc[0, "sample_id"] = "another"
+    elif change == "label":
+        holder.loc[0, "label"] = 1 - holder.loc[0, "label"]
+    else:
+        holder = holder.iloc[1:]
+    decided = champion.verdict(predicted(3.0, 1), champion.validation(holder), RULE, EVALUATE, seed=1)
+    assert decided.alias == champion.CHALLENGER
+    assert "no validation scores of the same samples" in decided.reason

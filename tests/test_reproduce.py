@@ -1,0 +1,66 @@
+"""What a second attempt says: the same, or which numbers and files are not."""
+
+import dataclasses
+import math
+from pathlib import Path
+
+import pytest
+
+from mammo import reproduce, tables
+from mammo.record import Part, Record, record_path
+from mammo.tracking import Origin
+
+RECORD = Record(
+    "cross_validate",
+    "light_cnn",
+    {"seed": 3},
+    {"data": "abc"},
+    {"auc": 0.75, "ppv": None},
+    [],
+    [Part("fold0", {}, {"auc": 0.7}, [])],
+    {"data/predictions/light_cnn.csv": "0" * 64},
+    None,
+)
+
+
+def compared(now: Record, folder: Path) -> reproduce.Reproduced:
+    tables.write_text(folder / record_path(now.stage, now.model), now.text())
+    return reproduce.compare(Origin("id", {"hardware": "another"}, None, [RECORD]), folder)
+
+
+def test_the_same_record_has_no_difference(tmp_path):
+    found = compared(RECORD, tmp_path)
+    assert found.compared == ["cross_validate@light_cnn"]
+    assert (found.differences, found.largest()) == ([], 0)
+    assert found.machine["hardware"][0] == "another"
+
+
+@pytest.mark.parametrize(
+    ("change", "what", "distance"),
+    [
+        ({"metrics": {"auc": 0.76, "ppv": None}}, "auc", 0.01),
+        ({"metrics": {"auc": 0.75, "ppv": 0.5}}, "ppv", math.inf),
+        ({"metrics": {"auc": 0.75}, "parts": [Part("fold0", {}, {"auc": 0.6}, [])]}, "fold0 auc", 0.1),
+        ({"parts": []}, "fold0 auc", math.inf),
+        ({"artifacts": {"data/predictions/light_cnn.csv": "1" * 64}}, "data/predictions/light_cnn.csv", 0),
+    ],
+    ids=["metric", "not estimable before", "a part's", "a lost part", "file"],
+)
+def test_each_difference_is_named(tmp_path, change, what, distance):
+    (found,) = compared(dataclasses.replace(RECORD, **change), tmp_path).differences
+    assert (found.run, found.what) == ("cross_validate@light_cnn", what)
+    assert found.distance == pytest.approx(distance)
+
+
+@pytest.mark.parametrize(
+    ("stage", "model", "target"),
+    [
+        ("train", "light_cnn", "train@light_cnn"),
+        ("ingest", None, "ingest"),
+        ("evaluate", "ensemble_mean", "evaluate"),
+        ("compare", None, "evaluate"),
+        ("external", "mini_mias/light_cnn", "external@mini_mias"),
+    ],
+)
+def test_a_record_names_the_stage_that_writes_it(stage, model, target):
+    assert reproduce.target(dataclasses.replace(RECORD, stage=stage, model=model)) == target
