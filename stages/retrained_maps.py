@@ -10,6 +10,7 @@ from mammo.batches import Samples
 from mammo.params import Params, SaliencyMethod, TrainParams
 from mammo.patient_means import Resampling
 from mammo.saliency import Explainer, Floats
+from mammo.training import Log
 from stages import explaining, fitting, members, run
 from stages.paths import GRADCAM, MODELS, RETRAINED_MAPS, fingerprint
 
@@ -22,7 +23,7 @@ def main(name: str) -> None:
     The models under further seeds are those that `seeds@<name>` left.
     """
     loaded = params.load()
-    own, recipe = loaded.model(name), _unwatched(loaded.train)
+    own, recipe = loaded.model(name), unwatched(loaded.train)
     samples = fitting.open_samples(recipe)
     with (
         fitting.workplace(f"retrained_maps {name}", own, recipe, loaded) as unfinished,
@@ -36,17 +37,22 @@ def main(name: str) -> None:
         ) as tracked,
     ):
         with tables.fresh_folder(RETRAINED_MAPS / name) as folder:
-            permuted = retraining.permuted(samples, loaded.seed)
-            model = models.build(name, own, permuted.image_shape, loaded.seed)
-            fitting.fit(model, permuted, recipe, own, loaded, loaded.seed, tracked.log_epoch, unfinished)
-            models.save(model, folder / PERMUTED)
+            train(name, samples, folder / PERMUTED, loaded, tracked.log_epoch, unfinished)
             agreement = _agreement(name, samples.take("test"), folder / PERMUTED, loaded)
             checks = _write_tables(agreement, folder, loaded)
         tracked.log_metrics(explaining.failures(checks))
         tracked.log_artifact(RETRAINED_MAPS / name)
 
 
-def _unwatched(recipe: TrainParams) -> TrainParams:
+def train(name: str, samples: Samples, path: Path, loaded: Params, log: Log, unfinished: Path) -> None:
+    """Train `models.<name>` on permuted labels of the samples' training rows, and save it."""
+    own, given = loaded.model(name), retraining.permuted(samples, loaded.seed)
+    model = models.build(name, own, given.image_shape, loaded.seed)
+    fitting.fit(model, given, unwatched(loaded.train), own, loaded, loaded.seed, log, unfinished)
+    models.save(model, path)
+
+
+def unwatched(recipe: TrainParams) -> TrainParams:
     """The recipe without the monitor of collapse: calling all rows the same is what permuted labels may teach."""
     return recipe.model_copy(update={"monitors": recipe.monitors.model_copy(update={"collapse_share": 1.0})})
 
@@ -60,13 +66,14 @@ def _agreement(name: str, test: Samples, permuted: Path, loaded: Params) -> pd.D
     found = {}
     for method in loaded.gradcam.methods:
         own = np.load(GRADCAM / name / f"maps{explaining.suffix(method, loaded.gradcam)}.npy").astype(np.float32)
-        of_labels, *of_seeds = (_visible(explainer, test, method, loaded.seed) for explainer in (labels, *seeds))
+        of_labels, *of_seeds = (visible(explainer, test, method, loaded.seed) for explainer in (labels, *seeds))
         rows = retraining.agreement(labels.visible(own), of_labels, of_seeds, keys["patient_id"])
         found[method] = pd.concat([keys, rows], axis=1)
     return explaining.by_method(found)
 
 
-def _visible(explainer: Explainer, test: Samples, method: SaliencyMethod, seed: int) -> Floats:
+def visible(explainer: Explainer, test: Samples, method: SaliencyMethod, seed: int) -> Floats:
+    """The maps of all samples, as far as the model sees."""
     return explainer.visible(np.concatenate([part for _, part in explaining.maps(explainer, test, method, seed)]))
 
 

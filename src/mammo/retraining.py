@@ -39,14 +39,14 @@ def agreement(maps: Floats, labels: Floats, seeds: Sequence[Floats], patient_id:
     """Rank correlations of maps (n, h, w) with those of other models, and of other samples: one row per sample.
 
     labels: maps of the model of permuted labels; seeds: of each further seed, of whose correlations the mean is taken.
-    nan where one of two maps is even.
+    nan where one of two maps is even, and without further seeds.
     """
     of_seeds = [sanity.alike(maps, others)["rank_correlation"] for others in seeds]
     other = _of_another_patient(np.asarray(patient_id))
     return pd.DataFrame(
         {
             LABELS: sanity.alike(maps, labels)["rank_correlation"],
-            SEEDS: np.mean(of_seeds, axis=0),
+            SEEDS: np.mean(of_seeds, axis=0) if of_seeds else np.nan,
             SAMPLES: sanity.alike(maps, maps[other])["rank_correlation"],
         }
     )

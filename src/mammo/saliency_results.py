@@ -71,7 +71,8 @@ the map's maximum to the lesion. The best threshold is one for all samples, chos
 ## Sanity checks
 
 {_checks(sanity)}
-cascade: rank correlation with the model's own maps once every layer is drawn anew, at most 0.5 (Adebayo et al. 2018).
+cascade: rank correlation with the model's own maps once every layer is drawn anew, at most 0.5 (Adebayo et al. 2018);
+a dash where no map is left to tell by, which fails.
 perturbation: the probability's area as pixels appear in a map's order less that as they vanish; random maps have 0.
 Both on the n samples that `gradcam.samples` shows; undecided: the interval holds the limit.
 

@@ -1,0 +1,58 @@
+"""Do maps hang on the labels? `python benchmarks/label_randomisation.py frozen_features`, after `dvc repro`.
+
+Trains a model of params.yaml once on permuted training labels and compares its maps of the test samples with those in
+data/gradcam/: for models that are too costly for `seeds.models`, of which the stage retrained_maps does the same beside
+further seeds. Where the base is frozen its vectors are in the cache, and it takes little more than the maps.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from mammo import params, retraining, sanity
+from mammo.errors import InputError
+from mammo.patient_means import Resampling, means
+from stages import explaining, fitting, retrained_maps
+from stages.paths import GRADCAM
+
+
+def main(name: str, *methods: str) -> None:
+    """Print a line per method (all of gradcam.methods): rank correlations with limits by patient."""
+    loaded = params.load()
+    how = Resampling.of(loaded.evaluate, loaded.seed)
+    samples = fitting.open_samples(loaded.train)
+    test = samples.take("test")
+    patients = test.index["patient_id"].to_numpy()
+    own, recipe = loaded.model(name), retrained_maps.unwatched(loaded.train)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        fitting.workplace(f"label_randomisation {name}", own, recipe, loaded) as unfinished,
+    ):
+        path = Path(folder) / retrained_maps.PERMUTED
+        retrained_maps.train(name, samples, path, loaded, lambda epoch, values: None, unfinished)
+        explainer = explaining.explainer(path, test)
+    for method in [one for one in loaded.gradcam.methods if not methods or one in methods]:
+        known = np.load(GRADCAM / name / f"maps{explaining.suffix(method, loaded.gradcam)}.npy").astype(np.float32)
+        maps = retrained_maps.visible(explainer, test, method, loaded.seed)
+        rows = retraining.agreement(explainer.visible(known), maps, [], patients)
+        labels, other = (means(rows[one], patients, how).row() for one in (retraining.LABELS, retraining.SAMPLES))
+        failed = "failed" if not labels["mean"] < sanity.MAX_CORRELATION else "passed"
+        print(f"{name}, {method}: {_text(labels)} with permuted labels, {failed}; {_text(other)} of two patients")
+
+
+def _text(row: dict[str, float]) -> str:
+    return f"{row['mean']:.3f} ({row['low']:.3f} to {row['high']:.3f}, n {row['n']})"
+
+
+if __name__ == "__main__":
+    try:
+        main(*sys.argv[1:])
+    except InputError as error:
+        sys.exit(f"error: {error}")
