@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 KERAS_TESTS := $(addprefix tests/test_,$(addsuffix .py,augmentation batches checkpoints continue_training \
 	external_stage models monitors saliency sanity tracking training))
 
-.PHONY: help setup setup-dev run test test-fast test-jax lint types ui lock clean
+.PHONY: help setup setup-dev run test test-fast test-jax lint types notebook docs ui lock clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## ?/\t/' | expand -t 12
@@ -35,6 +35,12 @@ lint: setup-dev              ## ruff: lint and format
 types: setup-dev             ## mypy
 	mypy
 
+notebook: setup-dev          ## execute the notebook in a copy of this repository and keep its outputs
+	python notebooks/execute.py
+
+docs: $(VENV)/.docs          ## the documentation site, in site/; a broken link is an error
+	mkdocs build --strict
+
 ui: setup                    ## the MLflow UI on http://127.0.0.1:5000
 	python -m mammo ui --port 5000
 
@@ -44,6 +50,10 @@ lock: setup-dev              ## requirements/*.in -> the pinned files beside the
 		--no-emit-trusted-host --output-file requirements.txt requirements/base.in
 	pip-compile --quiet --strip-extras --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
 		--no-emit-trusted-host --output-file requirements/dev.txt requirements/dev.in
+	pip-compile --quiet --strip-extras --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
+		--no-emit-trusted-host --output-file requirements/docs.txt requirements/docs.in
+	pip-compile --quiet --strip-extras --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
+		--no-emit-trusted-host --output-file requirements/onnx.txt requirements/onnx.in
 
 clean:           ## remove the virtual environment and all computed data, not downloads and not the tracking store
 	rm -rf $(VENV) .dvc/cache .dvc/tmp
@@ -55,6 +65,10 @@ $(BIN)/python:
 $(VENV)/.run: requirements.txt pyproject.toml | $(BIN)/python
 	pip install --quiet --disable-pip-version-check -r requirements.txt
 	pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+$(VENV)/.docs: requirements/docs.txt | $(BIN)/python
+	pip install --quiet --disable-pip-version-check -r requirements/docs.txt
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.run

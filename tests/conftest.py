@@ -30,3 +30,19 @@ def real_root() -> Path:
             f"real mammograms are not at {root}; MAMMO_CBIS_DDSM_MASS names the folder that holds csv/ and jpeg/"
         )
     return root
+
+
+@pytest.fixture(scope="session")
+def finished_lesions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of lesions (tests/finished.py); shared by all tests, so copy it before changing it."""
+    import finished  # Keras, only where it is needed
+
+    return finished.make(tmp_path_factory.mktemp("finished") / "lesion", "lesion")
+
+
+@pytest.fixture(scope="session")
+def finished_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same of whole films."""
+    import finished
+
+    return finished.make(tmp_path_factory.mktemp("finished") / "image", "image")

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import imports
@@ -77,3 +79,15 @@ def test_the_ui_serves_the_store_of_the_workspace(
     cli.main(["ui", "--port", "5055"])
     assert "http://127.0.0.1:5055/#/experiments/1/runs?searchFilter=tags.%60dvc.stage%60" in capsys.readouterr().out
     assert f"sqlite:///{workspace / 'mlflow.db'}" in started[0]
+
+
+def test_help_and_refusals_import_neither_keras_nor_mlflow() -> None:
+    code = (
+        "import sys\nfrom mammo import cli\n"
+        "for words in (['--help'], ['predict', '--help'], ['predict'], ['export', 'x']):\n"
+        "    try:\n        cli.main(words)\n    except SystemExit:\n        pass\n"
+        "heavy = {'tensorflow', 'keras', 'mlflow', 'jax', 'torch', 'pandas'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(imports.ROOT / "src")}
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, env=environment)

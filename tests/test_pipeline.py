@@ -8,13 +8,10 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import imports
@@ -24,6 +21,7 @@ import pytest
 import yaml
 
 from mammo import report
+from tests import mlflow_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pipeline")]
 
@@ -84,42 +82,6 @@ class Repository:
         self.run("dvc", "checkout", "--quiet")
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextmanager
-def mlflow_server(folder: Path, port: int) -> Iterator[str]:
-    """A server process whose database and artifacts lie in `folder`; its address."""
-    address = f"http://127.0.0.1:{port}"
-    words = ["server", "--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder)]
-    words += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    with (folder / "server.log").open("ab") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", *words], stdout=out, stderr=out, start_new_session=True
-        )
-        try:
-            deadline = time.monotonic() + 120
-            while not answers(address):
-                assert process.poll() is None, (folder / "server.log").read_text()
-                assert time.monotonic() < deadline, "the MLflow server did not start within 120 s"
-                time.sleep(0.2)
-            yield address
-        finally:
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait()
-
-
-def answers(address: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{address}/health", timeout=2) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
-
-
 def copy_repository(target: Path, server: str) -> Repository:
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
@@ -149,8 +111,8 @@ def shrink(path: Path) -> None:
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repository]:
     store = tmp_path_factory.mktemp("server")
-    with mlflow_server(store, free_port()) as address:
-        copy = copy_repository(tmp_path_factory.mktemp("day") / "repository", address)
+    with mlflow_server.serving(f"sqlite:///{store}/mlflow.db", store) as server:
+        copy = copy_repository(tmp_path_factory.mktemp("day") / "repository", server.url)
         shrink(copy.root / "params.yaml")
         (copy.root / "dvc.lock").unlink()
         copy.commit()

@@ -10,8 +10,8 @@ import imports
 
 # Used as a program, as a decoder that pydicom finds, or as the backend that Keras imports by name.
 NOT_IMPORTED = {"dvc", "python-gdcm"}
-# Optional backends of Keras; imported only where KERAS_BACKEND names them.
-OPTIONAL = {"jax", "torch"}
+# Optional backends of Keras, imported only where KERAS_BACKEND names them; and requirements/onnx.in.
+OPTIONAL = {"jax", "torch", "tf2onnx", "onnxruntime"}
 
 
 def normal(name: str) -> str:
@@ -52,8 +52,8 @@ def test_one_room_alone_knows_mlflow() -> None:
 
 
 def test_everything_named_is_pinned() -> None:
-    for name in ("base", "dev"):
-        pins = (imports.ROOT / {"base": "requirements.txt", "dev": "requirements/dev.txt"}[name]).read_text()
+    for name in ("base", "dev", "docs", "onnx"):
+        pins = (imports.ROOT / ("requirements.txt" if name == "base" else f"requirements/{name}.txt")).read_text()
         pinned = {normal(line.split("==")[0]) for line in pins.splitlines() if "==" in line}
         assert named(imports.ROOT / f"requirements/{name}.in") <= pinned
 

@@ -1,1 +1,13 @@
 """Reproducible deep learning on mammograms: the library behind the stages of dvc.yaml."""
+
+import importlib
+from typing import Any
+
+
+def load(source: Any) -> Any:
+    """A finished model, ready for image files: a `mammo.prediction.Predictor`.
+
+    source: a bundle of `python -m mammo export` (folder or .zip), a .keras file, an MLflow URI, or the name of a model
+    of this workspace. Keras is imported here, and not with the package.
+    """
+    return importlib.import_module("mammo.prediction").load(source)

@@ -6,6 +6,7 @@ number that a tolerance has chosen; input that is wrong raises a ValueError.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -333,12 +334,17 @@ def platt(label: ArrayLike, prob: ArrayLike) -> Calibrator:
     reverse the ranking, and a calibrator must not: such scores are worse than none, and their model is at
     fault.
     """
+    return _scaled(*platt_line(label, prob))
+
+
+def platt_line(label: ArrayLike, prob: ArrayLike) -> tuple[float, float]:
+    """Slope and shift of `platt` on the logit scale; nan where they are not estimable."""
     positive, score = labelled(label, prob)
     log_odds = _clipped_logit(score)
     if not _both_classes(positive) or np.ptp(log_odds) <= NO_SPREAD:
-        return _not_estimable
+        return math.nan, math.nan
     slope, shift = _logistic(np.column_stack([log_odds, np.ones(score.size)]), _targets(positive), np.zeros(score.size))
-    return _scaled(float(slope), float(shift))
+    return (float(slope), float(shift)) if slope > NO_SPREAD else (math.nan, math.nan)
 
 
 def isotonic(label: ArrayLike, prob: ArrayLike) -> Calibrator:

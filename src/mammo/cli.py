@@ -1,18 +1,23 @@
 """`python -m mammo`: what is done beside `dvc repro`."""
 
 import argparse
+import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.table import Table
-
-from mammo import params, profiles, project, report, reproduce, results, spaces, tracking
 from mammo.errors import InputError
 
+if TYPE_CHECKING:  # a command imports what it needs: Keras and MLflow take seconds
+    import pandas as pd
+
+    from mammo.bundle import About
+
 SUMMARY_WIDTH = 170
+FORMATS = ("table", "json", "csv")
+SHORT_HASH = 12  # characters of a hash in a table
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -27,8 +32,10 @@ def main(words: Sequence[str] | None = None) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="mammo", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_predict(commands)
+    _add_export(commands)
     profile = commands.add_parser("profile", help="merge profiles/NAME.yaml into params.yaml, keeping its comments")
-    profile.add_argument("name", metavar="NAME", help=f"one of: {', '.join(profiles.names()) or '(none here)'}")
+    profile.add_argument("name", metavar="NAME", help="a file of profiles/, without .yaml")
     profile.set_defaults(run=_profile)
     result = commands.add_parser(
         "results", help="write docs/results/NAME and docs/data/NAME from the finished run, and README's table"
@@ -44,7 +51,8 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="KEY=SPACE",
-        help=f"what may change, e.g. '{spaces.EXAMPLE}'; there are {', '.join(spaces.KINDS)}",
+        help="what may change, e.g. 'models.light_cnn.learning_rate=log(1e-4,1e-2)'; there are uniform(a,b), log(a,b), "
+        "int(a,b) and choice(a,b,...)",
     )
     search.add_argument("--spaces", type=Path, metavar="FILE", help="more of them, in YAML, nested as params.yaml")
     search.add_argument("--trials", type=int, default=30, help="in all, those of earlier calls included (30)")
@@ -60,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     again = commands.add_parser(
         "reproduce", help="run a finished MLflow run again from its commit, in a temporary worktree, and compare"
     )
-    again.add_argument("run", metavar="RUN_ID", help="of a stage or a whole pipeline; `make ui` shows it")
+    again.add_argument("run_id", metavar="RUN_ID", help="of a stage or a whole pipeline; `make ui` shows it")
     again.add_argument("--tolerance", type=float, default=1e-6, help="largest difference of a metric (default 1e-6)")
     again.add_argument("--keep", action="store_true", help="leave the worktree")
     again.set_defaults(run=_reproduce)
@@ -70,19 +78,172 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_predict(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    predict = commands.add_parser(
+        "predict",
+        help="what a finished model says of image files",
+        description="What a finished model says of DICOM, PNG, JPEG and TIFF files. A model of lesions needs a box "
+        "around each lesion, a model of images takes whole films. A file that fails has its error in its row, and the "
+        "exit code is 1 then.",
+    )
+    predict.add_argument("files", nargs="+", metavar="FILE", help="image files, or folders of them")
+    predict.add_argument(
+        "--model",
+        required=True,
+        help="a model of this workspace (its name), a bundle (folder or .zip), a .keras file, or an MLflow URI "
+        "(runs:/RUN/NAME, models:/NAME/VERSION)",
+    )
+    box = predict.add_mutually_exclusive_group()
+    box.add_argument(
+        "--box", metavar="X0,Y0,X1,Y1", type=_corners, help="the lesion in the one FILE, in px of the film"
+    )
+    box.add_argument("--boxes", metavar="CSV", type=Path, help="a table: file, x0, y0, x1, y1; a row per lesion")
+    predict.add_argument("--confidence", type=float, help="of the prediction sets (default: .9 where the model has it)")
+    predict.add_argument("--heat-maps", metavar="FOLDER", type=Path, help="write where the model looked, a PNG per row")
+    predict.add_argument("--method", default="layercam", help="of the heat maps (default: %(default)s)")
+    predict.add_argument("--workers", type=_count, default=os.cpu_count() or 1, help="threads that read files")
+    _add_output(predict)
+    predict.set_defaults(run=_predict)
+
+
+def _add_export(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    export = commands.add_parser(
+        "export", help="write a finished model with all that is needed to use it elsewhere: a bundle"
+    )
+    export.add_argument("name", metavar="NAME", help="a model of this workspace")
+    export.add_argument("--out", type=Path, required=True, metavar="FOLDER|FILE.zip")
+    export.add_argument(
+        "--formats",
+        nargs="+",
+        default=[],
+        metavar="FORMAT",
+        help="beside .keras: saved_model (TensorFlow), onnx (pip install -r requirements/onnx.txt)",
+    )
+    export.set_defaults(run=_export)
+
+
+def _add_output(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--format", choices=FORMATS, help="default: by the suffix of --out, else table")
+    command.add_argument("--json", dest="format", action="store_const", const="json", help="the same as --format json")
+    command.add_argument("--out", type=Path, metavar="FILE", help="write there, not to standard output")
+
+
+def _corners(text: str) -> tuple[int, ...]:
+    corners = tuple(int(part) for part in text.split(","))
+    if len(corners) != 4:
+        raise argparse.ArgumentTypeError(f"{text!r} is not X0,Y0,X1,Y1")
+    return corners
+
+
+def _count(text: str) -> int:
+    if (count := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is below 1")
+    return count
+
+
+def _predict(asked: argparse.Namespace) -> None:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from mammo import prediction
+
+    boxes = None if asked.boxes is None else prediction.read_boxes(asked.boxes)
+    found = prediction.load(asked.model).predict(
+        asked.files,
+        asked.box,
+        boxes,
+        confidence=asked.confidence,
+        heat_maps=asked.heat_maps,
+        method=asked.method,
+        workers=asked.workers,
+    )
+    _put_out(found, asked, _predictions_table)
+    failed = found["error"].dropna()
+    for message in failed:
+        print(f"error: {message}", file=sys.stderr)
+    if len(failed):
+        sys.exit(f"{len(failed)} of {len(found)} failed")
+
+
+def _put_out(found: "pd.DataFrame", asked: argparse.Namespace, as_table: Callable[["pd.DataFrame"], Any]) -> None:
+    """Write a table of results in the format that was asked for; missing values are null in JSON and empty in CSV."""
+    from mammo import tables
+
+    suffix = "table" if asked.out is None else asked.out.suffix.lstrip(".")
+    kind = asked.format or (suffix if suffix in FORMATS else "table")
+    if kind == "json":
+        records = found.astype(object).where(found.notna(), None).to_dict(orient="records")
+        text = json.dumps(records, indent=1, ensure_ascii=False) + "\n"
+    elif kind == "csv":
+        text = found.to_csv(index=False, lineterminator="\n")
+    else:
+        text = _drawn(as_table(found))
+    if asked.out is None:
+        print(text, end="")
+    else:
+        tables.write_text(asked.out, text)
+
+
+def _drawn(table: Any) -> str:
+    from rich.console import Console
+
+    console = Console(width=SUMMARY_WIDTH)
+    with console.capture() as captured:
+        console.print(table)
+    return captured.get()
+
+
+def _predictions_table(found: "pd.DataFrame") -> Any:
+    from rich.table import Table
+
+    first = found.iloc[0]
+    version = f", record {first['version'][:SHORT_HASH]}" if first["version"] else ""
+    table = Table(title=f"{first['model']}{version}, file {first['model_sha256'][:SHORT_HASH]}")
+    columns = [
+        name for name in ("file", "box", "prob", "calibrated", "call", "set", "heat_map") if found[name].notna().any()
+    ]
+    for column in [*columns, "remarks"]:
+        table.add_column(column, overflow="fold")
+    for _, row in found.iterrows():
+        values = [f"{row[name]:.3f}" if name in ("prob", "calibrated") else row[name] for name in columns]
+        remarks = f"error: {row['error']}" if row["error"] else f"no mammogram? {row['doubt']}" if row["doubt"] else ""
+        table.add_row(*("" if value in (None, "nan") else str(value) for value in values), remarks)
+    return table
+
+
+def _export(asked: argparse.Namespace) -> None:
+    from mammo import bundle
+
+    about = bundle.write(asked.name, asked.out, _more_formats(asked.formats) if asked.formats else None)
+    print(f"{asked.out}: {about.name}, one {about.unit} at a time, record {about.record}")
+    print(f"try it: python -m mammo predict FILE --model {asked.out}")
+
+
+def _more_formats(names: list[str]) -> "Callable[[Path, About], None]":
+    """What adds further formats to a bundle's folder."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from mammo import bundle, formats, models
+
+    return lambda folder, about: formats.write(folder, about, models.load(folder / bundle.MODEL), names)
+
+
 def _profile(asked: argparse.Namespace) -> None:
+    from mammo import profiles
+
     changed = profiles.apply(asked.name)
     print(f"params.yaml: {len(changed)} values changed ({', '.join(changed) or 'it was merged already'})")
     print("`git diff params.yaml` shows the experiment, `dvc repro` runs it, `git checkout params.yaml` undoes it")
 
 
 def _results(asked: argparse.Namespace) -> None:
+    from mammo import results
+
     command = f"python -m mammo profile {asked.name} && dvc repro"
     for path in results.write(asked.name, command):
         print(path)
 
 
 def _search(asked: argparse.Namespace) -> None:
+    from mammo import params, spaces
+
     if asked.trials < 1:
         raise InputError(f"--trials is {asked.trials}; ask for 1 or more")
     wanted = spaces.parse(asked.space, asked.spaces)
@@ -94,6 +255,11 @@ def _search(asked: argparse.Namespace) -> None:
 
 
 def _summary(asked: argparse.Namespace) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from mammo import report, results
+
     comparison = results.read_comparison()
     table = Table(title="In brackets: intervals resampled by patient")
     for column in ("model", "weights", "samples", "n (patients)", *report.HEADLINE_METRICS):
@@ -116,7 +282,12 @@ def _summary(asked: argparse.Namespace) -> None:
 
 def _reproduce(asked: argparse.Namespace) -> None:
     """Exit code 1 where a metric differs by more than the tolerance."""
-    found = reproduce.reproduce(asked.run, project.root(), asked.keep)
+    from rich.console import Console
+    from rich.table import Table
+
+    from mammo import project, reproduce
+
+    found = reproduce.reproduce(asked.run_id, project.root(), asked.keep)
     console = Console(width=SUMMARY_WIDTH)
     if found.differences:
         table = Table(title="What came out otherwise")
@@ -138,6 +309,8 @@ def _reproduce(asked: argparse.Namespace) -> None:
 
 def _ui(asked: argparse.Namespace) -> None:
     """Serve the embedded store, or name the page of the server that holds the runs."""
+    from mammo import params, tracking
+
     store, page = tracking.table_page(params.load().tracking.experiment)
     if store.startswith("http"):
         print(f"the comparison table's runs: {store.rstrip('/')}{page}")

@@ -12,6 +12,7 @@ alike, so that fewer rows than counted are independent and the realised coverage
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -80,6 +81,18 @@ def fit(label: ArrayLike, prob: ArrayLike, confidences: Sequence[float]) -> Call
         return held
 
     return sets
+
+
+def quantiles(label: ArrayLike, prob: ArrayLike, confidences: Sequence[float]) -> list[float]:
+    """What `fit` comes down to: a class is in the set where its prob >= 1 - quantile; infinite: always.
+
+    label, prob: validation rows; one quantile (0-1) of their scores per confidence. A quantile is itself the score of
+    a validation row: the highest at which a class is held.
+    """
+    positive, score = calibration.labelled(label, prob)
+    own = np.where(positive, score, 1 - score)
+    held = fit(label, prob, confidences)(np.concatenate([own, [0.0]]))[:, :, 1]
+    return [math.inf if level[-1] else float(1 - own[level[:-1]].min()) for level in held]
 
 
 def _check_confidences(confidences: Sequence[float]) -> None:

@@ -1,0 +1,102 @@
+"""What `predict` costs: one file against importing Keras and loading the model, a folder against the model alone.
+
+`python benchmarks/predict.py MODEL FOLDER [FILES]` (default: light_cnn, the synthetic films, 200 files). MODEL: as
+`--model`; FOLDER: films; for a model of lesions a box in the middle of each. One file: whole processes, of which the
+quickest of three counts. The folder: films per second from file to row, against the model's own batches of prepared
+images in memory; and what memory a second pass over the folder adds.
+"""
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from mammo import inference, pixels, prediction
+from mammo.prediction import Corners, Predictor
+
+REPEATS = 3
+KERAS = "import sys, keras; keras.models.load_model(sys.argv[1], compile=False)"
+
+
+def main() -> None:
+    """Print a line per measure."""
+    model, folder, count = (*sys.argv[1:], *("light_cnn", "data/raw/demo/jpeg", "200")[len(sys.argv) - 1 :])
+    films = _films(Path(folder))
+    films = [films[place % len(films)] for place in range(int(count))]
+    predictor = prediction.load(model)
+    boxes = {film: [_middle(film)] for film in films} if predictor.about.unit == "lesion" else None
+    _one_file(model, films[0], boxes)
+    _folder(predictor, films, boxes)
+
+
+def _films(folder: Path) -> list[Path]:
+    """Grey images that can be films; masks are not."""
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in pixels.IMAGE_SUFFIXES)
+    return [path for path in files if min(pixels.shape(path)) >= 128 and not pixels.is_binary(path)]
+
+
+def _middle(film: Path) -> Corners:
+    height, width = pixels.shape(film)
+    return width // 3, height // 3, width // 2, height // 2
+
+
+def _one_file(model: str, film: Path, boxes: dict[Path, list[Corners]] | None) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        weights = Path(scratch) / "model.keras"
+        prediction.load(model).model.save(weights)
+        base = _seconds([sys.executable, "-c", KERAS, str(weights)])
+    command = [sys.executable, "-m", "mammo", "predict", "--model", model, "--json"]
+    box = [] if boxes is None else ["--box", ",".join(map(str, boxes[film][0]))]
+    whole = _seconds([*command, *box, str(film)])
+    print(f"one file: {whole:.2f} s; importing Keras and loading the model: {base:.2f} s; ratio {whole / base:.2f}")
+
+
+def _seconds(command: list[str]) -> float:
+    """Wall time of the quickest run."""
+    taken = []
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        subprocess.run(command, check=True, capture_output=True)
+        taken.append(time.perf_counter() - start)
+    return min(taken)
+
+
+def _folder(predictor: Predictor, films: list[Path], boxes: dict[Path, list[Corners]] | None) -> None:
+    first = films[: inference.BATCH]
+    images = np.stack([predictor.prepared(film, None if boxes is None else boxes[film][0]).image for film in first])
+    predictor.probabilities(images)  # compiles the graph
+    alone = min(_timed(lambda: predictor.probabilities(images)) for _ in range(REPEATS)) / len(images)
+    given = _given(films, boxes)
+    predictor.predict(first, boxes=_given(first, boxes))
+    before = _peak_mib()
+    taken = _timed(lambda: predictor.predict(films, boxes=given)) / len(films)
+    after = _peak_mib()
+    predictor.predict([*films, *films], boxes=given)
+    rates = f"{1 / taken:.1f} films/s; the model alone: {1 / alone:.1f}; ratio {alone / taken:.2f}"
+    print(f"a folder of {len(films)}: {rates}")
+    print(f"peak memory: {before:.0f} MiB, after the folder {after:.0f}, after twice as many files {_peak_mib():.0f}")
+    print(json.dumps({"model": predictor.about.name, "image_shape": predictor.about.image_shape}))
+
+
+def _given(films: list[Path], boxes: dict[Path, list[Corners]] | None) -> dict[Path, list[Corners]] | None:
+    return None if boxes is None else {film: boxes[film] for film in films}
+
+
+def _timed(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def _peak_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+if __name__ == "__main__":
+    main()

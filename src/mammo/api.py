@@ -1,0 +1,439 @@
+"""The few functions that a notebook user calls: thin calls into what the stages use, anywhere inside a checkout.
+
+What is trained here is kept in data/notebook/ and as a run on the tracking server, beside what `dvc repro` makes and
+never in its place: a notebook tries things, and the pipeline's results stay those of params.yaml. Errors that a user
+can cure are InputErrors.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow reports every missing GPU library
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from matplotlib.figure import Figure
+
+from mammo import (
+    batches,
+    bundle,
+    evaluation,
+    figures,
+    inference,
+    metrics,
+    models,
+    operating,
+    params,
+    prediction,
+    report,
+    tables,
+)
+from mammo.batches import Samples
+from mammo.errors import InputError
+from mammo.evaluation import Evaluated
+from mammo.params import ModelParams, Params, TrainParams
+from mammo.prediction import Predictor
+from mammo.saliency import Explainer
+from mammo.shown import Shown
+
+KEPT = Path("data/notebook")
+PIXELS = Path("data/pixels")
+EXAMPLES = 4
+ERROR_LINES = 15
+WATCHED = ["val_auc", "val_auc_low", "val_auc_high", "val_sensitivity", "val_specificity"]
+ENHANCED, LIGHT = "medical_vgg16", "light_cnn"
+SPLITS = ("train", "val", "test")
+OUTCOMES = {(1, 1): "true positive", (1, 0): "false negative", (0, 1): "false positive", (0, 0): "true negative"}
+
+
+@dataclass(frozen=True)
+class Dataset(Shown):
+    """The prepared samples, whole patients in each split; `train`, `val` and `test` have an index and its images."""
+
+    train: Samples = field(kw_only=True, repr=False)
+    val: Samples = field(kw_only=True, repr=False)
+    test: Samples = field(kw_only=True, repr=False)
+
+
+@dataclass(frozen=True)
+class Training(Shown):
+    """A model that was trained here: its file, its history by epoch, and what it predicts (tables.PREDICTIONS)."""
+
+    model_path: Path = field(kw_only=True)
+    history: pd.DataFrame = field(kw_only=True, repr=False)
+    predictions: pd.DataFrame = field(kw_only=True, repr=False)
+
+
+@dataclass(frozen=True)
+class Evaluation(Shown):
+    """A model on the test rows, at the operating point that its validation rows chose."""
+
+    metrics: pd.DataFrame = field(kw_only=True, repr=False)
+    predictions: pd.DataFrame = field(kw_only=True, repr=False)
+
+
+@dataclass(frozen=True)
+class Comparison(Shown):
+    """Models on the same test rows: their metrics with intervals, and paired tests of their AUCs."""
+
+    metrics: pd.DataFrame = field(kw_only=True, repr=False)
+    paired_tests: pd.DataFrame = field(kw_only=True, repr=False)
+
+
+@dataclass(frozen=True)
+class Explanation(Shown):
+    """Where a model looked: the shown samples, and their maps (n, h, w) in 0..1."""
+
+    samples: pd.DataFrame = field(kw_only=True, repr=False)
+    maps: npt.NDArray[np.float32] = field(kw_only=True, repr=False)
+
+
+def prepare_data_only() -> Shown:
+    """Get the data, split them by patient and turn films into arrays (`dvc repro preprocess`): how many of what."""
+    with _workspace():
+        _dvc("repro", "preprocess")
+        return Shown("Prepared data", {"samples": _counts(batches.open_store(PIXELS))})
+
+
+def create_robust_dataset() -> Dataset:
+    """The prepared data as splits of whole patients, prepared first where they are not; a patient in two is refused."""
+    with _workspace():
+        if not (PIXELS / "index.csv").is_file():
+            _dvc("repro", "preprocess")
+        samples = batches.open_store(PIXELS)
+        return Dataset(
+            "Samples, split by patient",
+            {"samples": _counts(samples)},
+            {"training samples, lesions outlined": _examples(samples)},
+            **{split: samples.take(split) for split in SPLITS},
+        )
+
+
+def simple_train(epochs: int = 5, model_type: str = LIGHT) -> Training:
+    """Train `models.<model_type>` of params.yaml for some epochs, from its own initial weights."""
+    with _workspace() as loaded:
+        own = loaded.model(model_type).model_copy(update={"epochs": epochs})
+        return _train(f"simple_{model_type}", model_type, own, loaded.train, loaded)
+
+
+def run_enhanced_training(epochs: int | None = None, model_type: str = ENHANCED) -> Training:
+    """Train with more of what helps on few data: a moving average of the weights, mixup, smoothed labels, best epoch.
+
+    The class balance, loss and augmentation are those of params.yaml, and so are the epochs where `epochs` is None.
+    """
+    with _workspace() as loaded:
+        own = loaded.model(model_type).model_copy(update={} if epochs is None else {"epochs": epochs})
+        recipe = loaded.train.model_copy(update={"ema": 0.9, "mixup": 0.2, "label_smoothing": 0.05, "keep": "best"})
+        return _train(f"enhanced_{model_type}", model_type, own, recipe, loaded)
+
+
+def continue_training(model_path: str | Path | None = None, epochs: int | None = None) -> Training:
+    """Train a finished model on, under `continue_training.learning_rate`.
+
+    model_path: a .keras file or a model's name; by default what was trained last here, else the pipeline's
+    `continue_training.model`. Its recipe is that of `continue_training.model`.
+    """
+    given = None if model_path is None else _given(model_path)
+    with _workspace() as loaded:
+        start = loaded.continue_training
+        path = _model_file(given) if given is not None else _last() or _model_file(start.model)
+        own = loaded.model(start.model).model_copy(
+            update={"learning_rate": start.learning_rate, "head_epochs": 0, "epochs": epochs or start.epochs}
+        )
+        name = f"continued_{path.stem.removeprefix('continued_')}"
+        return _train(name, start.model, own, loaded.train, loaded, path)
+
+
+def evaluate_only(model_path: str | Path) -> Evaluation:
+    """Metrics with intervals by patient, on the test rows, of a .keras file, a bundle, or a model's name."""
+    given = _given(model_path)
+    with _workspace() as loaded:
+        name, predictions = _predicted(given, loaded)
+        evaluated = evaluation.evaluate(predictions, loaded.evaluate, loaded.seed)
+        table = _metrics({name: evaluated})
+        return Evaluation(
+            f"{name} on the test rows",
+            {"metrics": table},
+            {"ROC": _roc({name: evaluated}), "calls": figures.confusion(evaluated.rows, f"{name}, operating point")},
+            metrics=table,
+            predictions=predictions,
+        )
+
+
+def compare_models(*model_paths: str | Path) -> Comparison:
+    """Models side by side on the same test rows, with paired tests of their AUCs (clustered DeLong, Holm-corrected).
+
+    model_paths: .keras files, bundles, names; by default all that were trained here and all of the finished pipeline.
+    """
+    given = [_given(path) for path in model_paths]
+    with _workspace() as loaded:
+        asked = given or [*sorted(KEPT.glob("*.keras")), *bundle.names()]
+        if not asked:
+            raise InputError("there is no model to compare; train one (simple_train()), or `dvc repro`")
+        predictions = dict(_predicted(path, loaded) for path in asked)
+        evaluated = {
+            name: evaluation.evaluate(rows, loaded.evaluate, loaded.seed) for name, rows in predictions.items()
+        }
+        table, tests = _metrics(evaluated), evaluation.compare(evaluated, loaded.evaluate, loaded.seed)
+        return Comparison(
+            "Models on the same test rows",
+            {"metrics": table, "paired tests of the AUC": tests},
+            {"ROC": _roc(evaluated)},
+            metrics=table,
+            paired_tests=tests,
+        )
+
+
+def run_working_gradcam(model_path: str | Path, num_samples: int = 8, method: str = "gradcam") -> Explanation:
+    """Where a model looked, on test samples with every outcome: true and false positives and negatives."""
+    given = _given(model_path)
+    with _workspace() as loaded:
+        name, model = _model(given)
+        samples = batches.open_store(PIXELS)
+        predictions, test = _predict(model, samples, loaded.predict.flips), samples.take("test")
+        frozen = operating.thresholds(predictions, loaded.evaluate.rule, loaded.evaluate.value)
+        called = operating.reported(predictions, frozen).set_index("sample_id").loc[test.index["sample_id"]]
+        outcome = [OUTCOMES[pair] for pair in zip(called["label"], called["called"], strict=True)]
+        rows = called.assign(outcome=outcome).reset_index()
+        turn = rows.groupby("outcome").cumcount()
+        shown = np.sort(np.argsort(turn, kind="stable")[:num_samples])
+        maps = Explainer(model).maps(test.pixels(shown).astype(np.float32), method)
+        masks = np.load(PIXELS / "masks.npy", mmap_mode="r")[test.index.index.to_numpy()[shown]]
+        chosen = rows.iloc[shown].reset_index(drop=True)
+        titles = [f"{one.sample_id}\n{one.outcome}, {one.prob:.2f}" for one in chosen.itertuples()]
+        sheet = figures.samples(test.pixels(shown)[..., 0].astype(np.uint8), masks, titles, maps)
+        return Explanation(
+            f"Where {name} looked ({method}; outlined: the lesion)", {}, {method: sheet}, samples=chosen, maps=maps
+        )
+
+
+def run_complete_improvement(
+    epochs: int | None = None, model_type: str = LIGHT
+) -> tuple[pd.DataFrame, Comparison, Predictor]:
+    """Cross-validate, train plainly, enhanced and on, and compare: (cv_metrics, comparison_results, best_model).
+
+    cv_metrics: a row per fold of the training patients. best_model: of the three trainings, the one with the highest
+    AUC on the validation rows; the test rows choose nothing.
+    """
+    cv_metrics = _cross_validate(model_type, epochs)
+    plain = simple_train(epochs or _epochs(model_type), model_type)
+    trained = [plain, run_enhanced_training(epochs, model_type), continue_training(plain.model_path, epochs)]
+    comparison = compare_models(*(one.model_path for one in trained))
+    best = max(trained, key=lambda one: _auc(one.predictions, "val"))
+    with _workspace() as loaded:
+        return cv_metrics, comparison, _predictor(best, loaded)
+
+
+# --- training -----------------------------------------------------------------------------------------------
+
+
+def _train(
+    name: str, model_type: str, own: ModelParams, recipe: TrainParams, loaded: Params, start: Path | None = None
+) -> Training:
+    """Train as the stages do, from `start` or from the architecture's initial weights; kept and tracked as `name`."""
+    from stages import fitting, outcome
+
+    keras.backend.clear_session()
+    samples = fitting.open_samples(recipe)
+    path = KEPT / f"{name}.keras"
+    # Of a training that goes on, another order of batches and other augmentations than the ones already seen.
+    seed = loaded.seed if start is None else loaded.seed + 1
+    more = "" if start is None else tables.sha256(start)
+    weights = own.weights_name if start is None else start.name
+    with (
+        fitting.workplace(f"notebook {name}", own, recipe, loaded, more) as folder,
+        outcome.tracked(
+            "notebook", name, own, recipe, loaded, weights, folder, {"architecture": model_type}
+        ) as tracked,
+    ):
+        model = models.build(model_type, own, samples.image_shape, seed) if start is None else models.load(start)
+        fitted = fitting.fit(model, samples, recipe, own, loaded, seed, tracked.log_epoch, folder)
+        models.save(model, path)
+        predictions = _predict(model, samples, loaded.predict.flips)
+        tables.write(KEPT / f"{name}.csv", predictions, tables.PREDICTIONS)
+        validation = outcome.validation_metrics(predictions[predictions["split"] == "val"])
+        tracked.log_metrics(validation)
+        tracked.log_artifact(path)
+        tracked.log_artifact(KEPT / f"{name}.csv")
+    history = pd.DataFrame(fitted.history)
+    history.insert(0, "epoch", range(1, len(history) + 1))
+    return Training(
+        f"{name}: {len(history)} epochs, epoch {fitted.kept_epoch + 1} kept, in {path}",
+        {"on the validation rows": pd.DataFrame([validation], index=[name])[WATCHED]},
+        {"history": figures.history(fitted.history, fitted.kept_epoch, name)},
+        model_path=path.resolve(),
+        history=history,
+        predictions=predictions,
+    )
+
+
+def _cross_validate(model_type: str, epochs: int | None) -> pd.DataFrame:
+    """A row per fold: how many rows it holds out, and its AUC, sensitivity and specificity on them."""
+    with _workspace() as loaded:
+        from stages import fitting, folds
+
+        own = loaded.model(model_type).model_copy(update={} if epochs is None else {"epochs": epochs})
+        changed = loaded.model_copy(update={"models": loaded.models | {model_type: own}})
+        samples = fitting.open_samples(changed.train)
+        rows = []
+        with fitting.workplace(f"notebook folds {model_type}", own, changed.train, changed) as folder:
+            for fold in range(changed.split.folds):
+                predictions, _ = folds.fit(
+                    model_type, fold, samples, changed, changed.seed, lambda epoch, values: None, folder / f"{fold}"
+                )
+                rows.append({"fold": fold, **_fold_metrics(predictions, changed)})
+        return pd.DataFrame(rows).set_index("fold").astype({"n": np.int64})
+
+
+def _fold_metrics(predictions: pd.DataFrame, loaded: Params) -> dict[str, float]:
+    frozen = operating.thresholds(predictions, loaded.evaluate.rule, loaded.evaluate.value)
+    called = operating.reported(predictions, frozen)
+    table = metrics.counts(called["label"].to_numpy(), called["called"].to_numpy())
+    rates = {name: float(metrics.AT_THRESHOLD[name](*table)) for name in ("sensitivity", "specificity")}
+    return {"n": float(len(called)), "auc": metrics.auc(called["label"], called["prob"]), **rates}
+
+
+def _predict(model: keras.Model, samples: Samples, flips: bool) -> pd.DataFrame:
+    """What `model` says of the validation and test rows, tables.PREDICTIONS."""
+    parts = [inference.predict(model, samples.take(split), flips) for split in ("val", "test")]
+    return pd.concat(parts)[list(tables.PREDICTIONS.columns)]
+
+
+def _epochs(model_type: str) -> int:
+    with _workspace() as loaded:
+        return loaded.model(model_type).epochs or loaded.train.epochs
+
+
+def _auc(predictions: pd.DataFrame, split: str) -> float:
+    rows = predictions[predictions["split"] == split]
+    return metrics.auc(rows["label"], rows["prob"])
+
+
+# --- models and what they predict ---------------------------------------------------------------------------
+
+
+def _given(source: str | Path) -> str | Path:
+    """A path as seen from the folder of the notebook; a name stays one."""
+    return Path(source).resolve() if Path(source).exists() else source
+
+
+def _model_file(source: str | Path) -> Path:
+    """The .keras file that is meant: a file, or a model's name here or in the pipeline; raises InputError."""
+    if Path(source).suffix == ".keras":
+        return models.existing(Path(source))
+    for folder in (KEPT, bundle.MODELS):
+        if (folder / f"{source}.keras").is_file():
+            return folder / f"{source}.keras"
+    known = sorted(path.stem for folder in (KEPT, bundle.MODELS) for path in folder.glob("*.keras"))
+    raise InputError(f"{source} is no .keras file and no model here; there are {', '.join(known) or 'none yet'}")
+
+
+def _last() -> Path | None:
+    """What was trained last here."""
+    return max(KEPT.glob("*.keras"), key=lambda path: path.stat().st_mtime, default=None)
+
+
+def _predicted(source: str | Path, loaded: Params) -> tuple[str, pd.DataFrame]:
+    """The name of a model and what it says of the validation and test rows."""
+    name, model = _model(source)
+    return name, _predict(model, batches.open_store(PIXELS), loaded.predict.flips)
+
+
+def _model(source: str | Path) -> tuple[str, keras.Model]:
+    """A model and its name; raises InputError."""
+    if bundle.is_bundle(Path(source)):
+        found = prediction.load(source)
+        return found.about.name, found.model
+    path = _model_file(source)
+    return path.stem, models.load(path)
+
+
+def _predictor(trained: Training, loaded: Params) -> Predictor:
+    """What was trained here, ready for image files."""
+    chosen = loaded.evaluate
+    about = bundle.About(
+        name=trained.model_path.stem,
+        unit=loaded.ingest.unit,
+        preprocess=loaded.preprocess,
+        flips=loaded.predict.flips,
+        model_sha256=tables.sha256(trained.model_path),
+        **bundle.fitted(trained.predictions, chosen.rule, chosen.value, chosen.conformal),
+    )
+    return Predictor(models.load(trained.model_path), about)
+
+
+# --- tables and figures -------------------------------------------------------------------------------------
+
+
+def _counts(samples: Samples) -> pd.DataFrame:
+    """Samples, patients and malignant samples by split."""
+    by_split = samples.index.groupby("split")
+    table = by_split.agg(samples=("sample_id", "size"), patients=("patient_id", "nunique"), malignant=("label", "sum"))
+    return table.loc[list(SPLITS)].rename_axis(None)
+
+
+def _examples(samples: Samples) -> Figure:
+    """The first training samples of either class."""
+    train = samples.take("train")
+    place = np.flatnonzero(train.index.groupby("label").cumcount() < EXAMPLES // 2)
+    masks = np.load(PIXELS / "masks.npy", mmap_mode="r")[train.index.index.to_numpy()[place]]
+    rows = train.index.iloc[place]
+    titles = [f"{row.sample_id}\n{bundle.MALIGNANT if row.label else bundle.BENIGN}" for row in rows.itertuples()]
+    return figures.samples(train.pixels(place)[..., 0].astype(np.uint8), masks, titles)
+
+
+def _metrics(evaluated: Mapping[str, Evaluated]) -> pd.DataFrame:
+    """A row per model: n, patients, and the headline metrics with their intervals, as the comparison table has them."""
+    rows = {}
+    for name, found in evaluated.items():
+        values = pd.Series(found.values())
+        count = f"{values['n']:.0f} ({values['n_patients']:.0f})"
+        shown = {metric: report.with_interval(values, metric) for metric in report.HEADLINE_METRICS}
+        rows[name] = {"n (patients)": count, **shown, "threshold": values["threshold"]}
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def _roc(evaluated: Mapping[str, Evaluated]) -> Figure:
+    values = {name: pd.Series(found.values()) for name, found in evaluated.items()}
+    return figures.roc(
+        pd.concat([figures.roc_curve(name, found.rows) for name, found in evaluated.items()]),
+        {name: f"{name} {report.with_interval(row, 'auc')}" for name, row in values.items()},
+        {name: (1 - row["specificity"], row["sensitivity"]) for name, row in values.items()},
+        "ROC on the test rows",
+    )
+
+
+# --- the workspace ------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _workspace() -> Iterator[Params]:
+    """Work in the repository around the current folder, whose `stages` can then be imported; yields its parameters."""
+    before = Path.cwd()
+    found = [folder for folder in (before, *before.parents) if (folder / "dvc.yaml").is_file()]
+    if not found:
+        raise InputError(
+            f"{before} is in no checkout of the repository (no dvc.yaml here or above); clone it and start there"
+        )
+    if str(found[0]) not in sys.path:
+        sys.path.insert(0, str(found[0]))
+    os.chdir(found[0])
+    try:
+        yield params.load()
+    finally:
+        os.chdir(before)
+
+
+def _dvc(*words: str) -> None:
+    """Run dvc on the workspace; raises InputError with the end of what it said."""
+    done = subprocess.run([sys.executable, "-m", "dvc", *words], capture_output=True, text=True)
+    if done.returncode != 0:
+        said = (done.stdout + done.stderr).strip().splitlines()[-ERROR_LINES:]
+        raise InputError(f"dvc {' '.join(words)} failed:\n" + "\n".join(said))

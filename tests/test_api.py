@@ -1,0 +1,168 @@
+"""The notebook functions do what the stages do, leave the pipeline's results alone, and return what displays itself."""
+
+import re
+import shutil
+from pathlib import Path
+
+import finished
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from mammo import api, bundle, evaluation, params, tables
+from mammo.errors import InputError
+from mammo.shown import Shown
+
+
+@pytest.fixture(scope="module")
+def workspace(finished_lesions: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run inside what looks like a checkout; nobody listens at its tracking server."""
+    place = tmp_path_factory.mktemp("checkout") / "run"
+    shutil.copytree(finished_lesions, place)
+    (place / "dvc.yaml").write_text("stages: {}\n")
+    (place / "notebooks").mkdir()
+    return place
+
+
+@pytest.fixture(autouse=True)
+def notebook(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Every test runs where a notebook does."""
+    for variable in ("DVC_ROOT", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.chdir(workspace / "notebooks")
+    return workspace / "notebooks"
+
+
+@pytest.fixture(scope="module")
+def trained(workspace: Path) -> api.Training:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+        patch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        patch.chdir(workspace)
+        return api.simple_train(epochs=2, model_type=finished.NAME)
+
+
+def pipeline_of(workspace: Path) -> dict[str, str]:
+    """What belongs to the pipeline, by content."""
+    folders = ("data/models", "data/predictions", "data/pixels", "metrics/records/train", "metrics/records/evaluate")
+    return {name: tables.sha256(workspace / name) for name in (*folders, "params.yaml")}
+
+
+def test_data_are_prepared_by_dvc(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, ...]] = []
+    monkeypatch.setattr(api, "_dvc", lambda *words: asked.append(words))
+    counts = api.prepare_data_only().tables["samples"]
+    assert asked == [("repro", "preprocess")]
+    assert counts.index.to_list() == ["train", "val", "test"]
+
+
+def test_a_failing_dvc_is_quoted() -> None:
+    with api._workspace(), pytest.raises(InputError, match=r"dvc repro nothing failed:\nERROR: .*not a git repository"):
+        api._dvc("repro", "nothing")
+
+
+def test_the_splits_share_no_patient_and_miss_no_sample(workspace: Path) -> None:
+    data = api.create_robust_dataset()
+    patients = [set(part.index["patient_id"]) for part in (data.train, data.val, data.test)]
+    assert not patients[0] & patients[1] | patients[0] & patients[2] | patients[1] & patients[2]
+    index = tables.read(workspace / "data/pixels/index.csv", tables.INDEX)
+    assert sum(len(part.index) for part in (data.train, data.val, data.test)) == len(index)
+    assert data.tables["samples"]["samples"].sum() == len(index)
+
+
+def test_a_training_runs_as_long_as_asked_and_leaves_the_pipeline_alone(workspace: Path, trained: api.Training) -> None:
+    before = pipeline_of(workspace)
+    again = api.simple_train(epochs=3, model_type=finished.NAME)
+    assert (len(trained.history), len(again.history)) == (2, 3)
+    assert pipeline_of(workspace) == before
+    assert trained.model_path == workspace / "data/notebook/simple_light_cnn.keras"
+    assert (workspace / "metrics/records/notebook/simple_light_cnn.json").is_file()
+    api.simple_train(epochs=2, model_type=finished.NAME)
+
+
+def test_an_unknown_model_is_refused_with_the_others() -> None:
+    with pytest.raises(InputError, match=r"unknown model 'nope'.*light_cnn"):
+        api.simple_train(1, "nope")
+    with pytest.raises(InputError, match=r"nope is no \.keras file and no model here; there are .*light_cnn"):
+        api.evaluate_only("nope")
+
+
+def test_an_evaluation_is_the_stages_own(workspace: Path) -> None:
+    found = api.evaluate_only(finished.NAME)
+    left = tables.read(workspace / f"data/predictions/{finished.NAME}.csv", tables.PREDICTIONS)
+    np.testing.assert_allclose(found.predictions["prob"], left["prob"], atol=1e-6)
+    loaded = params.load(workspace / "params.yaml")
+    values = evaluation.evaluate(left, loaded.evaluate, loaded.seed).values()
+    shown = found.metrics.loc[finished.NAME]
+    assert shown["auc"].startswith(f"{values['auc']:.3f} ({values['auc_low']:.3f}-")
+    assert shown["threshold"] == pytest.approx(values["threshold"], abs=1e-6)
+
+
+def test_a_path_is_read_from_the_notebooks_folder_and_a_bundle_will_do(
+    workspace: Path, notebook: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copyfile(workspace / f"data/models/{finished.NAME}.keras", notebook / "mine.keras")
+    monkeypatch.chdir(workspace)
+    bundle.write(finished.NAME, notebook / "mine.zip")
+    monkeypatch.chdir(notebook)
+    expected = api.evaluate_only(finished.NAME).metrics.to_numpy().tolist()
+    for path in ("mine.keras", "mine.zip"):
+        assert api.evaluate_only(path).metrics.to_numpy().tolist() == expected
+
+
+def test_continuing_starts_from_the_given_model_and_names_it(trained: api.Training) -> None:
+    found = api.continue_training(trained.model_path, epochs=1)
+    assert found.model_path.stem == "continued_simple_light_cnn"
+    assert len(found.history) == 1
+    assert not np.allclose(found.predictions["prob"], trained.predictions["prob"])
+
+
+def test_a_comparison_has_every_model_and_every_pair(trained: api.Training) -> None:
+    found = api.compare_models(finished.NAME, trained.model_path)
+    assert found.metrics.index.to_list() == [finished.NAME, "simple_light_cnn"]
+    assert found.paired_tests[["model_a", "model_b"]].to_numpy().tolist() == [[finished.NAME, "simple_light_cnn"]]
+    assert {finished.NAME, "simple_light_cnn"} <= set(api.compare_models().metrics.index)
+
+
+def test_an_explanation_shows_every_outcome_that_there_is() -> None:
+    found = api.run_working_gradcam(finished.NAME, num_samples=6, method="layercam")
+    assert len(found.samples) == len(found.maps) == 6
+    outcomes = api.run_working_gradcam(finished.NAME, num_samples=100).samples["outcome"]
+    assert set(found.samples["outcome"]) == set(outcomes)
+    assert found.maps.min() >= 0
+    assert found.maps.max() == 1
+
+
+@pytest.mark.slow
+def test_the_complete_improvement_returns_what_it_says(workspace: Path) -> None:
+    before = pipeline_of(workspace)
+    cv_metrics, comparison, best = api.run_complete_improvement(epochs=1)
+    index = tables.read(workspace / "data/pixels/index.csv", tables.INDEX)
+    assert cv_metrics["n"].sum() == (index["split"] != "test").sum()
+    names = ["simple_light_cnn", "enhanced_light_cnn", "continued_simple_light_cnn"]
+    assert comparison.metrics.index.to_list() == names
+    assert best.about.name in names
+    film = finished.films(workspace).iloc[0]
+    row = best.predict(film["path"], box=film["box"]).iloc[0]
+    assert row["call"] in ("benign", "malignant")
+    assert pipeline_of(workspace) == before
+
+
+def test_outside_a_checkout_the_error_says_where_to_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="in no checkout of the repository"):
+        api.prepare_data_only()
+
+
+def test_results_display_themselves_and_escape_what_they_show() -> None:
+    figure = Figure(figsize=(1, 1))
+    figure.subplots().plot([0, 1])
+    shown = Shown("<b>", {"a&b": pd.DataFrame({"<i>": [1 / 3]})}, {"<u>": figure})
+    page = shown._repr_html_()
+    assert not re.search(r"<h4><b>|<i>|<u>|a&b", page)
+    assert "0.333" in page
+    assert page.count("data:image/png;base64,") == 1
+    assert "[figure: <u>]" in repr(shown)
