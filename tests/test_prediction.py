@@ -17,6 +17,8 @@ from mammo import bundle, cli, models, prediction, tracking
 from mammo.errors import InputError
 from mammo.prediction import Predictor
 
+pytestmark = pytest.mark.xdist_group("finished")  # one worker makes the finished runs, once
+
 
 @pytest.fixture(scope="module")
 def packed(finished_lesions: Path, finished_images: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
@@ -193,6 +195,14 @@ def test_a_box_outside_the_film_is_an_error_of_its_file(lesions: Predictor, film
     found = lesions.predict([film], boxes={film: [box, (10, 10, 40, 40)]})
     assert "is not on the film, which is" in found["error"].iloc[0]
     assert found["prob"].notna().to_list() == [False, True]
+
+
+def test_a_model_that_gives_no_number_calls_nothing(images: Predictor, film: Path) -> None:
+    broken = keras.models.clone_model(images.model)
+    broken.set_weights([np.full_like(weight, np.nan) for weight in broken.get_weights()])
+    found = Predictor(broken, images.about).predict(film).iloc[0]
+    assert "gives no number for it (nan)" in found["error"]
+    assert found[["prob", "call", "set"]].isna().all()
 
 
 def test_a_lesion_model_asks_for_a_box_and_an_image_model_refuses_one(

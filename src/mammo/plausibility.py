@@ -29,7 +29,8 @@ ROUGHNESS = 0.09  # mean absolute Laplacian inside, as a share of the contrast
 
 
 def doubt(image: Encoded) -> str:
-    """Why an image can be no mammogram, in words; empty where nothing speaks against it."""
+    """Why an image can be no mammogram, in words; empty where nothing speaks against it. Raises PixelError."""
+    pixels.refuse_tiny(image)
     if image.format == "DICOM":
         modality = dicom.tags(image.path, "Modality")["Modality"]
         if modality not in ("", MODALITY):

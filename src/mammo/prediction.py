@@ -138,9 +138,14 @@ class Predictor:
             }
             if one.square is not None:
                 own, calibrated, call, chosen = next(told)
-                row |= {"prob": own, "calibrated": calibrated, "call": call, "set": chosen}
-                row |= {"threshold": point.threshold if point else None, "confidence": level if sets else None}
                 row |= {"heat_map": next(pictures, None)}
+                if np.isnan(own):
+                    row["error"] = (
+                        f"{one.asked.file}: {about.name} gives no number for it (nan); are its weights whole?"
+                    )
+                else:
+                    row |= {"prob": own, "calibrated": calibrated, "call": call, "set": chosen}
+                    row |= {"threshold": point.threshold if point else None, "confidence": level if sets else None}
             yield row
 
     def _drawing(self, folder: Path, method: str, files: list[Path]) -> "Drawing":
@@ -330,8 +335,8 @@ def _see(asked: Asked, about: About) -> Seen:
     if asked.error:
         return Seen(asked, error=asked.error)
     try:
-        square = _prepared(asked.file, asked.box, about)
-        return Seen(asked, square, plausibility.of_file(asked.file))
+        doubt = plausibility.of_file(asked.file)
+        return Seen(asked, _prepared(asked.file, asked.box, about), doubt)
     except InputError as error:
         return Seen(asked, error=str(error))
 
