@@ -1,18 +1,18 @@
 """The champion of the registered model: asked for when a workspace is published for the first time."""
 
 import pandas as pd
-from mlflow.entities import Run
 
 from mammo import champion, metrics, model_registry, tables
 from mammo.params import Params
 from mammo.record import Record
+from mammo.tracking import Published
 from stages import members
 from stages.paths import PREDICTIONS
 
 DEMO = "demo"
 
 
-def promote(loaded: Params, records: list[Record], runs: list[Run]) -> str:
+def promote(loaded: Params, records: list[Record], published: Published) -> str:
     """Register the workspace's best model on validation as champion or challenger; returns what was decided."""
     predictions = {
         name: tables.read(PREDICTIONS / f"{name}.csv", tables.PREDICTIONS) for name in members.rows(loaded.models)
@@ -22,7 +22,7 @@ def promote(loaded: Params, records: list[Record], runs: list[Run]) -> str:
     if name is None:
         return f"no model holds a validation sensitivity of {rule.sensitivity_floor:g}: none is registered"
     registered = registered_name(loaded)
-    run = runs[_trained(name, records)]
+    run = published.runs[_trained(name, records)]
     holder = model_registry.held_by(registered, champion.CHAMPION)
     if holder is not None and holder.content == run.data.tags["content"]:
         return f"{registered}: {name} is the champion already (version {holder.number})"

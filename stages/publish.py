@@ -28,7 +28,7 @@ def main() -> None:
         tracking.log_pipeline(loaded.tracking.experiment, records, published.runs, pages)
         from stages.promotion import promote  # statistics are heavy, and needed on this path only
 
-        console.print(promote(loaded, records, published.runs))
+        console.print(promote(loaded, records, published))
     console.print(f"{len(records)} records on the server, {len(published.replayed)} of them replayed now")
 
 
