@@ -154,8 +154,9 @@ def page(table: pd.DataFrame) -> str:
     for _, line in table.iterrows():
         compared = pd.notna(line["difference"])
         against = line["against"] if compared else "-"
-        difference = report.with_interval(line, "difference") if compared else "-"
-        p = f"{line['p']:.3f}" if compared else "-"
+        limits = f"({line['difference_low']:+.3f} to {line['difference_high']:+.3f})"
+        difference = f"{line['difference']:+.3f} {limits}" if compared else "-"
+        p = ("< .001" if line["p"] < 0.001 else f"{line['p']:.3f}") if compared else "-"
         cells = [line["variant"], line["what"], report.with_interval(line, "auc"), against, difference, p]
         lines.append("| " + " | ".join(cells) + " |")
     return f"""# Ablation on real mammograms
