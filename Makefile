@@ -20,13 +20,13 @@ run: setup                   ## the whole pipeline (dvc repro), then the compari
 	@python -m mammo summary
 
 test: setup-dev              ## all tests
-	pytest -n 2 --dist loadgroup
+	pytest -n 2 --dist loadfile
 
 test-fast: setup-dev         ## all tests but those that run the whole DAG
-	pytest -n 2 --dist loadgroup -m "not slow"
+	pytest -n 2 --dist loadfile -m "not slow"
 
 test-jax: setup-dev          ## the tests of all that trains or predicts, on Keras' JAX backend
-	KERAS_BACKEND=jax pytest -n 2 --dist loadgroup $(KERAS_TESTS)
+	KERAS_BACKEND=jax pytest -n 2 --dist loadfile $(KERAS_TESTS)
 
 lint: setup-dev              ## ruff: lint and format
 	ruff check .

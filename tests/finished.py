@@ -32,7 +32,7 @@ def make(folder: Path, unit: str) -> Path:
         own = loaded.model(NAME)
         model = _spread(models.build(NAME, own, samples.image_shape, seed=3), samples)
         models.save(model, MODELS / f"{NAME}.keras")
-        with outcome.tracked("train", NAME, own, loaded.train, loaded, own.weights_name) as tracked:
+        with outcome.tracked("train", NAME, own, loaded.train, loaded, own.weights_name, folder) as tracked:
             outcome.write_predictions(NAME, model, samples, loaded.predict.flips)
             tracked.log_model(MODELS / f"{NAME}.keras")
             tracked.log_artifact(PREDICTIONS / f"{NAME}.csv")

@@ -14,8 +14,6 @@ from mammo import api, bundle, evaluation, params, tables
 from mammo.errors import InputError
 from mammo.shown import Shown
 
-pytestmark = pytest.mark.xdist_group("finished")  # one worker makes the finished runs, once
-
 
 @pytest.fixture(scope="module")
 def workspace(finished_lesions: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -16,8 +16,6 @@ from mammo.bundle import About, BundleError
 from stages.paths import PREDICTIONS
 from tests import arrays
 
-pytestmark = pytest.mark.xdist_group("finished")  # one worker makes the finished runs, once
-
 
 @pytest.fixture
 def run(finished_lesions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

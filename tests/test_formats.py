@@ -14,10 +14,7 @@ from mammo.bundle import About, BundleError
 from mammo.prediction import Predictor
 from tests import arrays
 
-pytestmark = [
-    pytest.mark.xdist_group("finished"),
-    pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="these formats are TensorFlow's"),
-]
+pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="these formats are TensorFlow's")
 
 
 @pytest.fixture(scope="module")

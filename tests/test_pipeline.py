@@ -23,7 +23,7 @@ import yaml
 from mammo import report
 from tests import mlflow_server
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pipeline")]
+pytestmark = pytest.mark.slow
 
 TINY = {
     "ingest": {"demo": {"patients": 40, "height_px": 96}},

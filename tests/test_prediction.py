@@ -17,8 +17,6 @@ from mammo import bundle, cli, models, prediction, tracking
 from mammo.errors import InputError
 from mammo.prediction import Predictor
 
-pytestmark = pytest.mark.xdist_group("finished")  # one worker makes the finished runs, once
-
 
 @pytest.fixture(scope="module")
 def packed(finished_lesions: Path, finished_images: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:

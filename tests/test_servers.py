@@ -19,7 +19,7 @@ from mammo.record import Record, read_record, record_path
 from tests import arrays, mlflow_server
 from tests.mlflow_server import Server
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("servers")]
+pytestmark = pytest.mark.slow
 
 ADMIN = ("admin", "of the test only 1")
 READER = ("reader", "of the test only 2")

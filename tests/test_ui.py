@@ -11,7 +11,7 @@ from mammo import figures, tracking
 from mammo.record import read_record, record_path
 from tests import arrays, browser, mlflow_server
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ui")]
+pytestmark = pytest.mark.slow
 
 EXPERIMENT = "screening"
 AUC = {"light_cnn": 0.71, "ensemble_mean": 0.83, "basic_vgg16": 0.64, "baseline_birads": 0.79}
