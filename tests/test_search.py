@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -275,12 +274,11 @@ def test_without_pixels_the_search_says_what_to_run(workspace: Path) -> None:
 
 
 @pytest.fixture
-def tracked(workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def tracked(workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     store = f"sqlite:///{tmp_path / 'runs.db'}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
     mlflow.MlflowClient(store).search_experiments()
-    yield store
-    mlflow.set_tracking_uri(None)
+    return store
 
 
 def start(*words: str) -> "subprocess.Popen[str]":

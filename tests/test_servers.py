@@ -70,7 +70,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(autouse=True)
-def workspace(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def workspace(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty repository, whose runs go to the server under the administrator's name."""
     for variable in ("DVC_ROOT", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV"):
         monkeypatch.delenv(variable, raising=False)
@@ -81,8 +81,7 @@ def workspace(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.chdir(tmp_path / "repository")
     if server.process is None:
         server.start()
-    yield tmp_path / "repository"
-    mlflow.set_tracking_uri(None)
+    return tmp_path / "repository"
 
 
 def log_in(monkeypatch: pytest.MonkeyPatch, user: tuple[str, str]) -> None:

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import mlflow
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -37,7 +36,6 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         assert tracking.publish(EXPERIMENT, records).replayed == []
         address, page = tracking.table_page(EXPERIMENT)
         yield f"{address}{page}"
-        mlflow.set_tracking_uri(None)
 
 
 def evaluated(order: int, name: str, auc: float) -> object:
