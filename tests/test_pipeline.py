@@ -282,8 +282,8 @@ def test_two_queued_experiments_and_a_repro_at_once_land_in_the_same_store(repos
         rates = ["-S", f"models.light_cnn.learning_rate={rate}"]
         repository.run("dvc", "exp", "run", "--queue", "--name", name, *rates, *OVERRIDES)
     repository.run("dvc", "queue", "start", "--jobs", "2")
-    change(repository.root / "params.yaml", {"evaluate": {"resamples": 90}})
-    assert repository.stages_run() == ["evaluate", "report", "publish"]
+    change(repository.root / "params.yaml", {"evaluate": {"resamples": 110}})
+    assert {"evaluate", "report", "publish"} <= set(repository.stages_run())
     rows = len(pd.read_csv(repository.root / "metrics/comparison.csv"))
     for name in ("slow", "fast"):
         repository.run("dvc", "queue", "logs", "--follow", name)
