@@ -26,6 +26,7 @@ from mammo import preprocessing, tables
 from mammo.errors import InputError
 from mammo.params import PreprocessParams, Unit
 from mammo.record import record_path
+from mammo.report import ENSEMBLE, TWO_VIEWS
 
 MODELS = Path("data/models")
 PREDICTIONS = Path("data/predictions")
@@ -145,27 +146,45 @@ def names() -> list[str]:
 
 def of_workspace(name: str) -> About:
     """What the records and the validation predictions of a finished run say of `name`; raises BundleError."""
+    if name.startswith((ENSEMBLE, TWO_VIEWS)):
+        raise BundleError(f"{name} is no single model; `predict` takes ensembles, a bundle one of {', '.join(names())}")
     if name not in names():
         raise BundleError(
             f"no finished model {name!r} in this workspace; there are {', '.join(names()) or 'none: run `dvc repro`'}"
         )
     place = _training_record(name)
-    trained, prepared, evaluated = map(_read, (place, record_path("preprocess"), record_path("evaluate", name)))
-    if len({record["tags"]["data"] for record in (trained, prepared, evaluated)}) > 1:
-        raise BundleError(f"{name} was trained, prepared and evaluated on different pixels; run `dvc repro`")
+    trained = _read(place)
     model, predicted = MODELS / f"{name}.keras", PREDICTIONS / f"{name}.csv"
     for path in (model, predicted):
         if trained["artifacts"][path.as_posix()] != tables.sha256(path):
             raise BundleError(f"{path} is not what its record says; restore it with `dvc checkout`, or `dvc repro`")
+    return described(
+        name,
+        place,
+        predicted,
+        data=trained["tags"]["data"],
+        flips=trained["parameters"]["predict.flips"],
+        model_sha256=tables.sha256(model),
+    )
+
+
+def described(name: str, place: Path, predicted: Path, *, data: str, flips: bool, model_sha256: str) -> About:
+    """What is known of the row `name` of a finished run, whose record lies at `place` and predictions in `predicted`.
+
+    data: fingerprint of the pixels that it learned from; raises BundleError where it was evaluated on others.
+    """
+    prepared, evaluated = map(_read, (record_path("preprocess"), record_path("evaluate", name)))
+    if {record["tags"]["data"] for record in (prepared, evaluated)} != {data}:
+        raise BundleError(f"{name} was trained, prepared and evaluated on different pixels; run `dvc repro`")
     rule, value, confidences = (evaluated["parameters"][key] for key in ("rule", "value", "conformal"))
     return About(
         name=name,
         unit=prepared["parameters"]["unit"],
         preprocess=PreprocessParams(**{key: prepared["parameters"][key] for key in PreprocessParams.model_fields}),
-        flips=trained["parameters"]["predict.flips"],
-        data=trained["tags"]["data"],
+        flips=flips,
+        data=data,
         record=tables.sha256(place),
-        model_sha256=tables.sha256(model),
+        model_sha256=model_sha256,
         packages={package: importlib.metadata.version(package) for package in PACKAGES},
         **fitted(tables.read(predicted, tables.PREDICTIONS), rule, value, confidences),
     )

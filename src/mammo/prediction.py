@@ -16,9 +16,22 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mammo import bundle, compute, dicom, inference, models, params, pixels, plausibility, preprocessing, tables
+from mammo import (
+    bundle,
+    committee,
+    compute,
+    dicom,
+    inference,
+    models,
+    params,
+    pixels,
+    plausibility,
+    preprocessing,
+    tables,
+)
 from mammo.batches import Samples
 from mammo.bundle import About
+from mammo.ensembling import Combination
 from mammo.errors import InputError
 from mammo.pixels import PixelError
 from mammo.preprocessing import Square
@@ -59,10 +72,18 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Predictor:
-    """A model, and how films are prepared for it and its probabilities read."""
+class Ensemble:
+    """Models that look at the same images, by name, and what makes one probability of theirs."""
 
-    model: keras.Model
+    members: Mapping[str, keras.Model]
+    combination: Combination
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A model or an ensemble, and how films are prepared for it and its probabilities read."""
+
+    model: keras.Model | Ensemble
     about: About
 
     def predict(
@@ -93,7 +114,10 @@ class Predictor:
     def probabilities(self, images: npt.NDArray[np.unsignedinteger[Any]]) -> npt.NDArray[np.float64]:
         """The model's own probabilities (n,) of prepared images (n, h, w), uint8 or uint16."""
         samples = Samples(pd.DataFrame(index=range(len(images))), images)
-        return inference.probabilities(self.model, samples, self.about.flips)
+        if not isinstance(self.model, Ensemble):
+            return inference.probabilities(self.model, samples, self.about.flips)
+        single = [inference.probabilities(one, samples, self.about.flips) for one in self.model.members.values()]
+        return self.model.combination(np.column_stack(single))
 
     def prepared(self, file: Path | str, box: Corners | None = None) -> Square:
         """A file as the model sees it; raises PixelError."""
@@ -151,6 +175,10 @@ class Predictor:
     def _drawing(self, folder: Path, method: str, files: list[Path]) -> "Drawing":
         if method not in METHODS:
             raise InputError(f"unknown saliency method {method!r}; there are {', '.join(METHODS)}")
+        if isinstance(self.model, Ensemble):
+            raise InputError(
+                f"{self.about.name} has no heat map of its own; ask a member: {', '.join(self.model.members)}"
+            )
         folder.mkdir(parents=True, exist_ok=True)
         return Drawing(Explainer(self.model), method, folder, {})
 
@@ -201,7 +229,7 @@ class Drawing:
 
 
 def load(source: Path | str) -> Predictor:
-    """The model that `source` names: a bundle, a .keras file, an MLflow URI, or a finished model of this workspace.
+    """What `source` names: a bundle, a .keras file, an MLflow URI, a finished model or an ensemble of this workspace.
 
     Raises InputError for what is none of these. A .keras file that is no model of this workspace is prepared for by
     params.yaml, and nothing is known of its operating point and calibration.
@@ -220,8 +248,20 @@ def load(source: Path | str) -> Predictor:
         raise bundle.BundleError(f"{path} is no bundle of `python -m mammo export`: it has no {bundle.ABOUT}")
     if path.suffix == ".zip" or path.is_absolute():
         raise InputError(f"{path} does not exist")
+    if committee.is_ensemble(text):
+        return _of_ensemble(text)
     about = bundle.of_workspace(text)
-    return Predictor(models.load(bundle.MODELS / f"{text}.keras"), about)
+    return Predictor(models.load(_file(text)), about)
+
+
+def _of_ensemble(name: str) -> Predictor:
+    found = committee.of_workspace(name)
+    members = {member: models.load(_file(member)) for member in found.members}
+    return Predictor(Ensemble(members, found.combination), found.about)
+
+
+def _file(name: str) -> Path:
+    return bundle.MODELS / f"{name}.keras"
 
 
 def _of_server(uri: str) -> Predictor:
@@ -231,7 +271,7 @@ def _of_server(uri: str) -> Predictor:
     path = tracking.model_file(uri)
     model = models.load(path)
     for name in bundle.names():
-        if name in uri.split("/") and _same(model, models.load(bundle.MODELS / f"{name}.keras")):
+        if name in uri.split("/") and _same(model, models.load(_file(name))):
             return Predictor(model, bundle.of_workspace(name))
     return _by_params(path, uri)
 
