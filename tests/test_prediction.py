@@ -1,6 +1,7 @@
 """The whole chain, file -> pixels -> model, gives what the run's own stages gave; and each bad file its own error."""
 
 import io
+import json
 import shutil
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 from dicoms import write_dicom
 
 import mammo
-from mammo import bundle, cli, models, prediction, tracking
+from mammo import bundle, cli, models, prediction, tables, tracking
 from mammo.errors import InputError
 from mammo.prediction import Predictor
 
@@ -286,7 +287,10 @@ def test_the_command_says_the_same_and_its_exit_code_tells_of_failures(
 
 
 def test_export_then_predict_from_the_command_line(here: Path, film: Path, tmp_path: Path, capsys) -> None:
-    cli.main(["export", finished.NAME, "--out", str(tmp_path / "one")])
+    cli.main(["export", finished.NAME, "--out", str(tmp_path / "one"), "--json"])
+    told = json.loads(capsys.readouterr().out)
+    assert Path(told["bundle"]) == tmp_path / "one"
+    assert told["model_sha256"] == tables.sha256(tmp_path / "one" / bundle.MODEL)
     cli.main(["predict", str(film), "--model", str(tmp_path / "one"), "--box", "10,10,40,40", "--format", "csv"])
     assert "10,10,40,40" in capsys.readouterr().out
     with pytest.raises(SystemExit, match=r"error: no finished model 'nobody'"):
