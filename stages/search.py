@@ -7,7 +7,6 @@ before the first trial.
 
 import logging
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -103,7 +102,7 @@ class _Trainer:
         with self.study.trial(count) as trial:
             if trial is None:
                 return False
-            self.bar.write(f"{_title(trial)}: {self._train(trial)}", file=sys.stderr)
+            self.bar.write(f"{_title(trial)}: {self._train(trial)}")
             return True
 
     def _train(self, trial: Trial) -> str:

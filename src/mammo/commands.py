@@ -5,6 +5,7 @@ import os
 import sys
 import webbrowser
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +78,8 @@ def export(asked: argparse.Namespace) -> None:
     """Write a bundle."""
     from mammo import bundle
 
-    about = bundle.write(asked.name, asked.out, _more_formats(asked.formats) if asked.formats else None)
+    with _said_aside():
+        about = bundle.write(asked.name, asked.out, _more_formats(asked.formats) if asked.formats else None)
     if asked.json:
         print(output.as_json({"bundle": asked.out, **about.model_dump()}), end="")
         return
@@ -101,7 +103,8 @@ def data_download(asked: argparse.Namespace) -> None:
     _find_stages()
     from stages import data_on_disk
 
-    found = data_on_disk.download()
+    with _said_aside():
+        found = data_on_disk.download()
     if asked.json:
         print(output.as_json(found), end="")
     elif found.made_by_ingest:
@@ -267,7 +270,8 @@ def search(asked: argparse.Namespace) -> None:
     _find_stages()
     from stages import search  # it imports Keras, which takes seconds
 
-    verdict = search.main(asked.model, wanted, asked.trials, asked.folds)
+    with _said_aside():
+        verdict = search.main(asked.model, wanted, asked.trials, asked.folds)
     changed = search.apply(verdict) if asked.apply and verdict is not None else None
     if asked.json:
         print(output.as_json(search.told(verdict, asked.model) | {"applied": changed}), end="")
@@ -315,6 +319,11 @@ def ui(asked: argparse.Namespace) -> None:
     print(f"the comparison table's runs: http://127.0.0.1:{asked.port}{page}", flush=True)
     server = ["mlflow", "server", "--backend-store-uri", store, "--host", "127.0.0.1", "--port", str(asked.port)]
     os.execvp(server[0], server)
+
+
+def _said_aside() -> "AbstractContextManager[object]":
+    """What libraries say of their progress goes to standard error: standard output is for the result."""
+    return redirect_stdout(sys.stderr)
 
 
 def _find_stages() -> None:

@@ -4,12 +4,13 @@ A file that cannot be used gets its error in its row, and the others go on.
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import keras
 import numpy as np
@@ -38,6 +39,8 @@ from mammo.preprocessing import Square
 from mammo.saliency import METHODS, Explainer
 from mammo.tables import BOX_PREFIX
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 Corners = tuple[int, int, int, int]  # x0, y0, x1, y1 in px of the film; x1 and y1 excluded
 Boxes = Mapping[Path, Sequence[Corners]]
 
@@ -108,7 +111,8 @@ class Predictor:
         level = self._confidence(confidence)
         draw = None if heat_maps is None else self._drawing(Path(heat_maps), method, [one.file for one in asked])
         read = compute.run(partial(_see, about=self.about), asked, workers, f"predict {self.about.name}")
-        rows = [row for batch in _batches(read) for row in self._rows(batch, level, draw)]
+        told = _one_behind(lambda batch: list(self._rows(batch, level, draw)), _batches(read))
+        rows = [row for of_batch in told for row in of_batch]
         return pd.DataFrame(rows, columns=COLUMNS)
 
     def probabilities(self, images: npt.NDArray[np.unsignedinteger[Any]]) -> npt.NDArray[np.float64]:
@@ -121,7 +125,7 @@ class Predictor:
 
     def prepared(self, file: Path | str, box: Corners | None = None) -> Square:
         """A file as the model sees it; raises PixelError."""
-        return _prepared(Path(file), box, self.about)
+        return _prepared(Path(file), pixels.shape(Path(file)), box, self.about)
 
     def _asked(self, files: list[Asked], box: Corners | None, boxes: Boxes | None) -> list[Asked]:
         if self.about.unit == "breast":
@@ -375,21 +379,23 @@ def _see(asked: Asked, about: About) -> Seen:
     if asked.error:
         return Seen(asked, error=asked.error)
     try:
-        doubt = plausibility.of_file(asked.file)
-        return Seen(asked, _prepared(asked.file, asked.box, about), doubt)
+        image = pixels.load(asked.file)
+        doubt = plausibility.doubt(image)
+        return Seen(asked, _prepared(asked.file, image.shape, asked.box, about), doubt)
     except InputError as error:
         return Seen(asked, error=str(error))
 
 
-def _prepared(file: Path, box: Corners | None, about: About) -> Square:
-    marked = "" if box is None else _mark(file, box)
+def _prepared(file: Path, shape: tuple[int, int], box: Corners | None, about: About) -> Square:
+    """shape: (h, w) of the film in `file`."""
+    marked = "" if box is None else _mark(file, shape, box)
     case = {"image_path": file.name, "mask_path": marked, "view": ""}
     return preprocessing.prepare(case, file.parent, about.unit, about.preprocess)
 
 
-def _mark(file: Path, box: Corners) -> str:
+def _mark(file: Path, shape: tuple[int, int], box: Corners) -> str:
     """`box` as a table of cases has it; raises PixelError where it is not on the film."""
-    height, width = pixels.shape(file)
+    height, width = shape
     x0, y0, x1, y1 = box
     if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
         raise PixelError(
@@ -402,3 +408,16 @@ def _mark(file: Path, box: Corners) -> str:
 def _batches(read: Iterator[Seen]) -> Iterator[list[Seen]]:
     while batch := list(islice(read, inference.BATCH)):
         yield batch
+
+
+def _one_behind(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """`work` of every item, in their order: one item is worked on while the next one is made."""
+    with ThreadPoolExecutor(1) as pool:
+        under_way: Future[Result] | None = None
+        for item in items:
+            begun = pool.submit(work, item)
+            if under_way is not None:
+                yield under_way.result()
+            under_way = begun
+        if under_way is not None:
+            yield under_way.result()
