@@ -153,7 +153,7 @@ def of_workspace(name: str) -> About:
             f"no finished model {name!r} in this workspace; there are {', '.join(names()) or 'none: run `dvc repro`'}"
         )
     place = _training_record(name)
-    trained = _read(place)
+    trained = recorded(place)
     model, predicted = MODELS / f"{name}.keras", PREDICTIONS / f"{name}.csv"
     for path in (model, predicted):
         if trained["artifacts"][path.as_posix()] != tables.sha256(path):
@@ -173,7 +173,7 @@ def described(name: str, place: Path, predicted: Path, *, data: str, flips: bool
 
     data: fingerprint of the pixels that it learned from; raises BundleError where it was evaluated on others.
     """
-    prepared, evaluated = map(_read, (record_path("preprocess"), record_path("evaluate", name)))
+    prepared, evaluated = map(recorded, (record_path("preprocess"), record_path("evaluate", name)))
     if {record["tags"]["data"] for record in (prepared, evaluated)} != {data}:
         raise BundleError(f"{name} was trained, prepared and evaluated on different pixels; run `dvc repro`")
     rule, value, confidences = (evaluated["parameters"][key] for key in ("rule", "value", "conformal"))
@@ -219,7 +219,7 @@ def known_file(path: Path) -> str | None:
     """The name of the model of this workspace whose file has the same content as `path`; None if there is none."""
     digest = tables.sha256(path)
     for name in names():
-        if _read(_training_record(name))["artifacts"].get((MODELS / f"{name}.keras").as_posix()) == digest:
+        if recorded(_training_record(name))["artifacts"].get((MODELS / f"{name}.keras").as_posix()) == digest:
             return name
     return None
 
@@ -228,7 +228,8 @@ def _training_record(name: str) -> Path:
     return record_path(CONTINUED) if name == CONTINUED else record_path("train", name)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def recorded(path: Path) -> dict[str, Any]:
+    """The record in `path`; raises BundleError where there is none."""
     if not path.is_file():
         raise BundleError(f"{path} does not exist; `dvc repro` finishes the run")
     return dict(json.loads(path.read_text(encoding="utf-8")))

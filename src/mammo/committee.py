@@ -7,6 +7,7 @@ the ensemble's own, or it is refused: something was trained or combined anew.
 import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.special import logit
@@ -14,7 +15,7 @@ from scipy.special import logit
 from mammo import bundle, tables
 from mammo.bundle import CONTINUED, MODELS, PREDICTIONS, About, BundleError
 from mammo.ensembling import Combination
-from mammo.record import Record, read_record, record_path
+from mammo.record import record_path
 from mammo.report import ENSEMBLE, TWO_VIEWS
 
 ENSEMBLES = Path("data/ensembles")
@@ -39,7 +40,9 @@ def is_ensemble(name: str) -> bool:
 def names() -> list[str]:
     """The ensembles of this workspace that can be asked about single films."""
     path = record_path("ensemble")
-    return [f"{ENSEMBLE}{method}" for method in read_record(path).parameters["methods"]] if path.is_file() else []
+    if not path.is_file():
+        return []
+    return [f"{ENSEMBLE}{method}" for method in bundle.recorded(path)["parameters"]["methods"]]
 
 
 def of_workspace(name: str) -> Committee:
@@ -52,35 +55,35 @@ def of_workspace(name: str) -> Committee:
     if name not in names():
         raise BundleError(f"no ensemble {name!r} in this workspace; there are {', '.join(names()) or 'none'}")
     place = record_path("ensemble")
-    record = read_record(place)
-    members = list(record.parameters["members"])
+    record = bundle.recorded(place)
+    members = list(record["parameters"]["members"])
     trained = [_training_record(member) for member in members]
-    if {one.tags["data"] for one in trained} != {record.tags["data"]}:
+    if {one["tags"]["data"] for one in trained} != {record["tags"]["data"]}:
         raise BundleError(f"{name} and its members are of different pixels; run `dvc repro ensemble`")
-    if len(flips := {one.parameters["predict.flips"] for one in trained}) > 1:
+    if len(flips := {one["parameters"]["predict.flips"] for one in trained}) > 1:
         raise BundleError(f"the members of {name} were asked with and without mirroring; run `dvc repro ensemble`")
     combination = _combination(name, record, members)
     about = bundle.described(
         name,
         place,
         predicted=ENSEMBLES / f"{name}.csv",
-        data=record.tags["data"],
+        data=record["tags"]["data"],
         flips=flips.pop(),
         model_sha256=_hash(members),
     )
     return Committee(about, members, combination)
 
 
-def _training_record(member: str) -> Record:
+def _training_record(member: str) -> dict[str, Any]:
+    """The record of a member's training, whose files must be those that it names, as far as it names them."""
     if member.startswith(f"{SEEDS}/"):
         path = record_path(SEEDS, member.split("/")[1])
     else:
         path = record_path(CONTINUED) if member == CONTINUED else record_path("train", member)
-    if not path.is_file():
-        raise BundleError(f"{path} of the ensembles' member {member} does not exist; run `dvc repro ensemble`")
-    record = read_record(path)
+    record = bundle.recorded(path)
     for file in (MODELS / f"{member}.keras", PREDICTIONS / f"{member}.csv"):
-        if not file.is_file() or record.artifacts.get(file.as_posix(), tables.sha256(file)) != tables.sha256(file):
+        digest = tables.sha256(file) if file.is_file() else "none"
+        if digest == "none" or record["artifacts"].get(file.as_posix(), digest) != digest:
             raise BundleError(f"{file} is not what {path} says; restore it with `dvc checkout`, or `dvc repro`")
     return record
 
@@ -91,10 +94,10 @@ def _hash(members: list[str]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def _combination(name: str, record: Record, members: list[str]) -> Combination:
+def _combination(name: str, record: dict[str, Any], members: list[str]) -> Combination:
     """By the recorded weights; raises BundleError where they do not give the ensemble's own predictions."""
     method = name.removeprefix(ENSEMBLE)
-    weights = np.array([record.metrics[f"{method}_weight_{member}"] for member in members], np.float64)
+    weights = np.array([record["metrics"][f"{method}_weight_{member}"] for member in members], np.float64)
     single = [tables.read(PREDICTIONS / f"{member}.csv", tables.PREDICTIONS) for member in members]
     expected = tables.read(ENSEMBLES / f"{name}.csv", tables.PREDICTIONS)["prob"].to_numpy()
     if {len(table) for table in single} == {len(expected)}:
