@@ -3,6 +3,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# A file's tests share what it set up, so they stay with one worker; in the order of tests/conftest.py.
+PYTEST := pytest -n 2 --dist loadfile --no-loadscope-reorder
 KERAS_TESTS := $(addprefix tests/test_,$(addsuffix .py,augmentation batches checkpoints continue_training \
 	external_stage models monitors saliency sanity tracking training))
 
@@ -20,13 +22,13 @@ run: setup                   ## the whole pipeline (dvc repro), then the compari
 	@python -m mammo summary
 
 test: setup-dev              ## all tests
-	pytest -n 2 --dist loadfile
+	$(PYTEST)
 
 test-fast: setup-dev         ## all tests but those that run the whole DAG
-	pytest -n 2 --dist loadfile -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-jax: setup-dev          ## the tests of all that trains or predicts, on Keras' JAX backend
-	KERAS_BACKEND=jax pytest -n 2 --dist loadfile $(KERAS_TESTS)
+	KERAS_BACKEND=jax $(PYTEST) $(KERAS_TESTS)
 
 lint: setup-dev              ## ruff: lint and format
 	ruff check .

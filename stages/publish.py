@@ -3,7 +3,8 @@
 from rich.console import Console
 
 from mammo import params, report, results, tables, tracking
-from mammo.record import read_record, record_path
+from mammo.params import Params
+from mammo.record import Record, read_record, record_path
 from stages import run
 from stages.paths import COMPARISON
 from stages.records import TABLE_TAGS, external_paths, result_paths
@@ -16,6 +17,11 @@ def main() -> None:
     loaded = params.load()
     paths = [*result_paths(loaded), *external_paths(loaded), *map(record_path, PAGES)]
     records = [read_record(path) for path in paths]
+    with tracking.turn("publish"):  # queued experiments share most records, and each asks before it sends
+        _publish(loaded, records)
+
+
+def _publish(loaded: Params, records: list[Record]) -> None:
     published = tracking.publish(loaded.tracking.experiment, records)
     comparison = tracking.rows_of_runs(published.runs, TABLE_TAGS)
     others = [column for column in comparison.columns if column not in results.COLUMNS]

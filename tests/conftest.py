@@ -14,6 +14,12 @@ from mammo.sources import demo
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files with slow tests first, so that no worker is alone with one at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(autouse=True)
 def no_store_for_the_next_test() -> Iterator[None]:
     """MLflow keeps a store's address in the process and in its environment, where monkeypatch does not see it."""

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import imports
 import mlflow
@@ -99,11 +100,18 @@ def copy_repository(target: Path, server: str) -> Repository:
     return repository
 
 
-def shrink(path: Path) -> None:
+def change(path: Path, values: dict[str, dict[str, Any]]) -> None:
+    """Merge values into the sections of params.yaml."""
     content = yaml.safe_load(path.read_text())
-    for section, values in TINY.items():
-        for key, value in values.items():
+    for section, changed in values.items():
+        for key, value in changed.items():
             content[section][key] = content[section][key] | value if isinstance(value, dict) else value
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+
+
+def shrink(path: Path) -> None:
+    change(path, TINY)
+    content = yaml.safe_load(path.read_text())
     content["models"] = {name: content["models"][name] for name in KEPT_MODELS}
     path.write_text(yaml.safe_dump(content, sort_keys=False))
 
@@ -237,11 +245,7 @@ def results_of(run: mlflow.entities.Run) -> dict[str, float]:
 
 
 def test_a_killed_training_goes_on_as_the_same_run(repository: Repository) -> None:
-    parameters = repository.root / "params.yaml"
-    content = yaml.safe_load(parameters.read_text())
-    content["models"]["light_cnn"] |= {"epochs": 60}
-    content["train"]["patience"] = 60
-    parameters.write_text(yaml.safe_dump(content, sort_keys=False))
+    change(repository.root / "params.yaml", {"models": {"light_cnn": {"epochs": 60}}, "train": {"patience": 60}})
     condition = "attributes.run_name = 'train@light_cnn' AND attributes.status = 'RUNNING'"
     training = ["dvc", "repro", "--single-item", "train@light_cnn"]
     with subprocess.Popen(
@@ -272,21 +276,31 @@ def test_a_killed_training_goes_on_as_the_same_run(repository: Repository) -> No
 OVERRIDES = ["-S", "train.epochs=1", "-S", "cross_validate.models=[]", "-S", "seeds.models=[]"]
 
 
-def test_two_queued_experiments_at_once_land_in_the_same_store(repository: Repository) -> None:
+def test_two_queued_experiments_and_a_repro_at_once_land_in_the_same_store(repository: Repository) -> None:
+    before = {run.info.run_id for run in repository.runs()}
     for name, rate in (("slow", "0.001"), ("fast", "0.01")):
         rates = ["-S", f"models.light_cnn.learning_rate={rate}"]
         repository.run("dvc", "exp", "run", "--queue", "--name", name, *rates, *OVERRIDES)
     repository.run("dvc", "queue", "start", "--jobs", "2")
+    change(repository.root / "params.yaml", {"evaluate": {"resamples": 90}})
+    assert repository.stages_run() == ["evaluate", "report", "publish"]
+    rows = len(pd.read_csv(repository.root / "metrics/comparison.csv"))
     for name in ("slow", "fast"):
         repository.run("dvc", "queue", "logs", "--follow", name)
     assert repository.run("dvc", "queue", "status").count("Success") == 2
+    repository.reset()
+    runs = [run for run in repository.runs() if run.info.run_id not in before]
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    names = [(run.data.tags.get("dvc.exp"), run.info.run_name) for run in runs]
+    assert len(set(names)) == len(names)
+    assert sum(name.startswith("evaluate@") for experiment, name in names if experiment is None) == rows
     for name, rate in (("slow", "0.001"), ("fast", "0.01")):
-        runs = repository.runs(f"tags.`dvc.exp` = '{name}'")
-        (trained,) = (run for run in runs if run.info.run_name == "train@light_cnn")
+        (trained,) = (
+            run for run in runs if (name, "train@light_cnn") == (run.data.tags.get("dvc.exp"), run.info.run_name)
+        )
         assert trained.data.params["learning_rate"] == rate
         assert trained.data.tags["git.dirty"] == "true"
         assert repository.client().list_artifacts(trained.info.run_id)
-        assert {run.info.status for run in runs} == {"FINISHED"}
 
 
 def test_an_applied_experiment_is_the_workspace_and_back_again_trains_nothing(repository: Repository) -> None:
@@ -348,6 +362,17 @@ def test_a_clone_that_pulls_computes_nothing_and_fills_a_store_of_its_own(reposi
     for run in here:
         assert results_of(run) == results_of(there[run.data.tags["content"]])
     repository.reset()
+
+
+def test_three_processes_at_once_that_publish_to_a_lost_store_send_each_run_once(repository: Repository) -> None:
+    environment = {name: value for name, value in repository.environment.items() if name != "MLFLOW_TRACKING_URI"}
+    publish = [sys.executable, "-m", "stages.publish"]
+    processes = [subprocess.Popen(publish, cwd=repository.root, env=environment) for _ in range(3)]
+    assert [process.wait() for process in processes] == [0, 0, 0]
+    own = Repository(repository.root, f"sqlite:///{repository.root}/mlflow.db")
+    contents = [run.data.tags["content"] for run in own.runs() if "content" in run.data.tags]
+    assert len(contents) > 20
+    assert len(set(contents)) == len(contents)
 
 
 @pytest.mark.parametrize(

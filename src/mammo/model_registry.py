@@ -48,13 +48,22 @@ def register(name: str, run: Run, model: str, alias: str, tags: dict[str, str], 
     client = mlflow.MlflowClient()
     run_id, content = run.info.run_id, run.data.tags["content"]
     known = client.search_model_versions(f"name = '{name}' AND run_id = '{run_id}'")
-    found = known[0] if known else mlflow.register_model(f"runs:/{run_id}/{model}", name)
+    found = known[0] if known else mlflow.register_model(_logged_model(run), name)
     number = str(found.version)
     for key, value in (tags | {"model": model, "content": content}).items():
         client.set_model_version_tag(name, number, key, value)
     client.update_model_version(name, number, note)
     client.set_registered_model_alias(name, alias, number)
     return Version(name, number, run_id, model, content)
+
+
+def _logged_model(run: Run) -> str:
+    if run.outputs is None or not run.outputs.model_outputs:
+        raise InputError(
+            f"run {run.info.run_id} ({run.info.run_name}) has no model on the server; delete the run in the MLflow UI, "
+            "then `dvc repro publish` sends it again"
+        )
+    return f"models:/{run.outputs.model_outputs[0].model_id}"
 
 
 def artifact(version: Version, file: str) -> Path:

@@ -22,6 +22,7 @@ from urllib.parse import quote, urlencode
 
 import mlflow
 import pandas as pd
+from filelock import FileLock
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
@@ -42,6 +43,7 @@ RECORD = "record.json"
 RUNS, IDS_IN_A_TAG = "runs.", 200  # tags of a pipeline's run that name the runs of its records
 EXAMPLE_GREY = 128.0  # the even image of a model's input example: no patient's film
 PATCH = "workspace.patch"  # what the workspace had beside its commit, for `git apply`
+LOCKS = Path(".dvc/tmp")  # in the user's repository; the system takes a lock back however its process ends
 RUN_IDS = "mlflow_runs.json"  # in the folder of unfinished work: the runs that the next attempt goes on with
 FAILURES = (MlflowException, OSError)  # of a server; artifacts that it does not take end in an error of `requests`
 log = logging.getLogger(__name__)
@@ -308,17 +310,27 @@ def _rows(found: list[tuple[dict[str, str], Mapping[str, float | None]]], tags: 
 def connect(experiment: str) -> str:
     """Point MLflow at the server (MLFLOW_TRACKING_URI, else SQLite in the repository); returns the experiment's id."""
     embedded = _point_at_store()
-    found = mlflow.get_experiment_by_name(experiment)
-    if found is not None:
-        return str(found.experiment_id)
-    location = (project.root() / "mlartifacts").as_uri() if embedded else None
-    try:
-        return str(mlflow.create_experiment(experiment, location))
-    except MlflowException:  # another stage was faster
+    with turn("store"):  # two processes cannot make one at once
         found = mlflow.get_experiment_by_name(experiment)
-        if found is None:
-            raise
-        return str(found.experiment_id)
+        if found is not None:
+            return str(found.experiment_id)
+        location = (project.root() / "mlartifacts").as_uri() if embedded else None
+        try:
+            return str(mlflow.create_experiment(experiment, location))
+        except MlflowException:  # somebody else's process was faster
+            found = mlflow.get_experiment_by_name(experiment)
+            if found is None:
+                raise
+            return str(found.experiment_id)
+
+
+@contextmanager
+def turn(name: str) -> Iterator[None]:
+    """A block that one process of this repository at a time is in, queued experiments included."""
+    folder = project.root() / LOCKS
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / f"mlflow_{name}.lock"):
+        yield
 
 
 def _point_at_store() -> bool:
@@ -327,10 +339,9 @@ def _point_at_store() -> bool:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     logging.getLogger("alembic").setLevel(logging.WARNING)
     own_store = f"sqlite:///{project.root() / 'mlflow.db'}"
-    embedded = os.environ.get("MLFLOW_TRACKING_URI", own_store) == own_store
-    if embedded:
-        mlflow.set_tracking_uri(own_store)
-    return embedded
+    address = os.environ.get("MLFLOW_TRACKING_URI") or own_store
+    mlflow.set_tracking_uri(address)  # in a process that lives on (a notebook, a test) it still has the one before
+    return address == own_store
 
 
 class _Live:
