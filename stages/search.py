@@ -36,11 +36,10 @@ WARMUP = 1 / 3  # of the epochs, before which no trial is pruned
 SUMMARY_WIDTH = 150
 
 
-def main(name: str, wanted: Sequence[Space], count: int, over_folds: bool, apply: bool) -> None:
-    """Have `count` trials of `models.<name>` in all, those of earlier calls included, and print the best.
+def main(name: str, wanted: Sequence[Space], count: int, over_folds: bool) -> Verdict | None:
+    """Have `count` trials of `models.<name>` in all, those of earlier calls included; None where none has finished.
 
     wanted: as spaces.check lets pass. The same call goes on where a killed one stood; several at once share the trials.
-    apply: write the best trial's values into params.yaml.
     """
     loaded = params.load()
     samples = fitting.open_samples(loaded.train)
@@ -61,18 +60,15 @@ def main(name: str, wanted: Sequence[Space], count: int, over_folds: bool, apply
             bar.n = study.ended()
             bar.refresh()
     verdict = study.verdict()
-    if verdict is None:
-        Console().print("no trial has finished: all were stopped early, or are still in another process")
-        return
-    if not study.running():
+    if verdict is not None and not study.running():
         numbers = {"best_auc": verdict.best.auc, "auc_corrected": verdict.corrected}
         parent.end(numbers, {"best_trial": str(verdict.best.number)})
-    _print(verdict, name)
-    if apply:
-        changed = profiles.merge(spaces.nested(verdict.best.parameters), f"trial {verdict.best.number}")
-        Console().print(
-            f"{PARAMS_FILE}: {len(changed)} values changed ({', '.join(changed) or 'it held them already'})"
-        )
+    return verdict
+
+
+def apply(verdict: Verdict) -> list[str]:
+    """Write the best trial's values into params.yaml; returns the keys that were changed."""
+    return profiles.merge(spaces.nested(verdict.best.parameters), f"trial {verdict.best.number}")
 
 
 def _key(name: str, wanted: Sequence[Space], over_folds: bool, loaded: Params) -> str:
@@ -176,8 +172,29 @@ def _title(trial: Trial) -> str:
     return f"trial {trial.number} ({values}{'; params.yaml' if trial.baseline else ''})"
 
 
-def _print(verdict: Verdict, name: str) -> None:
-    """The best trials, and how far the best is to be believed."""
+def told(verdict: Verdict | None, name: str) -> dict[str, Any]:
+    """The same for programs: the trials, best first, and how far the best is to be believed."""
+    if verdict is None:
+        return {"model": name, "trials": []}
+    return {
+        "model": name,
+        "best": verdict.best.number,
+        "auc": verdict.interval,
+        "auc_corrected": verdict.corrected,
+        "gain": verdict.gain,
+        "pruned": verdict.pruned,
+        "trials": [
+            {"number": trial.number, "auc": trial.auc, "baseline": trial.baseline, "parameters": trial.parameters}
+            for trial in verdict.finished
+        ],
+    }
+
+
+def show(verdict: Verdict | None, name: str, applied: Sequence[str] | None) -> None:
+    """Print the best trials, how far the best is to be believed, and what of params.yaml was `applied`, if asked."""
+    if verdict is None:
+        Console().print("no trial has finished: all were stopped early, or are still in another process")
+        return
     best, interval = verdict.best, verdict.interval
     table = Table(title=f"{len(verdict.finished)} trials finished, {verdict.pruned} stopped early")
     for column in ("trial", "AUC", *best.parameters):
@@ -198,4 +215,7 @@ def _print(verdict: Verdict, name: str) -> None:
         told = "not told apart" if not gain.p_value < 0.05 else "before any correction for having been chosen"
         limits = f"{gain.difference:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})"
         console.print(f"gain over params.yaml: {limits}, p = {gain.p_value:.3f}, {told}")
-    console.print(f"--apply writes its values into {PARAMS_FILE}; then `dvc repro` trains {name} with them")
+    if applied is None:
+        console.print(f"--apply writes its values into {PARAMS_FILE}; then `dvc repro` trains {name} with them")
+    else:
+        console.print(f"{PARAMS_FILE}: {len(applied)} values changed ({', '.join(applied) or 'it held them already'})")

@@ -30,7 +30,7 @@ def make(folder: Path, unit: str) -> Path:
             stage.main()
         samples = batches.open_store(PIXELS)
         own = loaded.model(NAME)
-        model = _spread(models.build(NAME, own, samples.image_shape, seed=3), samples)
+        model = spread(models.build(NAME, own, samples.image_shape, seed=3), samples)
         models.save(model, MODELS / f"{NAME}.keras")
         with outcome.tracked("train", NAME, own, loaded.train, loaded, own.weights_name, folder) as tracked:
             outcome.write_predictions(NAME, model, samples, loaded.predict.flips)
@@ -40,7 +40,7 @@ def make(folder: Path, unit: str) -> Path:
     return folder
 
 
-def _spread(model: keras.Model, samples: batches.Samples) -> keras.Model:
+def spread(model: keras.Model, samples: batches.Samples) -> keras.Model:
     """`model` with its scores spread about .5."""
     prob = inference.probabilities(model, samples)
     logit = np.log(prob / (1 - prob))

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from mammo import api, bundle, evaluation, params, tables
+from mammo import api, bundle, evaluation, params, pipeline, tables
 from mammo.errors import InputError
 from mammo.shown import Shown
 
@@ -53,7 +53,7 @@ def pipeline_of(workspace: Path) -> dict[str, str]:
 
 def test_data_are_prepared_by_dvc(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, ...]] = []
-    monkeypatch.setattr(api, "_dvc", lambda *words: asked.append(words))
+    monkeypatch.setattr(pipeline, "run", lambda *words: asked.append(words))
     counts = api.prepare_data_only().tables["samples"]
     assert asked == [("repro", "preprocess")]
     assert counts.index.to_list() == ["train", "val", "test"]
@@ -61,7 +61,7 @@ def test_data_are_prepared_by_dvc(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_failing_dvc_is_quoted() -> None:
     with api._workspace(), pytest.raises(InputError, match=r"dvc repro nothing failed:\nERROR: .*not a git repository"):
-        api._dvc("repro", "nothing")
+        pipeline.run("repro", "nothing")
 
 
 def test_the_splits_share_no_patient_and_miss_no_sample(workspace: Path) -> None:

@@ -146,8 +146,8 @@ def test_it_replaces_an_older_bundle_and_nothing_else(folder: Path, tmp_path: Pa
 
 
 def test_an_unknown_model_is_named_with_the_others(run: Path) -> None:
-    with pytest.raises(BundleError, match=rf"no finished model 'ensemble_mean'.*{finished.NAME}"):
-        bundle.of_workspace("ensemble_mean")
+    with pytest.raises(BundleError, match=rf"no finished model 'nobody'.*{finished.NAME}"):
+        bundle.of_workspace("nobody")
 
 
 @pytest.mark.parametrize("changed", [f"data/models/{finished.NAME}.keras", f"data/predictions/{finished.NAME}.csv"])

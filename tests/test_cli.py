@@ -81,6 +81,52 @@ def test_the_ui_serves_the_store_of_the_workspace(
     assert f"sqlite:///{workspace / 'mlflow.db'}" in started[0]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["nope"],
+        ["predict", "--model", "x"],
+        ["predict", "a.png"],
+        ["predict", "a.png", "--model", "x", "--box", "1,2,3"],
+        ["predict", "a.png", "--model", "x", "--box", "1,2,3,4", "--boxes", "b.csv"],
+        ["predict", "a.png", "--model", "x", "--workers", "0"],
+        ["compare", "--format", "xml"],
+        ["data"],
+        ["data", "mend"],
+        ["search"],
+        ["export", "x"],
+    ],
+)
+def test_wrong_usage_is_exit_code_2(words: list[str]) -> None:
+    with pytest.raises(SystemExit) as error:
+        cli.main(words)
+    assert error.value.code == 2
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["predict", "a.png", "--model", "nobody"],
+        ["export", "nobody", "--out", "x"],
+        ["compare", "nobody"],
+        ["report"],
+        ["data", "check"],
+        ["data", "describe"],
+        ["search", "nobody"],
+        ["profile", "nope"],
+    ],
+)
+def test_bad_input_is_exit_code_1_and_one_message(workspace: Path, words: list[str]) -> None:
+    """As a shell sees it."""
+    environment = os.environ | {"PYTHONPATH": f"{imports.ROOT / 'src'}{os.pathsep}{imports.ROOT}"}
+    done = subprocess.run([sys.executable, "-m", "mammo", *words], capture_output=True, text=True, env=environment)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "error: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_help_and_refusals_import_neither_keras_nor_mlflow() -> None:
     code = (
         "import sys\nfrom mammo import cli\n"

@@ -73,3 +73,13 @@ def test_a_header_that_names_another_modality_is_believed(film: np.ndarray, tmp_
     ]
     assert said[0] == said[2] == ""
     assert "modality DX" in said[1]
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 400])
+def test_the_median_of_a_region_is_numpys(count: int) -> None:
+    rng = np.random.default_rng(count)
+    grey = rng.integers(0, 256, (40, 30), np.uint8)
+    region = np.zeros(grey.size, np.uint8)
+    region[rng.permutation(grey.size)[:count]] = 1
+    region = region.reshape(grey.shape)
+    assert plausibility._median(grey, region) == np.median(grey[region == 1])

@@ -1,7 +1,10 @@
 """The whole chain, file -> pixels -> model, gives what the run's own stages gave; and each bad file its own error."""
 
 import io
+import json
 import shutil
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -13,7 +16,7 @@ import pytest
 from dicoms import write_dicom
 
 import mammo
-from mammo import bundle, cli, models, prediction, tracking
+from mammo import bundle, cli, inference, models, prediction, tables, tracking
 from mammo.errors import InputError
 from mammo.prediction import Predictor
 
@@ -72,6 +75,29 @@ def test_a_file_gets_the_same_alone_and_in_company(images: Predictor, finished_i
     together = images.predict(paths)
     for place in (0, len(paths) - 1):
         assert images.predict(paths[place])["prob"].iloc[0] == pytest.approx(together["prob"].iloc[place], abs=1e-6)
+
+
+def test_many_batches_say_the_same_in_the_same_order(images: Predictor, finished_images: Path, monkeypatch) -> None:
+    paths = finished.films(finished_images)["path"].to_list()
+    at_once = images.predict([*paths, "nowhere.png"])
+    monkeypatch.setattr(inference, "BATCH", 3)
+    in_batches = images.predict([*paths, "nowhere.png"])
+    assert in_batches["file"].to_list() == [*map(str, paths), "nowhere.png"]
+    pd.testing.assert_frame_equal(in_batches, at_once, atol=1e-6)
+
+
+def test_the_next_batch_is_read_while_the_model_is_asked() -> None:
+    made = [threading.Event() for _ in range(3)]
+
+    def items() -> Iterator[int]:
+        for number, event in enumerate(made):
+            event.set()
+            yield number
+
+    def work(number: int) -> bool:
+        return number + 1 == len(made) or made[number + 1].wait(timeout=30)
+
+    assert list(prediction._one_behind(work, items())) == [True] * len(made)
 
 
 def test_what_is_said_agrees_with_itself(lesions: Predictor, finished_lesions: Path) -> None:
@@ -286,7 +312,10 @@ def test_the_command_says_the_same_and_its_exit_code_tells_of_failures(
 
 
 def test_export_then_predict_from_the_command_line(here: Path, film: Path, tmp_path: Path, capsys) -> None:
-    cli.main(["export", finished.NAME, "--out", str(tmp_path / "one")])
+    cli.main(["export", finished.NAME, "--out", str(tmp_path / "one"), "--json"])
+    told = json.loads(capsys.readouterr().out)
+    assert Path(told["bundle"]) == tmp_path / "one"
+    assert told["model_sha256"] == tables.sha256(tmp_path / "one" / bundle.MODEL)
     cli.main(["predict", str(film), "--model", str(tmp_path / "one"), "--box", "10,10,40,40", "--format", "csv"])
     assert "10,10,40,40" in capsys.readouterr().out
     with pytest.raises(SystemExit, match=r"error: no finished model 'nobody'"):

@@ -1,12 +1,13 @@
 """What a second attempt says: the same, or which numbers and files are not."""
 
 import dataclasses
+import json
 import math
 from pathlib import Path
 
 import pytest
 
-from mammo import reproduce, tables
+from mammo import cli, reproduce, tables
 from mammo.record import Part, Record, record_path
 from mammo.tracking import Origin
 
@@ -64,3 +65,19 @@ def test_each_difference_is_named(tmp_path, change, what, distance):
 )
 def test_a_record_names_the_stage_that_writes_it(stage, model, target):
     assert reproduce.target(dataclasses.replace(RECORD, stage=stage, model=model)) == target
+
+
+@pytest.mark.parametrize(("auc", "code"), [(0.75, None), (0.7500001, None), (0.76, 1)])
+def test_the_command_tells_programs_the_same(tmp_path, monkeypatch, capsys, auc, code):
+    now = dataclasses.replace(RECORD, metrics={"auc": auc, "ppv": None})
+    monkeypatch.setattr(reproduce, "reproduce", lambda run_id, root, keep: compared(now, tmp_path))
+    if code is None:
+        cli.main(["reproduce", "id", "--json"])
+    else:
+        with pytest.raises(SystemExit, match=r"not reproduced: a metric of 1 run differs by 0\.01"):
+            cli.main(["reproduce", "id", "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert found["reproduced"] is (code is None)
+    assert found["largest"] == pytest.approx(auc - 0.75)
+    assert [row["what"] for row in found["differences"]] == (["auc"] if auc != 0.75 else [])
+    assert found["compared"] == ["cross_validate@light_cnn"]

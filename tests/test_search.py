@@ -1,5 +1,6 @@
 """A search: proposals, pruning, what survives a killed process, and that no test row is ever looked at."""
 
+import json
 import os
 import shutil
 import signal
@@ -235,6 +236,15 @@ def test_the_winner_is_written_into_params_yaml_and_what_the_search_leaves_alone
     printed = capsys.readouterr().out
     assert "models.light_cnn.learning_rate" in printed
     assert "none of them of the test set" in printed
+
+
+def test_programs_are_told_the_trials_and_nothing_else(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(["search", "light_cnn", *WORDS, "--trials", "2", "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert [trial["auc"] for trial in found["trials"]] == sorted((t["auc"] for t in found["trials"]), reverse=True)
+    assert found["best"] == found["trials"][0]["number"]
+    assert found["auc"]["value"] == pytest.approx(found["trials"][0]["auc"])
+    assert found["applied"] is None
 
 
 def test_the_same_parameters_are_not_trained_twice(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:

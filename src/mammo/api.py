@@ -6,7 +6,6 @@ can cure are InputErrors.
 """
 
 import os
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -31,6 +30,7 @@ from mammo import (
     models,
     operating,
     params,
+    pipeline,
     prediction,
     report,
     tables,
@@ -46,7 +46,6 @@ from mammo.shown import Shown
 KEPT = Path("data/notebook")
 PIXELS = Path("data/pixels")
 EXAMPLES = 4
-ERROR_LINES = 15
 WATCHED = ["val_auc", "val_auc_low", "val_auc_high", "val_sensitivity", "val_specificity"]
 ENHANCED, LIGHT = "medical_vgg16", "light_cnn"
 SPLITS = ("train", "val", "test")
@@ -98,7 +97,7 @@ class Explanation(Shown):
 def prepare_data_only() -> Shown:
     """Get the data, split them by patient and turn films into arrays (`dvc repro preprocess`): how many of what."""
     with _workspace():
-        _dvc("repro", "preprocess")
+        pipeline.run("repro", "preprocess")
         return Shown("Prepared data", {"samples": _counts(batches.open_store(PIXELS))})
 
 
@@ -106,7 +105,7 @@ def create_robust_dataset() -> Dataset:
     """The prepared data as splits of whole patients, prepared first where they are not; a patient in two is refused."""
     with _workspace():
         if not (PIXELS / "index.csv").is_file():
-            _dvc("repro", "preprocess")
+            pipeline.run("repro", "preprocess")
         samples = batches.open_store(PIXELS)
         return Dataset(
             "Samples, split by patient",
@@ -429,11 +428,3 @@ def _workspace() -> Iterator[Params]:
         yield params.load()
     finally:
         os.chdir(before)
-
-
-def _dvc(*words: str) -> None:
-    """Run dvc on the workspace; raises InputError with the end of what it said."""
-    done = subprocess.run([sys.executable, "-m", "dvc", *words], capture_output=True, text=True)
-    if done.returncode != 0:
-        said = (done.stdout + done.stderr).strip().splitlines()[-ERROR_LINES:]
-        raise InputError(f"dvc {' '.join(words)} failed:\n" + "\n".join(said))

@@ -26,6 +26,7 @@ from mammo import preprocessing, tables
 from mammo.errors import InputError
 from mammo.params import PreprocessParams, Unit
 from mammo.record import record_path
+from mammo.report import ENSEMBLE, TWO_VIEWS
 
 MODELS = Path("data/models")
 PREDICTIONS = Path("data/predictions")
@@ -145,27 +146,45 @@ def names() -> list[str]:
 
 def of_workspace(name: str) -> About:
     """What the records and the validation predictions of a finished run say of `name`; raises BundleError."""
+    if name.startswith((ENSEMBLE, TWO_VIEWS)):
+        raise BundleError(f"{name} is no single model; `predict` takes ensembles, a bundle one of {', '.join(names())}")
     if name not in names():
         raise BundleError(
             f"no finished model {name!r} in this workspace; there are {', '.join(names()) or 'none: run `dvc repro`'}"
         )
     place = _training_record(name)
-    trained, prepared, evaluated = map(_read, (place, record_path("preprocess"), record_path("evaluate", name)))
-    if len({record["tags"]["data"] for record in (trained, prepared, evaluated)}) > 1:
-        raise BundleError(f"{name} was trained, prepared and evaluated on different pixels; run `dvc repro`")
+    trained = recorded(place)
     model, predicted = MODELS / f"{name}.keras", PREDICTIONS / f"{name}.csv"
     for path in (model, predicted):
         if trained["artifacts"][path.as_posix()] != tables.sha256(path):
             raise BundleError(f"{path} is not what its record says; restore it with `dvc checkout`, or `dvc repro`")
+    return described(
+        name,
+        place,
+        predicted,
+        data=trained["tags"]["data"],
+        flips=trained["parameters"]["predict.flips"],
+        model_sha256=tables.sha256(model),
+    )
+
+
+def described(name: str, place: Path, predicted: Path, *, data: str, flips: bool, model_sha256: str) -> About:
+    """What is known of the row `name` of a finished run, whose record lies at `place` and predictions in `predicted`.
+
+    data: fingerprint of the pixels that it learned from; raises BundleError where it was evaluated on others.
+    """
+    prepared, evaluated = map(recorded, (record_path("preprocess"), record_path("evaluate", name)))
+    if {record["tags"]["data"] for record in (prepared, evaluated)} != {data}:
+        raise BundleError(f"{name} was trained, prepared and evaluated on different pixels; run `dvc repro`")
     rule, value, confidences = (evaluated["parameters"][key] for key in ("rule", "value", "conformal"))
     return About(
         name=name,
         unit=prepared["parameters"]["unit"],
         preprocess=PreprocessParams(**{key: prepared["parameters"][key] for key in PreprocessParams.model_fields}),
-        flips=trained["parameters"]["predict.flips"],
-        data=trained["tags"]["data"],
+        flips=flips,
+        data=data,
         record=tables.sha256(place),
-        model_sha256=tables.sha256(model),
+        model_sha256=model_sha256,
         packages={package: importlib.metadata.version(package) for package in PACKAGES},
         **fitted(tables.read(predicted, tables.PREDICTIONS), rule, value, confidences),
     )
@@ -200,7 +219,7 @@ def known_file(path: Path) -> str | None:
     """The name of the model of this workspace whose file has the same content as `path`; None if there is none."""
     digest = tables.sha256(path)
     for name in names():
-        if _read(_training_record(name))["artifacts"].get((MODELS / f"{name}.keras").as_posix()) == digest:
+        if recorded(_training_record(name))["artifacts"].get((MODELS / f"{name}.keras").as_posix()) == digest:
             return name
     return None
 
@@ -209,7 +228,8 @@ def _training_record(name: str) -> Path:
     return record_path(CONTINUED) if name == CONTINUED else record_path("train", name)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def recorded(path: Path) -> dict[str, Any]:
+    """The record in `path`; raises BundleError where there is none."""
     if not path.is_file():
         raise BundleError(f"{path} does not exist; `dvc repro` finishes the run")
     return dict(json.loads(path.read_text(encoding="utf-8")))

@@ -106,7 +106,7 @@ class DataSummary:
 
 def summarise(given: DataTables, *, confidence: float, resamples: int, seed: int) -> DataSummary:
     """All tables of the report; intervals are resampled by patient (statistics.call_intervals)."""
-    used = _used(given)
+    used = of_splits(given.cases, given.splits)
     shares = prevalence(used, confidence, resamples, seed)
     films = film_table(used, given.manifest)
     lesions = lesion_table(used, given.sizes)
@@ -139,9 +139,12 @@ def summarise(given: DataTables, *, confidence: float, resamples: int, seed: int
     )
 
 
-def _used(given: DataTables) -> pd.DataFrame:
-    """The cases of the splits, with `split`, `fold` and `class`; the dropped ones are not among them."""
-    used = given.cases.merge(given.splits, on=["sample_id", "patient_id"], validate="one_to_one")
+def of_splits(cases: pd.DataFrame, splits: pd.DataFrame) -> pd.DataFrame:
+    """The cases of the splits, with `split`, `fold` and `class`; the dropped ones are not among them.
+
+    cases: tables.CASES, splits: tables.SPLITS.
+    """
+    used = cases.merge(splits, on=["sample_id", "patient_id"], validate="one_to_one")
     return used.assign(**{"class": np.where(used["label"] == 1, CLASSES[1], CLASSES[0])})
 
 

@@ -41,29 +41,39 @@ def doubt(image: Encoded) -> str:
 def of_film(film: Film) -> str:
     """The same of a decoded image (h, w)."""
     grey = _small(film)
-    dark, bright = np.percentile(grey, [1, 99])
+    dark, bright = pixels.contrast(grey, np.ones_like(grey), (1, 99))
     if bright - dark < CONTRAST:
         return "it is nearly blank"
     subject = pixels.breast_mask(grey)
     share = subject.mean()
     if not SHARE[0] <= share <= SHARE[1]:
         return f"its largest bright part takes {share:.0%} of it; a breast takes {SHARE[0]:.0%} to {SHARE[1]:.0%}"
-    edges, coarse_edges = _edges(grey), _edges(np.asarray(cv2.GaussianBlur(grey, (7, 7), 0), np.uint8))
-    around = cv2.dilate(subject, MARGIN) == 0
-    if np.median(grey[subject == 0]) > BACKGROUND:
+    if _median(grey, 1 - subject) > BACKGROUND:
         return "its background is not dark"
-    if around.any() and np.median(coarse_edges[around]) > BACKGROUND_ROUGHNESS:
+    around = np.asarray(cv2.dilate(subject, MARGIN) == 0, np.uint8)
+    if around.any() and _median(_coarse_edges(grey), around) > BACKGROUND_ROUGHNESS:
         return "its background is not even"
     if min(subject[:, :SIDE_PX].any(axis=1).mean(), subject[:, -SIDE_PX:].any(axis=1).mean()) > BOTH_SIDES:
         return "what it shows touches both sides; a breast lies against one"
     inside = cv2.erode(subject, MARGIN) > 0
-    if inside.any() and edges[inside].mean() > ROUGHNESS * (bright - dark):
+    if inside.any() and _edges(grey)[inside].mean() > ROUGHNESS * (bright - dark):
         return "what it shows is rough"
     return _shape_doubt(subject)
 
 
-def _edges(grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+def _median(grey: Grey, region: Mask) -> float:
+    """Of a region (0/1) that is not empty: from the histogram, a third of the time that sorting takes."""
+    return pixels.contrast(grey, region, (50, 50))[0]
+
+
+def _edges(grey: Grey) -> npt.NDArray[np.float32]:
     return np.abs(cv2.Laplacian(grey.astype(np.float32), cv2.CV_32F))
+
+
+def _coarse_edges(grey: Grey) -> Grey:
+    """Those that are left without grain, 255 at most."""
+    smooth = cv2.GaussianBlur(grey, (7, 7), 0)
+    return np.asarray(cv2.convertScaleAbs(cv2.Laplacian(smooth, cv2.CV_16S)), np.uint8)
 
 
 def _reduction(image: Encoded) -> int:

@@ -4,27 +4,43 @@ A file that cannot be used gets its error in its row, and the others go on.
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import keras
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mammo import bundle, compute, dicom, inference, models, params, pixels, plausibility, preprocessing, tables
+from mammo import (
+    bundle,
+    committee,
+    compute,
+    dicom,
+    inference,
+    models,
+    params,
+    pixels,
+    plausibility,
+    preprocessing,
+    tables,
+)
 from mammo.batches import Samples
 from mammo.bundle import About
+from mammo.ensembling import Combination
 from mammo.errors import InputError
 from mammo.pixels import PixelError
 from mammo.preprocessing import Square
 from mammo.saliency import METHODS, Explainer
 from mammo.tables import BOX_PREFIX
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 Corners = tuple[int, int, int, int]  # x0, y0, x1, y1 in px of the film; x1 and y1 excluded
 Boxes = Mapping[Path, Sequence[Corners]]
 
@@ -59,10 +75,18 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Predictor:
-    """A model, and how films are prepared for it and its probabilities read."""
+class Ensemble:
+    """Models that look at the same images, by name, and what makes one probability of theirs."""
 
-    model: keras.Model
+    members: Mapping[str, keras.Model]
+    combination: Combination
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A model or an ensemble, and how films are prepared for it and its probabilities read."""
+
+    model: keras.Model | Ensemble
     about: About
 
     def predict(
@@ -87,17 +111,21 @@ class Predictor:
         level = self._confidence(confidence)
         draw = None if heat_maps is None else self._drawing(Path(heat_maps), method, [one.file for one in asked])
         read = compute.run(partial(_see, about=self.about), asked, workers, f"predict {self.about.name}")
-        rows = [row for batch in _batches(read) for row in self._rows(batch, level, draw)]
+        told = _one_behind(lambda batch: list(self._rows(batch, level, draw)), _batches(read))
+        rows = [row for of_batch in told for row in of_batch]
         return pd.DataFrame(rows, columns=COLUMNS)
 
     def probabilities(self, images: npt.NDArray[np.unsignedinteger[Any]]) -> npt.NDArray[np.float64]:
         """The model's own probabilities (n,) of prepared images (n, h, w), uint8 or uint16."""
         samples = Samples(pd.DataFrame(index=range(len(images))), images)
-        return inference.probabilities(self.model, samples, self.about.flips)
+        if not isinstance(self.model, Ensemble):
+            return inference.probabilities(self.model, samples, self.about.flips)
+        single = [inference.probabilities(one, samples, self.about.flips) for one in self.model.members.values()]
+        return self.model.combination(np.column_stack(single))
 
     def prepared(self, file: Path | str, box: Corners | None = None) -> Square:
         """A file as the model sees it; raises PixelError."""
-        return _prepared(Path(file), box, self.about)
+        return _prepared(Path(file), pixels.shape(Path(file)), box, self.about)
 
     def _asked(self, files: list[Asked], box: Corners | None, boxes: Boxes | None) -> list[Asked]:
         if self.about.unit == "breast":
@@ -151,6 +179,10 @@ class Predictor:
     def _drawing(self, folder: Path, method: str, files: list[Path]) -> "Drawing":
         if method not in METHODS:
             raise InputError(f"unknown saliency method {method!r}; there are {', '.join(METHODS)}")
+        if isinstance(self.model, Ensemble):
+            raise InputError(
+                f"{self.about.name} has no heat map of its own; ask a member: {', '.join(self.model.members)}"
+            )
         folder.mkdir(parents=True, exist_ok=True)
         return Drawing(Explainer(self.model), method, folder, {})
 
@@ -201,7 +233,7 @@ class Drawing:
 
 
 def load(source: Path | str) -> Predictor:
-    """The model that `source` names: a bundle, a .keras file, an MLflow URI, or a finished model of this workspace.
+    """What `source` names: a bundle, a .keras file, an MLflow URI, a finished model or an ensemble of this workspace.
 
     Raises InputError for what is none of these. A .keras file that is no model of this workspace is prepared for by
     params.yaml, and nothing is known of its operating point and calibration.
@@ -220,8 +252,20 @@ def load(source: Path | str) -> Predictor:
         raise bundle.BundleError(f"{path} is no bundle of `python -m mammo export`: it has no {bundle.ABOUT}")
     if path.suffix == ".zip" or path.is_absolute():
         raise InputError(f"{path} does not exist")
+    if committee.is_ensemble(text):
+        return _of_ensemble(text)
     about = bundle.of_workspace(text)
-    return Predictor(models.load(bundle.MODELS / f"{text}.keras"), about)
+    return Predictor(models.load(_file(text)), about)
+
+
+def _of_ensemble(name: str) -> Predictor:
+    found = committee.of_workspace(name)
+    members = {member: models.load(_file(member)) for member in found.members}
+    return Predictor(Ensemble(members, found.combination), found.about)
+
+
+def _file(name: str) -> Path:
+    return bundle.MODELS / f"{name}.keras"
 
 
 def _of_server(uri: str) -> Predictor:
@@ -231,7 +275,7 @@ def _of_server(uri: str) -> Predictor:
     path = tracking.model_file(uri)
     model = models.load(path)
     for name in bundle.names():
-        if name in uri.split("/") and _same(model, models.load(bundle.MODELS / f"{name}.keras")):
+        if name in uri.split("/") and _same(model, models.load(_file(name))):
             return Predictor(model, bundle.of_workspace(name))
     return _by_params(path, uri)
 
@@ -335,21 +379,23 @@ def _see(asked: Asked, about: About) -> Seen:
     if asked.error:
         return Seen(asked, error=asked.error)
     try:
-        doubt = plausibility.of_file(asked.file)
-        return Seen(asked, _prepared(asked.file, asked.box, about), doubt)
+        image = pixels.load(asked.file)
+        doubt = plausibility.doubt(image)
+        return Seen(asked, _prepared(asked.file, image.shape, asked.box, about), doubt)
     except InputError as error:
         return Seen(asked, error=str(error))
 
 
-def _prepared(file: Path, box: Corners | None, about: About) -> Square:
-    marked = "" if box is None else _mark(file, box)
+def _prepared(file: Path, shape: tuple[int, int], box: Corners | None, about: About) -> Square:
+    """shape: (h, w) of the film in `file`."""
+    marked = "" if box is None else _mark(file, shape, box)
     case = {"image_path": file.name, "mask_path": marked, "view": ""}
     return preprocessing.prepare(case, file.parent, about.unit, about.preprocess)
 
 
-def _mark(file: Path, box: Corners) -> str:
+def _mark(file: Path, shape: tuple[int, int], box: Corners) -> str:
     """`box` as a table of cases has it; raises PixelError where it is not on the film."""
-    height, width = pixels.shape(file)
+    height, width = shape
     x0, y0, x1, y1 = box
     if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
         raise PixelError(
@@ -362,3 +408,16 @@ def _mark(file: Path, box: Corners) -> str:
 def _batches(read: Iterator[Seen]) -> Iterator[list[Seen]]:
     while batch := list(islice(read, inference.BATCH)):
         yield batch
+
+
+def _one_behind(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """`work` of every item, in their order: one item is worked on while the next one is made."""
+    with ThreadPoolExecutor(1) as pool:
+        under_way: Future[Result] | None = None
+        for item in items:
+            begun = pool.submit(work, item)
+            if under_way is not None:
+                yield under_way.result()
+            under_way = begun
+        if under_way is not None:
+            yield under_way.result()
