@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mammo import models
+from mammo import models, sanity
 from mammo.batches import Samples
 from mammo.errors import InputError
 from mammo.params import GradcamParams, SaliencyMethod
@@ -51,6 +51,11 @@ def by_method(tables_of: Mapping[SaliencyMethod, pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(tables_of, names=["method", None]).reset_index("method")
 
 
-def failures(checks: pd.DataFrame) -> dict[str, float]:
-    """Rows of sanity.csv as metrics: `<method>_<check>_failed`, 0 or 1."""
-    return dict(zip(checks["method"] + "_" + checks["check"] + "_failed", checks["failed"].astype(float), strict=True))
+def verdicts(checks: pd.DataFrame) -> dict[str, float]:
+    """Rows of sanity.csv as metrics: `<method>_<check>_failed` and `_undecided`, 0 or 1."""
+    names = checks["method"] + "_" + checks["check"] + "_"
+    return {
+        f"{name}{verdict}": float(found == verdict)
+        for verdict in (sanity.FAILED, sanity.UNDECIDED)
+        for name, found in zip(names, checks["verdict"], strict=True)
+    }

@@ -179,13 +179,13 @@ def _check(
 
 
 def _headline(summary: pd.DataFrame, looked: pd.DataFrame, checks: pd.DataFrame) -> dict[str, float]:
-    """Overall scores by method, and of both baselines; shares of regions by method; 1 for every failed check."""
+    """Overall scores by method, and of both baselines; shares of regions by method; verdicts of checks."""
     overall = summary[summary["variable"] == "all"]
     values = dict(zip(overall["method"] + "_" + overall["metric"], overall["mean"], strict=True))
     for baseline in localisation.BASELINES:
         values |= dict(zip(f"{baseline}_" + overall["metric"], overall[baseline], strict=True))
     values |= dict(zip(looked["method"] + "_" + looked["region"] + "_share", looked["mean"], strict=True))
-    return values | explaining.failures(checks)
+    return values | explaining.verdicts(checks)
 
 
 if __name__ == "__main__":

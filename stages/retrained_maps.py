@@ -40,7 +40,7 @@ def main(name: str) -> None:
             train(name, samples, folder / PERMUTED, loaded, tracked.log_epoch, unfinished)
             agreement = _agreement(name, samples.take("test"), folder / PERMUTED, loaded)
             checks = _write_tables(agreement, folder, loaded)
-        tracked.log_metrics(explaining.failures(checks))
+        tracked.log_metrics(explaining.verdicts(checks))
         tracked.log_artifact(RETRAINED_MAPS / name)
 
 

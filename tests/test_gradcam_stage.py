@@ -153,10 +153,11 @@ def test_maps_of_a_model_of_permuted_labels_and_of_another_seed_are_compared(
     )
     test = pd.read_csv(explained / "samples.csv")["sample_id"]
     assert list(agreement["sample_id"]) == [*test] * len(METHODS)
-    assert list(checks["check"]) == [retraining.LABELS, retraining.SEEDS] * len(METHODS)
+    assert list(checks["check"]) == [retraining.LABELS, retraining.TEACHING, retraining.SEEDS] * len(METHODS)
     mean = agreement[agreement["method"] == METHODS[0]][retraining.SEEDS].mean()
     rows = summary[summary["method"] == METHODS[0]].set_index("comparison")
     assert rows.loc[retraining.SEEDS, "mean"] == pytest.approx(mean, abs=1e-5)
     record = json.loads((root / "metrics/records/retrained_maps/light_cnn.json").read_text())
-    assert {f"{method}_{check}_failed" for method in METHODS for check in ("labels", "seeds")} <= set(record["metrics"])
+    checks = [f"{method}_{check}" for method in METHODS for check in ("labels", "teaching", "seeds")]
+    assert {f"{check}_{verdict}" for check in checks for verdict in ("failed", "undecided")} <= set(record["metrics"])
     assert len(record["history"]) == 1

@@ -8,6 +8,7 @@ import pandas as pd
 from mammo import tables
 
 GRADCAM = Path("data/gradcam")
+RETRAINED = GRADCAM / "retrained"
 TABLES = ("summary", "sanity", "shortcuts")
 METRICS = {
     "pointing": "pointing game",
@@ -22,6 +23,13 @@ GROUPS = [
     *(("call", value, f"{value} call") for value in ("correct", "wrong")),
     *(("size", value, f"{value} lesion") for value in ("small", "medium", "large")),
 ]
+CHECKS = {
+    "cascade": "rank correlation with the model's own maps once all is drawn anew (Adebayo et al. 2018), below 0.5",
+    "perturbation": "the probability's area as pixels appear in a map's order less that as they vanish, above 0",
+    "labels": "rank correlation with the maps of a model of permuted labels, below 0.5",
+    "teaching": "by how much maps under another seed are more like the model's than those of permuted labels, above 0",
+    "seeds": "by how much maps under another seed are more like the model's than its maps of another patient, above 0",
+}
 REGIONS = {"outside": "outside the breast", "marks": "on film marks", "sides": "along the sides"}
 BETTER, WORSE = "▲", "▼"
 
@@ -34,15 +42,18 @@ def write(name: str, models: Iterable[str], folder: Path) -> list[Path]:
     explained = [model for model in models if (GRADCAM / model / "summary.csv").is_file()]
     if not explained:
         return []
-    summary, sanity, shortcuts = (_of_models(table, explained) for table in TABLES)
+    summary, sanity, shortcuts = (_of_models(GRADCAM, table, explained) for table in TABLES)
+    retrained = [model for model in explained if (RETRAINED / model / "sanity.csv").is_file()]
+    if retrained:
+        sanity = pd.concat([sanity, _of_models(RETRAINED, "sanity", retrained)])
     paths = [folder / f"{name}-saliency.csv", folder / f"{name}-saliency.md"]
     tables.write_rounded(paths[0], summary)
     tables.write_text(paths[1], _page(name, summary, sanity, shortcuts))
     return paths
 
 
-def _of_models(table: str, models: Sequence[str]) -> pd.DataFrame:
-    found = {model: pd.read_csv(GRADCAM / model / f"{table}.csv") for model in models}
+def _of_models(folder: Path, table: str, models: Sequence[str]) -> pd.DataFrame:
+    found = {model: pd.read_csv(folder / model / f"{table}.csv") for model in models}
     return pd.concat(found, names=["model", None]).reset_index("model")
 
 
@@ -71,10 +82,9 @@ the map's maximum to the lesion. The best threshold is one for all samples, chos
 ## Sanity checks
 
 {_checks(sanity)}
-cascade: rank correlation with the model's own maps once every layer is drawn anew, at most 0.5 (Adebayo et al. 2018);
-a dash where no map is left to tell by, which fails.
-perturbation: the probability's area as pixels appear in a map's order less that as they vanish; random maps have 0.
-Both on the n samples that `gradcam.samples` shows; undecided: the interval holds the limit.
+{_rules(sanity)}
+A check is passed where the whole interval is on the right side of the limit, failed where all of it is on the wrong
+side, else undecided: n samples, drawn by patient, do not tell. A dash where no map is left to tell by.
 
 ## How much of the maps lies where no diagnosis can come from
 
@@ -120,18 +130,21 @@ def _by_group(summary: pd.DataFrame) -> str:
 
 
 def _checks(sanity: pd.DataFrame) -> str:
-    checks = list(dict.fromkeys(sanity["check"]))
-    lines = [["model", "method", "n", *checks]]
+    checks = [check for check in CHECKS if check in set(sanity["check"])]
+    lines = [["model", "method", *checks]]
     for (model, method), own in sanity.groupby(["model", "method"], sort=False):
         of = {row["check"]: row for _, row in own.iterrows()}
-        cells = [f"{_value(of[check], 'value')} {_verdict_of(of[check])}" for check in checks]
-        lines.append([str(model), str(method), f"{own['n'].max():.0f}", *cells])
+        lines.append([str(model), str(method), *(_judged(of[check]) if check in of else "" for check in checks)])
     return _table(lines)
 
 
-def _verdict_of(row: pd.Series) -> str:
-    open_ = ", undecided" if row["low"] <= row["limit"] <= row["high"] else ""
-    return f"{'**failed**' if row['failed'] else 'passed'}{open_}"
+def _rules(sanity: pd.DataFrame) -> str:
+    return "\n".join(f"- {check}: {rule};" for check, rule in CHECKS.items() if check in set(sanity["check"]))
+
+
+def _judged(row: pd.Series) -> str:
+    verdict = f"**{row['verdict']}**" if row["verdict"] == "failed" else row["verdict"]
+    return f"{verdict}: {_value(row, 'value')}, n {row['n']:.0f}"
 
 
 def _regions(shortcuts: pd.DataFrame) -> str:
