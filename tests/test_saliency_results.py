@@ -74,6 +74,18 @@ def test_baselines_verdicts_regions_and_groups_are_shown(page: str) -> None:
     assert cells(page, "| light_cnn | gradcam | 0.400")[-2:] == ["-", "-"]  # no lesion of medium and large size
 
 
+def test_baselines_stand_once_or_by_the_models_whose_crops_they_hold_for() -> None:
+    of_models = {name: summary({"gradcam": 0.2}).assign(model=name) for name in ("one", "two", "three")}
+    of_models["three"]["centre"] = 0.9
+    overall = pd.concat(of_models.values()).query("variable == 'all'")
+    table = saliency_results.scores_table(overall)
+    assert table.count("*the image's centre*") == 2
+    assert cells(table, "| *the image's centre* | *three*")[3:] == ["*0.900*"] * 5
+    assert cells(table, "| *the image's centre* | *one, two*")[3:] == ["*0.350*"] * 5
+    alike = saliency_results.scores_table(overall[overall["model"] != "three"])
+    assert cells(alike, "| *an even map*")[1:] == ["", "", *["*0.050*"] * 5]
+
+
 def test_the_table_has_every_group(page: str) -> None:
     table = pd.read_csv("docs/mine-saliency.csv")
     assert len(table) == 3 * len(GROUPS) * len(METRICS)

@@ -32,6 +32,8 @@ CHECKS = {
 }
 REGIONS = {"outside": "outside the breast", "marks": "on film marks", "sides": "along the sides"}
 BETTER, WORSE = "▲", "▼"
+MARKS = f"""{BETTER} marks what is better, {WORSE} what is worse than the image's centre, a cone that has seen no image:
+the interval of the paired difference leaves out 0. Without a mark the two cannot be told apart."""
 
 
 def write(name: str, models: Iterable[str], folder: Path) -> list[Path]:
@@ -63,16 +65,15 @@ def _page(name: str, summary: pd.DataFrame, sanity: pd.DataFrame, shortcuts: pd.
 
 Written by `python -m mammo results {name}` from `{GRADCAM}/`, which `dvc repro` computes for each of `models`, and
 `python -m stages.gradcam continue_training` for the continued model. Maps of all test samples, scored against the
-lesion masks; in brackets: 95 % confidence interval, resampled by patient. {BETTER} marks what is better, {WORSE} what
-is worse than the image's centre, a cone that has seen no image: the interval of the paired difference leaves out 0.
-Without a mark the two cannot be told apart. On crops around lesions the centre wins by construction.
+lesion masks; in brackets: 95 % confidence interval, resampled by patient.
+{MARKS} On crops around lesions the centre wins by construction.
 `{name}-saliency.csv` has all metrics by correct and wrong calls, type and size of the lesion.
 
-{_verdict(overall)}
+{verdict(overall)}
 
 ## Do the maps find the lesions?
 
-{_scores(overall)}
+{scores_table(overall)}
 Pointing game: share of the maps that are highest inside the lesion. Energy: share of a map inside it. Distance: from
 the map's maximum to the lesion. The best threshold is one for all samples, chosen on these, which flatters it.
 
@@ -93,8 +94,8 @@ In italics what an even map has there; {BETTER} marks maps that have more. Only 
 """
 
 
-def _verdict(overall: pd.DataFrame) -> str:
-    """The tables' pointing game in a sentence."""
+def verdict(overall: pd.DataFrame) -> str:
+    """The pointing game in a sentence; overall: rows of `localisation.summary` of all samples, model and method named."""
     rows = overall[overall["metric"] == "pointing"]
     marks = [_mark(row) for _, row in rows.iterrows()]
     best = rows.sort_values("mean").iloc[-1]
@@ -106,15 +107,20 @@ def _verdict(overall: pd.DataFrame) -> str:
     )
 
 
-def _scores(overall: pd.DataFrame) -> str:
+def scores_table(overall: pd.DataFrame) -> str:
+    """METRICS of each model and method, and of the baselines, which may differ by model; overall as for `verdict`."""
     lines = [["model", "method", "n (patients)", *METRICS.values()]]
+    known: dict[tuple[str, ...], dict[str, None]] = {}  # models in their order, by what a baseline has on their crops
     for (model, method), own in overall.groupby(["model", "method"], sort=False):
         of = {row["metric"]: row for _, row in own.iterrows()}
         count = f"{of['pointing']['n']:.0f} ({of['pointing']['n_patients']:.0f})"
         lines.append([str(model), str(method), count, *(_marked(of[name]) for name in METRICS)])
-    first = {row["metric"]: row for _, row in overall.drop_duplicates("metric").iterrows()}
-    for baseline, title in BASELINES.items():
-        lines.append([f"*{title}*", "", "", *(f"*{first[name][baseline]:.3f}*" for name in METRICS)])
+        for baseline, title in BASELINES.items():
+            values = (f"*{of[name][baseline]:.3f}*" for name in METRICS)
+            known.setdefault((f"*{title}*", *values), {})[str(model)] = None
+    several = len(known) > len(BASELINES)
+    for (title, *values), models in known.items():
+        lines.append([title, f"*{', '.join(models)}*" if several else "", "", *values])
     return _table(lines)
 
 
