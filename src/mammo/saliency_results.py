@@ -95,7 +95,7 @@ In italics what an even map has there; {BETTER} marks maps that have more. Only 
 
 
 def verdict(overall: pd.DataFrame) -> str:
-    """The pointing game in a sentence; overall: rows of `localisation.summary` of all samples, model and method named."""
+    """The pointing game in a sentence; overall: `localisation.summary` of all samples, by model and method."""
     rows = overall[overall["metric"] == "pointing"]
     marks = [_mark(row) for _, row in rows.iterrows()]
     best = rows.sort_values("mean").iloc[-1]
@@ -116,8 +116,8 @@ def scores_table(overall: pd.DataFrame) -> str:
         count = f"{of['pointing']['n']:.0f} ({of['pointing']['n_patients']:.0f})"
         lines.append([str(model), str(method), count, *(_marked(of[name]) for name in METRICS)])
         for baseline, title in BASELINES.items():
-            values = (f"*{of[name][baseline]:.3f}*" for name in METRICS)
-            known.setdefault((f"*{title}*", *values), {})[str(model)] = None
+            cells = (f"*{of[name][baseline]:.3f}*" for name in METRICS)
+            known.setdefault((f"*{title}*", *cells), {})[str(model)] = None
     several = len(known) > len(BASELINES)
     for (title, *values), models in known.items():
         lines.append([title, f"*{', '.join(models)}*" if several else "", "", *values])
