@@ -62,12 +62,12 @@ def scored(name: str, test: Samples, squares: list[Square], loaded: Params) -> p
     images, masks = (np.stack(found) for found in zip(*map(_window, squares, shift * signs), strict=True))
     samples = Samples(test.index.reset_index(drop=True), images)
     known = pd.read_csv(GRADCAM / name / "samples.csv")[["patient_id", "call", "abnormality_type", "size"]]
+    parts = [part for _, part in explaining.maps(explainer, samples, loaded.gradcam.methods, loaded.seed)]
     found = {}
     for method in loaded.gradcam.methods:
-        maps = np.concatenate([part for _, part in explaining.maps(explainer, samples, method, loaded.seed)])
-        rows = pd.concat([known, localisation.scores(explainer.visible(maps), explainer.visible(masks))], axis=1)
+        maps = explainer.visible(np.concatenate([part[method] for part in parts]))
+        rows = pd.concat([known, localisation.scores(maps, explainer.visible(masks))], axis=1)
         found[method] = localisation.summary(rows, Resampling.of(loaded.evaluate, loaded.seed))
-        print(name, method, flush=True)
     return explaining.by_method(found)
 
 

@@ -83,7 +83,7 @@ def compare(name: str, size_px: int) -> None:
         ways["tf-keras-vis"] = (lambda images: [theirs(image) for image in images], some)
         # It places the corners of the enlarged map otherwise than cv2, and stretches it from its minimum.
         coarse = [theirs(image, expand_cam=False, normalize_cam=False)[0] for image in some]
-        differences["tf-keras-vis"] = _share(explainer.cam("gradcam", some.astype(np.float32)), coarse)
+        differences["tf-keras-vis"] = _share(explainer.cams(some.astype(np.float32), ["gradcam"])["gradcam"], coarse)
     for way, given in ways.values():
         way(given)
     taken = {way: min(values) for way, values in zip(ways, _in_turn(list(ways.values())), strict=True)}

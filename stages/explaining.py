@@ -1,6 +1,6 @@
 """What the stages that explain models share: opening one, maps batch by batch, the names of tables and files."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,12 +33,12 @@ def explainer(path: Path, samples: Samples) -> Explainer:
 
 
 def maps(
-    explainer: Explainer, samples: Samples, method: SaliencyMethod, seed: int
-) -> Iterator[tuple[npt.NDArray[np.int64], Floats]]:
-    """Positions of a batch of samples, and its maps (n, h, w); every sample once, in their order."""
+    explainer: Explainer, samples: Samples, methods: Sequence[SaliencyMethod], seed: int
+) -> Iterator[tuple[npt.NDArray[np.int64], dict[str, Floats]]]:
+    """Positions of a batch of samples, and its maps (n, h, w) by method; every sample once, in their order."""
     for start in range(0, len(samples.index), BATCH):
         positions = np.arange(start, min(start + BATCH, len(samples.index)))
-        yield positions, explainer.maps(samples.pixels(positions), method, seed)
+        yield positions, explainer.by_method(samples.pixels(positions), methods, seed)
 
 
 def suffix(method: SaliencyMethod, gradcam: GradcamParams) -> str:

@@ -74,7 +74,8 @@ def _agreement(name: str, test: Samples, permuted: Path, loaded: Params) -> pd.D
 
 def visible(explainer: Explainer, test: Samples, method: SaliencyMethod, seed: int) -> Floats:
     """The maps of all samples, as far as the model sees."""
-    return explainer.visible(np.concatenate([part for _, part in explaining.maps(explainer, test, method, seed)]))
+    parts = [part[method] for _, part in explaining.maps(explainer, test, [method], seed)]
+    return explainer.visible(np.concatenate(parts))
 
 
 def _write_tables(agreement: pd.DataFrame, folder: Path, loaded: Params) -> pd.DataFrame:

@@ -102,8 +102,12 @@ def test_every_method_has_scores_regions_and_verdicts(explained: Path) -> None:
     np.testing.assert_allclose(overall["mean"], means[overall.index], atol=1e-5)
     assert set(summary.loc[summary["variable"] == "size", "value"]) <= {"small", "medium", "large"}
     assert list(looked["region"]) == [*shortcuts.REGIONS] * 2
-    assert list(checks["check"]) == [sanity.CASCADE, sanity.PERTURBATION] * 2
-    assert (checks["n_patients"] == 2).all()
+    assert list(checks["check"]) == [sanity.CASCADE, sanity.PERTURBATION, sanity.IMAGES] * 2
+    of_images = checks[checks["check"] == sanity.IMAGES].set_index("method")
+    maps = np.load(explained / "maps.npy").astype(np.float32)
+    own = sanity.of_two_patients(maps, pd.read_csv(explained / "samples.csv")["patient_id"])
+    assert of_images.loc[METHODS[0], "value"] == pytest.approx(own.mean(), abs=1e-5)
+    assert (checks.loc[checks["check"] != sanity.IMAGES, "n_patients"] == 2).all()
 
 
 def test_the_record_holds_scores_shares_and_failures(explained: Path) -> None:

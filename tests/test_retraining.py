@@ -4,8 +4,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from mammo import retraining
 from mammo.batches import Samples
@@ -63,14 +61,6 @@ def test_the_summary_holds_the_paired_differences():
     assert found.loc["seeds", "mean"] == pytest.approx(1)
     assert found.loc["seeds - labels", "mean"] == pytest.approx(1 - rows["labels"].mean())
     assert (found.loc["seeds - labels", "n"], found.loc["seeds - samples", "n"]) == (19, 20)
-
-
-@given(st.lists(st.sampled_from("abcdef"), min_size=2, max_size=30))
-def test_the_other_sample_is_of_another_patient_while_none_has_more_than_half(patients):
-    found = retraining._of_another_patient(np.array(patients, object))
-    assert sorted(found) == list(range(len(patients)))
-    if max(patients.count(one) for one in patients) <= len(patients) // 2:
-        assert all(patients[at] != patients[other] for at, other in enumerate(found))
 
 
 def test_labels_are_permuted_among_training_rows_alone():

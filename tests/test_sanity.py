@@ -24,7 +24,7 @@ def edges(explainer: Explainer, images: saliency.Images, seed: int) -> saliency.
 
 @pytest.fixture
 def with_edges(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(saliency.METHODS, "edges", edges)
+    monkeypatch.setitem(saliency.CHANGED, "edges", edges)
 
 
 def bright_model() -> keras.Model:
@@ -93,7 +93,7 @@ def test_reversing_a_map_swaps_insertion_and_deletion(seed):
 
 def test_the_perturbation_rule_marks_a_map_that_avoids_the_cue(monkeypatch):
     monkeypatch.setitem(
-        saliency.METHODS, "avoid", lambda explainer, images, seed: 1 - explainer.maps(images, "hirescam")
+        saliency.CHANGED, "avoid", lambda explainer, images, seed: 1 - explainer.maps(images, "hirescam")
     )
     assert verdicts(checked(bright_model(), "hirescam"))[sanity.PERTURBATION] == sanity.PASSED
     assert verdicts(checked(bright_model(), "avoid"))[sanity.PERTURBATION] == sanity.FAILED
@@ -129,7 +129,7 @@ def test_without_a_map_to_tell_by_the_cascade_is_undecided(monkeypatch):
     def none(explainer: Explainer, images: saliency.Images, seed: int) -> saliency.Floats:
         return np.zeros(images.shape[:3], np.float32)
 
-    monkeypatch.setitem(saliency.METHODS, "none", none)
+    monkeypatch.setitem(saliency.CHANGED, "none", none)
     found = checked(bright_model(), "none")
     assert (found.cascade["compared"] == 0).all()
     assert verdicts(found)[sanity.CASCADE] == sanity.UNDECIDED
@@ -181,3 +181,25 @@ def test_a_verdict_does_not_depend_on_the_sign_of_what_is_measured(values, limit
     patients = "abcdefgh"[: len(values)]
     turned = of_values([-value for value in values], patients, sanity.ABOVE, -limit)
     assert of_values(values, patients, sanity.BELOW, limit) == turned
+
+
+@given(st.lists(st.sampled_from("abcdef"), min_size=2, max_size=30))
+def test_the_other_sample_is_of_another_patient_while_none_has_more_than_half(patients):
+    found = sanity._of_another_patient(np.array(patients, object))
+    assert sorted(found) == list(range(len(patients)))
+    if max(patients.count(one) for one in patients) <= len(patients) // 2:
+        assert all(patients[at] != patients[other] for at, other in enumerate(found))
+
+
+def checked_images(maps: saliency.Floats) -> dict[str, object]:
+    patients = [f"P{number // 2}" for number in range(len(maps))]
+    return sanity.check_images(maps, patients, Resampling(100, seed=0))
+
+
+def test_a_pattern_that_every_map_has_fails_and_maps_of_their_own_image_pass():
+    rng = np.random.default_rng(0)
+    own = rng.random((12, 16, 16)).astype(np.float32)
+    corner = np.maximum.outer(np.arange(16), np.arange(16)).astype(np.float32) / 16
+    assert checked_images(own)["verdict"] == sanity.PASSED
+    pattern = checked_images(corner + 0.1 * own)
+    assert (pattern["verdict"], pattern["n"], pattern["n_patients"]) == (sanity.FAILED, 12, 6)

@@ -85,6 +85,7 @@ LOCALISATION = {
 CHECKS = {
     "cascade": "likeness once every layer is drawn anew",
     "perturbation": "insertion less deletion",
+    "images": "likeness of the maps of two patients",
     "labels": "likeness to the maps of a model of permuted labels",
     "teaching": "likeness to the maps under another seed, less that to those of permuted labels",
     "seeds": "likeness to the maps under another seed, less that of two patients' maps",

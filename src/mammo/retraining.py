@@ -44,25 +44,13 @@ def agreement(maps: Floats, labels: Floats, seeds: Sequence[Floats], patient_id:
     nan where one of two maps is even, and without further seeds.
     """
     of_seeds = [sanity.alike(maps, others)["rank_correlation"] for others in seeds]
-    other = _of_another_patient(np.asarray(patient_id))
     return pd.DataFrame(
         {
             LABELS: sanity.alike(maps, labels)["rank_correlation"],
             SEEDS: np.mean(of_seeds, axis=0) if of_seeds else np.nan,
-            SAMPLES: sanity.alike(maps, maps[other])["rank_correlation"],
+            SAMPLES: sanity.of_two_patients(maps, patient_id),
         }
     )
-
-
-def _of_another_patient(patient_id: npt.NDArray[np.object_]) -> npt.NDArray[np.int64]:
-    """For each row (n,) the position of a row of another patient: the ends of halves apart in an order by patient.
-
-    A patient of more than half of the rows meets himself.
-    """
-    order = np.argsort(patient_id, kind="stable")
-    other = np.empty(len(order), np.int64)
-    other[order] = np.roll(order, len(order) // 2)
-    return other
 
 
 def summary(rows: pd.DataFrame, how: Resampling) -> pd.DataFrame:

@@ -26,6 +26,7 @@ GROUPS = [
 CHECKS = {
     "cascade": "rank correlation with the model's own maps once all is drawn anew (Adebayo et al. 2018), below 0.5",
     "perturbation": "the probability's area as pixels appear in a map's order less that as they vanish, above 0",
+    "images": "rank correlation of the maps of two patients, below 0.5",
     "labels": "rank correlation with the maps of a model of permuted labels, below 0.5",
     "teaching": "by how much maps under another seed are more like the model's than those of permuted labels, above 0",
     "seeds": "by how much maps under another seed are more like the model's than its maps of another patient, above 0",

@@ -5,7 +5,9 @@ side of the limit, failed where all of it is on the wrong side, else undecided, 
 
 Cascade: with every layer drawn anew, maps must not rank the pixels as the trained model's do (mean rank correlation
 below MAX_CORRELATION). Perturbation: insertion less deletion must be above 0 on average. That is what random maps have:
-the reverse of one is as likely, and reversing a map turns its insertion into its deletion.
+the reverse of one is as likely, and reversing a map turns its insertion into its deletion. Images: maps must tell one
+image from another (mean rank correlation of two patients' maps below MAX_CORRELATION), or they show a pattern that is
+the network's own, such as what its padding adds to the corners.
 """
 
 from collections.abc import Callable, Iterator
@@ -28,6 +30,7 @@ BLUR_SHARE = 0.08  # SD of the blur that hides, as a share of the image's width
 
 CASCADE = "cascade"
 PERTURBATION = "perturbation"
+IMAGES = "images"
 VERDICTS = PASSED, FAILED, UNDECIDED = "passed", "failed", "undecided"
 BELOW, ABOVE = "below", "above"  # where a value must lie
 
@@ -152,7 +155,31 @@ def _areas(explainer: Explainer, image: Images, heat: Floats) -> tuple[float, fl
     return float(np.trapezoid(insertion, dx=1 / STEPS)), float(np.trapezoid(deletion, dx=1 / STEPS))
 
 
-# --- both ---------------------------------------------------------------------------------------------------
+# --- two images ---------------------------------------------------------------------------------------------
+
+
+def of_two_patients(maps: Floats, patient_id: npt.ArrayLike) -> "pd.Series[float]":
+    """Rank correlation of each map (n, h, w) with that of another patient's image: nan where either is even."""
+    return alike(maps, maps[_of_another_patient(np.asarray(patient_id))])["rank_correlation"]
+
+
+def _of_another_patient(patient_id: npt.NDArray[np.object_]) -> npt.NDArray[np.int64]:
+    """For each row (n,) the position of a row of another patient: the ends of halves apart in an order by patient.
+
+    A patient of more than half of the rows meets himself.
+    """
+    order = np.argsort(patient_id, kind="stable")
+    other = np.empty(len(order), np.int64)
+    other[order] = np.roll(order, len(order) // 2)
+    return other
+
+
+def check_images(maps: Floats, patient_id: npt.ArrayLike, how: Resampling) -> dict[str, object]:
+    """The check of images as a row of `verdict`, on maps (n, h, w) of patients (n,)."""
+    return verdict(IMAGES, means(of_two_patients(maps, patient_id), patient_id, how), BELOW, MAX_CORRELATION)
+
+
+# --- checks and verdicts ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -167,7 +194,7 @@ class Checked:
 def check(
     explainer: Explainer, images: Images, patient_id: npt.ArrayLike, method: str, seed: int, how: Resampling
 ) -> Checked:
-    """Both checks of a method on images (n, h, w, 1) of patients (n,).
+    """The checks that need many predictions, of a method on images (n, h, w, 1) of patients (n,).
 
     cascade: the mean rank correlation of the last stop. perturbation: the mean of insertion less deletion.
     """
