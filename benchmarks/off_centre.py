@@ -88,9 +88,9 @@ Written by `python benchmarks/off_centre.py {" ".join(names)}`, after `dvc repro
 The test lesions, each cut from its film anew, at the scale that the models learnt, but so that it lies towards a
 corner drawn at random: a quarter of the side that a model sees from the centre, across and down. The models learnt
 from crops with the lesion in the middle. In brackets: 95 % confidence interval, resampled by patient.
-{saliency_results.MARKS} `{stem}.csv` has all metrics by correct and wrong calls, type and size of the lesion; a call is
-that on the crop with the lesion in the middle. The centre and an even map stand beside those of each model, whose
-crops differ.
+{saliency_results.MARKS}
+`{stem}.csv` has all metrics by correct and wrong calls, type and size of the lesion; a call is that on the crop with
+the lesion in the middle.
 
 {saliency_results.verdict(overall)}
 

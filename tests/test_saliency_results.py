@@ -77,6 +77,7 @@ def test_baselines_verdicts_regions_and_groups_are_shown(page: str) -> None:
 def test_baselines_stand_once_or_by_the_models_whose_crops_they_hold_for() -> None:
     of_models = {name: summary({"gradcam": 0.2}).assign(model=name) for name in ("one", "two", "three")}
     of_models["three"]["centre"] = 0.9
+    of_models["one"] = pd.concat([of_models["one"].assign(method="empty at times", n=20, centre=0.7), of_models["one"]])
     overall = pd.concat(of_models.values()).query("variable == 'all'")
     table = saliency_results.scores_table(overall)
     assert table.count("*the image's centre*") == 2

@@ -67,7 +67,8 @@ def _page(name: str, summary: pd.DataFrame, sanity: pd.DataFrame, shortcuts: pd.
 Written by `python -m mammo results {name}` from `{GRADCAM}/`, which `dvc repro` computes for each of `models`, and
 `python -m stages.gradcam continue_training` for the continued model. Maps of all test samples, scored against the
 lesion masks; in brackets: 95 % confidence interval, resampled by patient.
-{MARKS} On crops around lesions the centre wins by construction.
+{MARKS}
+On crops around lesions the centre lies in the lesion and wins by construction.
 `{name}-saliency.csv` has all metrics by correct and wrong calls, type and size of the lesion.
 
 {verdict(overall)}
@@ -111,18 +112,24 @@ def verdict(overall: pd.DataFrame) -> str:
 def scores_table(overall: pd.DataFrame) -> str:
     """METRICS of each model and method, and of the baselines, which may differ by model; overall as for `verdict`."""
     lines = [["model", "method", "n (patients)", *METRICS.values()]]
-    known: dict[tuple[str, ...], dict[str, None]] = {}  # models in their order, by what a baseline has on their crops
     for (model, method), own in overall.groupby(["model", "method"], sort=False):
         of = {row["metric"]: row for _, row in own.iterrows()}
         count = f"{of['pointing']['n']:.0f} ({of['pointing']['n_patients']:.0f})"
         lines.append([str(model), str(method), count, *(_marked(of[name]) for name in METRICS)])
+    return _table([*lines, *_baselines(overall)])
+
+
+def _baselines(overall: pd.DataFrame) -> list[list[str]]:
+    """A line per baseline, or per models on whose crops it has the same scores."""
+    models: dict[tuple[str, ...], list[str]] = {}
+    for model, own in overall.groupby("model", sort=False):
+        # A method that leaves some maps empty has no distance of these, nor of the baselines beside them.
+        of = own.sort_values("n", kind="stable").drop_duplicates("metric", keep="last").set_index("metric")
         for baseline, title in BASELINES.items():
-            cells = (f"*{of[name][baseline]:.3f}*" for name in METRICS)
-            known.setdefault((f"*{title}*", *cells), {})[str(model)] = None
-    several = len(known) > len(BASELINES)
-    for (title, *values), models in known.items():
-        lines.append([title, f"*{', '.join(models)}*" if several else "", "", *values])
-    return _table(lines)
+            values = (f"*{float(of[baseline][name]):.3f}*" for name in METRICS)
+            models.setdefault((f"*{title}*", *values), []).append(str(model))
+    several = len(models) > len(BASELINES)
+    return [[title, f"*{', '.join(of)}*" if several else "", "", *values] for (title, *values), of in models.items()]
 
 
 def _by_group(summary: pd.DataFrame) -> str:
