@@ -74,6 +74,14 @@ def test_baselines_verdicts_regions_and_groups_are_shown(page: str) -> None:
     assert cells(page, "| light_cnn | gradcam | 0.400")[-2:] == ["-", "-"]  # no lesion of medium and large size
 
 
+def test_a_method_that_misses_every_lesion_is_marked_though_its_patients_leave_no_interval() -> None:
+    overall = summary({"gradcam": -0.35}).assign(model="one", mean=0.0, low=np.nan, high=np.nan)
+    overall = overall.assign(above_low=np.nan, above_high=np.nan).query("variable == 'all'")
+    assert cells(saliency_results.scores_table(overall), "| one | gradcam")[3] == f"0.000 {WORSE}"
+    of_one_patient = saliency_results.scores_table(overall.assign(n_patients=1))
+    assert cells(of_one_patient, "| one | gradcam")[3] == "0.000"
+
+
 def test_baselines_stand_once_or_by_the_models_whose_crops_they_hold_for() -> None:
     of_models = {name: summary({"gradcam": 0.2}).assign(model=name) for name in ("one", "two", "three")}
     of_models["three"]["centre"] = 0.9

@@ -189,9 +189,12 @@ def _marked(row: pd.Series) -> str:
 
 def _mark(row: pd.Series) -> str:
     """Whether a metric is better or worse than the centre's beyond chance."""
-    if row["above_low"] > 0:
+    low, high = row["above_low"], row["above_high"]
+    if pd.isna(low) and row["n_patients"] > 1:  # all patients agree
+        low = high = row["above_centre"]
+    if low > 0:
         return WORSE if row["metric"] in LESS_IS_BETTER else BETTER
-    if row["above_high"] < 0:
+    if high < 0:
         return BETTER if row["metric"] in LESS_IS_BETTER else WORSE
     return ""
 
