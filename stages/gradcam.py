@@ -126,8 +126,10 @@ def _scores(
 ) -> pd.DataFrame:
     images = test.images[test.index.index.to_numpy()]
     # Where a model sees no pixel no map can lie, and an even one would be no fair measure.
-    off = shortcuts.shares(explainer.visible(maps), explainer.visible(images))
-    return pd.concat([samples, localisation.scores(maps, masks), off], axis=1)
+    seen = explainer.visible(maps)
+    found = localisation.scores(seen, explainer.visible(masks))
+    off = shortcuts.shares(seen, explainer.visible(images))
+    return pd.concat([samples, found, off], axis=1)
 
 
 def _sheets(

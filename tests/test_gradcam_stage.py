@@ -110,6 +110,19 @@ def test_every_method_has_scores_regions_and_verdicts(explained: Path) -> None:
     assert (checks.loc[checks["check"] != sanity.IMAGES, "n_patients"] == 2).all()
 
 
+def test_maps_are_scored_within_what_the_model_sees() -> None:
+    model = models.build("light_cnn", arrays.light(crops=[0.5], input_px=32), (64, 64, 1), seed=0)
+    images, masks = np.full((2, 64, 64), 9, np.uint8), np.zeros((2, 64, 64), np.uint8)
+    masks[:, 24:40, 24:40] = 1
+    test = batches.Samples(pd.DataFrame({"sample_id": ["a", "b"]}), images)
+    maps = np.zeros((2, 64, 64), np.float16)
+    maps[:, 16:48, 16:48] = 1
+    scores = gradcam._scores(test.index, saliency.Explainer(model), test, maps, masks)
+    np.testing.assert_allclose(
+        scores[["energy", "energy_random", "sides_area"]], [[1 / 4, 1 / 4, 1 - 28**2 / 32**2]] * 2
+    )
+
+
 def test_the_record_holds_scores_shares_and_failures(explained: Path) -> None:
     record = json.loads((explained.parents[2] / "metrics/records/gradcam/light_cnn.json").read_text())
     assert {"layercam_energy", "smoothgrad_sides_share", "centre_pointing", "layercam_cascade_failed"} <= set(

@@ -66,7 +66,7 @@ def _page(name: str, summary: pd.DataFrame, sanity: pd.DataFrame, shortcuts: pd.
 
 Written by `python -m mammo results {name}` from `{GRADCAM}/`, which `dvc repro` computes for each of `models`, and
 `python -m stages.gradcam continue_training` for the continued model. Maps of all test samples, scored against the
-lesion masks; in brackets: 95 % confidence interval, resampled by patient.
+lesion masks within what the model sees; in brackets: 95 % confidence interval, resampled by patient.
 {MARKS}
 On crops around lesions the centre lies in the lesion and wins by construction.
 `{name}-saliency.csv` has all metrics by correct and wrong calls, type and size of the lesion.
@@ -153,7 +153,7 @@ def _checks(sanity: pd.DataFrame) -> str:
 
 
 def _rules(sanity: pd.DataFrame) -> str:
-    return "\n".join(f"- {check}: {rule};" for check, rule in CHECKS.items() if check in set(sanity["check"]))
+    return "".join(f"- {check}: {rule}\n" for check, rule in CHECKS.items() if check in set(sanity["check"]))
 
 
 def _judged(row: pd.Series) -> str:
