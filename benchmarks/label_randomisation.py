@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mammo import params, retraining, sanity
 from mammo.errors import InputError
-from mammo.patient_means import Resampling, means
+from mammo.patient_means import Means, Resampling, means
 from stages import explaining, fitting, retrained_maps
 from stages.paths import GRADCAM
 
@@ -42,12 +42,13 @@ def main(name: str, *methods: str) -> None:
         known = np.load(GRADCAM / name / f"maps{explaining.suffix(method, loaded.gradcam)}.npy").astype(np.float32)
         maps = retrained_maps.visible(explainer, test, method, loaded.seed)
         rows = retraining.agreement(explainer.visible(known), maps, [], patients)
-        labels, other = (means(rows[one], patients, how).row() for one in (retraining.LABELS, retraining.SAMPLES))
-        failed = "failed" if not labels["mean"] < sanity.MAX_CORRELATION else "passed"
-        print(f"{name}, {method}: {_text(labels)} with permuted labels, {failed}; {_text(other)} of two patients")
+        labels, other = (means(rows[one], patients, how) for one in (retraining.LABELS, retraining.SAMPLES))
+        verdict = sanity.verdict(retraining.LABELS, labels, sanity.BELOW, sanity.MAX_CORRELATION)["verdict"]
+        print(f"{name}, {method}: {_text(labels)} with permuted labels, {verdict}; {_text(other)} of two patients")
 
 
-def _text(row: dict[str, float]) -> str:
+def _text(found: Means) -> str:
+    row = found.row()
     return f"{row['mean']:.3f} ({row['low']:.3f} to {row['high']:.3f}, n {row['n']})"
 
 

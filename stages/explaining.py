@@ -1,13 +1,13 @@
 """What the stages that explain models share: opening one, maps batch by batch, the names of tables and files."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mammo import models
+from mammo import models, sanity
 from mammo.batches import Samples
 from mammo.errors import InputError
 from mammo.params import GradcamParams, SaliencyMethod
@@ -33,12 +33,12 @@ def explainer(path: Path, samples: Samples) -> Explainer:
 
 
 def maps(
-    explainer: Explainer, samples: Samples, method: SaliencyMethod, seed: int
-) -> Iterator[tuple[npt.NDArray[np.int64], Floats]]:
-    """Positions of a batch of samples, and its maps (n, h, w); every sample once, in their order."""
+    explainer: Explainer, samples: Samples, methods: Sequence[SaliencyMethod], seed: int
+) -> Iterator[tuple[npt.NDArray[np.int64], dict[str, Floats]]]:
+    """Positions of a batch of samples, and its maps (n, h, w) by method; every sample once, in their order."""
     for start in range(0, len(samples.index), BATCH):
         positions = np.arange(start, min(start + BATCH, len(samples.index)))
-        yield positions, explainer.maps(samples.pixels(positions), method, seed)
+        yield positions, explainer.by_method(samples.pixels(positions), methods, seed)
 
 
 def suffix(method: SaliencyMethod, gradcam: GradcamParams) -> str:
@@ -51,6 +51,11 @@ def by_method(tables_of: Mapping[SaliencyMethod, pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(tables_of, names=["method", None]).reset_index("method")
 
 
-def failures(checks: pd.DataFrame) -> dict[str, float]:
-    """Rows of sanity.csv as metrics: `<method>_<check>_failed`, 0 or 1."""
-    return dict(zip(checks["method"] + "_" + checks["check"] + "_failed", checks["failed"].astype(float), strict=True))
+def verdicts(checks: pd.DataFrame) -> dict[str, float]:
+    """Rows of sanity.csv as metrics: `<method>_<check>_failed` and `_undecided`, 0 or 1."""
+    names = checks["method"] + "_" + checks["check"] + "_"
+    return {
+        f"{name}{verdict}": float(found == verdict)
+        for verdict in (sanity.FAILED, sanity.UNDECIDED)
+        for name, found in zip(names, checks["verdict"], strict=True)
+    }

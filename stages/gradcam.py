@@ -1,5 +1,6 @@
 """Explain one model: saliency maps of every test sample, scored against the lesions, and overlays of some samples."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -49,18 +50,17 @@ def main(name: str) -> None:
     explainer = explaining.explainer(MODELS / f"{name}.keras", test)
     with tables.fresh_folder(GRADCAM / name) as folder:
         tables.write_rounded(folder / "samples.csv", samples)
-        scores = {}
-        for method in loaded.gradcam.methods:
-            maps = _write_maps(explainer, test, method, folder, loaded)
-            scores[method] = _scores(samples, explainer, test, maps, masks)
-            for sheet, figure in _sheets(scores[method], chosen, test, maps, masks).items():
+        maps = _write_maps(explainer, test, folder, loaded)
+        scores = {method: _scores(samples, explainer, test, found, masks) for method, found in maps.items()}
+        for method, found in maps.items():
+            for sheet, figure in _sheets(scores[method], chosen, test, found, masks).items():
                 figures.save(figure, folder / f"{sheet}{explaining.suffix(method, loaded.gradcam)}.png")
         summary = explaining.by_method({method: localisation.summary(rows, how) for method, rows in scores.items()})
         looked = explaining.by_method({method: shortcuts.summary(rows, how) for method, rows in scores.items()})
         tables.write_rounded(folder / "scores.csv", explaining.by_method(scores))
         tables.write_rounded(folder / "summary.csv", summary)
         tables.write_rounded(folder / "shortcuts.csv", looked)
-        checks = _check(explainer, test.pixels(chosen), samples.iloc[chosen], folder, loaded)
+        checks = _check(explainer, maps, test.pixels(chosen), samples, chosen, folder, loaded)
     with tracking.run(
         "gradcam",
         model=name,
@@ -104,13 +104,20 @@ def choose(samples: pd.DataFrame, how: str | list[str], count: int, seed: int) -
     return np.sort(order[:count])
 
 
-def _write_maps(explainer: Explainer, test: Samples, method: SaliencyMethod, folder: Path, loaded: Params) -> Maps:
-    count = len(test.index)
-    path = folder / f"maps{explaining.suffix(method, loaded.gradcam)}.npy"
-    maps = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=(count, *test.image_shape[:2]))
-    for positions, found in explaining.maps(explainer, test, method, loaded.seed):
-        maps[positions] = found
-    maps.flush()
+def _write_maps(explainer: Explainer, test: Samples, folder: Path, loaded: Params) -> Mapping[SaliencyMethod, Maps]:
+    """Maps of all test samples by method, on disk."""
+    methods = loaded.gradcam.methods
+    shape = (len(test.index), *test.image_shape[:2])
+    paths = {method: folder / f"maps{explaining.suffix(method, loaded.gradcam)}.npy" for method in methods}
+    maps = {
+        method: np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
+        for method, path in paths.items()
+    }
+    for positions, found in explaining.maps(explainer, test, methods, loaded.seed):
+        for method in methods:
+            maps[method][positions] = found[method]
+    for written in maps.values():
+        written.flush()
     return maps
 
 
@@ -119,8 +126,10 @@ def _scores(
 ) -> pd.DataFrame:
     images = test.images[test.index.index.to_numpy()]
     # Where a model sees no pixel no map can lie, and an even one would be no fair measure.
-    off = shortcuts.shares(explainer.visible(maps), explainer.visible(images))
-    return pd.concat([samples, localisation.scores(maps, masks), off], axis=1)
+    seen = explainer.visible(maps)
+    found = localisation.scores(seen, explainer.visible(masks))
+    off = shortcuts.shares(seen, explainer.visible(images))
+    return pd.concat([samples, found, off], axis=1)
 
 
 def _sheets(
@@ -159,17 +168,29 @@ def _titles(rows: pd.DataFrame) -> list[str]:
 
 
 def _check(
-    explainer: Explainer, images: npt.NDArray[np.number], rows: pd.DataFrame, folder: Path, loaded: Params
+    explainer: Explainer,
+    maps: Mapping[SaliencyMethod, Maps],
+    images: npt.NDArray[np.number],
+    samples: pd.DataFrame,
+    chosen: npt.NDArray[np.int64],
+    folder: Path,
+    loaded: Params,
 ) -> pd.DataFrame:
-    """Write cascade.csv, perturbation.csv and sanity.csv of the shown samples; the last is returned."""
+    """Write cascade.csv and perturbation.csv of the shown samples, and sanity.csv, which is returned."""
     how = Resampling.of(loaded.evaluate, loaded.seed)
+    rows = samples.iloc[chosen]
     found = {
         method: sanity.check(explainer, images, rows["patient_id"], method, loaded.seed, how)
         for method in loaded.gradcam.methods
     }
     keys = rows[["sample_id", "patient_id"]].reset_index(drop=True)
     areas = {method: pd.concat([keys, checked.perturbation], axis=1) for method, checked in found.items()}
-    verdicts = explaining.by_method({method: checked.verdicts for method, checked in found.items()})
+    verdicts = explaining.by_method(
+        {
+            method: pd.concat([checked.verdicts, _of_images(explainer, maps[method], samples, how)])
+            for method, checked in found.items()
+        }
+    )
     tables.write_rounded(
         folder / "cascade.csv", explaining.by_method({method: checked.cascade for method, checked in found.items()})
     )
@@ -178,14 +199,19 @@ def _check(
     return verdicts
 
 
+def _of_images(explainer: Explainer, maps: Maps, samples: pd.DataFrame, how: Resampling) -> pd.DataFrame:
+    seen = explainer.visible(maps).astype(np.float32)
+    return pd.DataFrame([sanity.check_images(seen, samples["patient_id"], how)])
+
+
 def _headline(summary: pd.DataFrame, looked: pd.DataFrame, checks: pd.DataFrame) -> dict[str, float]:
-    """Overall scores by method, and of both baselines; shares of regions by method; 1 for every failed check."""
+    """Overall scores by method, and of both baselines; shares of regions by method; verdicts of checks."""
     overall = summary[summary["variable"] == "all"]
     values = dict(zip(overall["method"] + "_" + overall["metric"], overall["mean"], strict=True))
     for baseline in localisation.BASELINES:
         values |= dict(zip(f"{baseline}_" + overall["metric"], overall[baseline], strict=True))
     values |= dict(zip(looked["method"] + "_" + looked["region"] + "_share", looked["mean"], strict=True))
-    return values | explaining.failures(checks)
+    return values | explaining.verdicts(checks)
 
 
 if __name__ == "__main__":

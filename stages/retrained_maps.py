@@ -40,7 +40,7 @@ def main(name: str) -> None:
             train(name, samples, folder / PERMUTED, loaded, tracked.log_epoch, unfinished)
             agreement = _agreement(name, samples.take("test"), folder / PERMUTED, loaded)
             checks = _write_tables(agreement, folder, loaded)
-        tracked.log_metrics(explaining.failures(checks))
+        tracked.log_metrics(explaining.verdicts(checks))
         tracked.log_artifact(RETRAINED_MAPS / name)
 
 
@@ -74,7 +74,8 @@ def _agreement(name: str, test: Samples, permuted: Path, loaded: Params) -> pd.D
 
 def visible(explainer: Explainer, test: Samples, method: SaliencyMethod, seed: int) -> Floats:
     """The maps of all samples, as far as the model sees."""
-    return explainer.visible(np.concatenate([part for _, part in explaining.maps(explainer, test, method, seed)]))
+    parts = [part[method] for _, part in explaining.maps(explainer, test, [method], seed)]
+    return explainer.visible(np.concatenate(parts))
 
 
 def _write_tables(agreement: pd.DataFrame, folder: Path, loaded: Params) -> pd.DataFrame:

@@ -102,8 +102,25 @@ def test_every_method_has_scores_regions_and_verdicts(explained: Path) -> None:
     np.testing.assert_allclose(overall["mean"], means[overall.index], atol=1e-5)
     assert set(summary.loc[summary["variable"] == "size", "value"]) <= {"small", "medium", "large"}
     assert list(looked["region"]) == [*shortcuts.REGIONS] * 2
-    assert list(checks["check"]) == [sanity.CASCADE, sanity.PERTURBATION] * 2
-    assert (checks["n_patients"] == 2).all()
+    assert list(checks["check"]) == [sanity.CASCADE, sanity.PERTURBATION, sanity.IMAGES] * 2
+    of_images = checks[checks["check"] == sanity.IMAGES].set_index("method")
+    maps = np.load(explained / "maps.npy").astype(np.float32)
+    own = sanity.of_two_patients(maps, pd.read_csv(explained / "samples.csv")["patient_id"])
+    assert of_images.loc[METHODS[0], "value"] == pytest.approx(own.mean(), abs=1e-5)
+    assert (checks.loc[checks["check"] != sanity.IMAGES, "n_patients"] == 2).all()
+
+
+def test_maps_are_scored_within_what_the_model_sees() -> None:
+    model = models.build("light_cnn", arrays.light(crops=[0.5], input_px=32), (64, 64, 1), seed=0)
+    images, masks = np.full((2, 64, 64), 9, np.uint8), np.zeros((2, 64, 64), np.uint8)
+    masks[:, 24:40, 24:40] = 1
+    test = batches.Samples(pd.DataFrame({"sample_id": ["a", "b"]}), images)
+    maps = np.zeros((2, 64, 64), np.float16)
+    maps[:, 16:48, 16:48] = 1
+    scores = gradcam._scores(test.index, saliency.Explainer(model), test, maps, masks)
+    np.testing.assert_allclose(
+        scores[["energy", "energy_random", "sides_area"]], [[1 / 4, 1 / 4, 1 - 28**2 / 32**2]] * 2
+    )
 
 
 def test_the_record_holds_scores_shares_and_failures(explained: Path) -> None:
@@ -153,10 +170,11 @@ def test_maps_of_a_model_of_permuted_labels_and_of_another_seed_are_compared(
     )
     test = pd.read_csv(explained / "samples.csv")["sample_id"]
     assert list(agreement["sample_id"]) == [*test] * len(METHODS)
-    assert list(checks["check"]) == [retraining.LABELS, retraining.SEEDS] * len(METHODS)
+    assert list(checks["check"]) == [retraining.LABELS, retraining.TEACHING, retraining.SEEDS] * len(METHODS)
     mean = agreement[agreement["method"] == METHODS[0]][retraining.SEEDS].mean()
     rows = summary[summary["method"] == METHODS[0]].set_index("comparison")
     assert rows.loc[retraining.SEEDS, "mean"] == pytest.approx(mean, abs=1e-5)
     record = json.loads((root / "metrics/records/retrained_maps/light_cnn.json").read_text())
-    assert {f"{method}_{check}_failed" for method in METHODS for check in ("labels", "seeds")} <= set(record["metrics"])
+    checks = [f"{method}_{check}" for method in METHODS for check in ("labels", "teaching", "seeds")]
+    assert {f"{check}_{verdict}" for check in checks for verdict in ("failed", "undecided")} <= set(record["metrics"])
     assert len(record["history"]) == 1

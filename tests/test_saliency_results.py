@@ -32,9 +32,12 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     folder.mkdir(parents=True)
     summary({"gradcam": 0.2, "occlusion": -0.2, "layercam": 0.05}).to_csv(folder / "summary.csv", index=False)
     sanity = pd.DataFrame({"method": ["gradcam", "occlusion"], "check": "cascade", "value": [0.7, 0.1], "n": 8})
-    sanity.assign(low=[0.6, np.nan], high=[0.8, np.nan], limit=[0.65, 0.5], failed=[1, 0]).to_csv(
-        folder / "sanity.csv", index=False
-    )
+    sanity = sanity.assign(low=[0.6, np.nan], high=[0.8, np.nan], verdict=["failed", "passed"])
+    sanity.to_csv(folder / "sanity.csv", index=False)
+    retrained = saliency_results.RETRAINED / "light_cnn"
+    retrained.mkdir(parents=True)
+    of_labels = {"method": "gradcam", "check": "labels", "value": 0.5, "low": 0.4, "high": 0.6, "n": 30}
+    pd.DataFrame([of_labels | {"verdict": "undecided"}]).to_csv(retrained / "sanity.csv", index=False)
     regions = [("outside", 0.6, 0.1), ("marks", np.nan, np.nan), ("sides", 0.2, -0.1)]
     shortcuts = pd.DataFrame(regions, columns=["region", "mean", "above_low"])
     shortcuts.assign(method="gradcam", low=0.15, high=0.65, even=0.5, n=30).to_csv(
@@ -60,19 +63,36 @@ def test_marks_follow_the_interval_of_the_difference_and_less_distance_is_better
     assert "Of 3 pairs of a model and a method, 1 point at lesions better than the image's centre does, 1 worse" in page
 
 
-def test_baselines_failures_regions_and_groups_are_shown(page: str) -> None:
+def test_baselines_verdicts_regions_and_groups_are_shown(page: str) -> None:
     assert cells(page, "| *the image's centre*")[3:] == ["*0.350*"] * 5
-    assert cells(page, "| light_cnn | gradcam | 8") == [
-        "light_cnn",
-        "gradcam",
-        "8",
-        "0.700 (0.600 to 0.800) **failed**, undecided",
-    ]
-    assert cells(page, "| light_cnn | occlusion | 8")[-1] == "0.100 passed"
+    failed, undecided = cells(page, "| light_cnn | gradcam | **failed**")[2:]
+    assert (failed, undecided) == ("**failed**: 0.700 (0.600 to 0.800), n 8", "undecided: 0.500 (0.400 to 0.600), n 30")
+    assert cells(page, "| light_cnn | occlusion | passed")[2:] == ["passed: 0.100, n 8", ""]
     outside, marks, sides = cells(page, "| light_cnn | gradcam | 0.600")[2:]
     assert outside == f"0.600 (0.150 to 0.650), *0.500* {BETTER}, n 30"
     assert (marks, sides) == ("-", "0.200 (0.150 to 0.650), *0.500*, n 30")
     assert cells(page, "| light_cnn | gradcam | 0.400")[-2:] == ["-", "-"]  # no lesion of medium and large size
+
+
+def test_a_method_that_misses_every_lesion_is_marked_though_its_patients_leave_no_interval() -> None:
+    overall = summary({"gradcam": -0.35}).assign(model="one", mean=0.0, low=np.nan, high=np.nan)
+    overall = overall.assign(above_low=np.nan, above_high=np.nan).query("variable == 'all'")
+    assert cells(saliency_results.scores_table(overall), "| one | gradcam")[3] == f"0.000 {WORSE}"
+    of_one_patient = saliency_results.scores_table(overall.assign(n_patients=1))
+    assert cells(of_one_patient, "| one | gradcam")[3] == "0.000"
+
+
+def test_baselines_stand_once_or_by_the_models_whose_crops_they_hold_for() -> None:
+    of_models = {name: summary({"gradcam": 0.2}).assign(model=name) for name in ("one", "two", "three")}
+    of_models["three"]["centre"] = 0.9
+    of_models["one"] = pd.concat([of_models["one"].assign(method="empty at times", n=20, centre=0.7), of_models["one"]])
+    overall = pd.concat(of_models.values()).query("variable == 'all'")
+    table = saliency_results.scores_table(overall)
+    assert table.count("*the image's centre*") == 2
+    assert cells(table, "| *the image's centre* | *three*")[3:] == ["*0.900*"] * 5
+    assert cells(table, "| *the image's centre* | *one, two*")[3:] == ["*0.350*"] * 5
+    alike = saliency_results.scores_table(overall[overall["model"] != "three"])
+    assert cells(alike, "| *an even map*")[1:] == ["", "", *["*0.050*"] * 5]
 
 
 def test_the_table_has_every_group(page: str) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as of_numpy
 
 from mammo import models, saliency, sanity
-from mammo.patient_means import Resampling
+from mammo.patient_means import Resampling, means
 from mammo.saliency import Explainer
 from tests import arrays
 
@@ -24,7 +24,7 @@ def edges(explainer: Explainer, images: saliency.Images, seed: int) -> saliency.
 
 @pytest.fixture
 def with_edges(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(saliency.METHODS, "edges", edges)
+    monkeypatch.setitem(saliency.CHANGED, "edges", edges)
 
 
 def bright_model() -> keras.Model:
@@ -48,15 +48,15 @@ def checked(model: keras.Model, method: str) -> sanity.Checked:
     return sanity.check(Explainer(model), images(), ["a", "b", "b"], method, seed=0, how=Resampling(100, seed=0))
 
 
-def failed(found: sanity.Checked) -> "pd.Series[int]":
-    return found.verdicts.set_index("check")["failed"]
+def verdicts(found: sanity.Checked) -> dict[str, str]:
+    return found.verdicts.set_index("check")["verdict"].to_dict()
 
 
 def test_a_method_that_ignores_the_model_fails_the_cascade(with_edges):
     model = models.build("light_cnn", arrays.LIGHT, arrays.SHAPE, seed=1)
     found = checked(model, "edges")
     np.testing.assert_allclose(found.cascade[["rank_correlation", "ssim"]], 1, atol=1e-6)
-    assert failed(found)[sanity.CASCADE] == 1
+    assert verdicts(found)[sanity.CASCADE] == sanity.FAILED
 
 
 def test_the_cascade_reaches_every_layer_and_leaves_the_model_alone():
@@ -93,10 +93,10 @@ def test_reversing_a_map_swaps_insertion_and_deletion(seed):
 
 def test_the_perturbation_rule_marks_a_map_that_avoids_the_cue(monkeypatch):
     monkeypatch.setitem(
-        saliency.METHODS, "avoid", lambda explainer, images, seed: 1 - explainer.maps(images, "hirescam")
+        saliency.CHANGED, "avoid", lambda explainer, images, seed: 1 - explainer.maps(images, "hirescam")
     )
-    assert failed(checked(bright_model(), "hirescam"))[sanity.PERTURBATION] == 0
-    assert failed(checked(bright_model(), "avoid"))[sanity.PERTURBATION] == 1
+    assert verdicts(checked(bright_model(), "hirescam"))[sanity.PERTURBATION] == sanity.PASSED
+    assert verdicts(checked(bright_model(), "avoid"))[sanity.PERTURBATION] == sanity.FAILED
 
 
 def test_verdicts_have_limits_over_patients():
@@ -125,11 +125,81 @@ def test_likeness_is_symmetric_and_one_of_a_map_with_itself(a, b):
         assert measure(a, a) == pytest.approx(1, abs=1e-6)
 
 
-def test_without_a_map_to_tell_by_the_cascade_fails(monkeypatch):
+def test_without_a_map_to_tell_by_the_cascade_is_undecided(monkeypatch):
     def none(explainer: Explainer, images: saliency.Images, seed: int) -> saliency.Floats:
         return np.zeros(images.shape[:3], np.float32)
 
-    monkeypatch.setitem(saliency.METHODS, "none", none)
+    monkeypatch.setitem(saliency.CHANGED, "none", none)
     found = checked(bright_model(), "none")
     assert (found.cascade["compared"] == 0).all()
-    assert failed(found)[sanity.CASCADE] == 1
+    assert verdicts(found)[sanity.CASCADE] == sanity.UNDECIDED
+
+
+@pytest.mark.parametrize("method", saliency.CAMS)
+@pytest.mark.parametrize("seed", range(4))
+def test_a_drawn_logit_that_speaks_against_malignancy_everywhere_leaves_a_map_too(method, seed):
+    found = sanity.cascade(bright_model(), images(), method, seed)
+    assert found["rank_correlation"].notna().all()
+    np.testing.assert_allclose(found["rank_correlation"], 1, atol=1e-6)  # one channel, whatever its weight's size
+
+
+def test_the_reversed_logit_is_put_back():
+    model = bright_model()
+    model.get_layer("logit").set_weights([np.full((1, 1), -1.0), np.zeros(1)])
+    explainer = Explainer(model)
+    assert not explainer.maps(images(), "gradcam", 0).any()
+    maps = sanity._of_drawn_logit(explainer, images(), "gradcam", 0)
+    np.testing.assert_allclose(maps, Explainer(bright_model()).maps(images(), "gradcam"), atol=1e-6)
+    assert not explainer.maps(images(), "gradcam", 0).any()
+
+
+def of_values(values: list[float], patients: str, must: str, limit: float) -> str:
+    found = means(values, list(patients), Resampling(400, seed=0))
+    return str(sanity.verdict("any", found, must, limit)["verdict"])
+
+
+@pytest.mark.parametrize(
+    ("values", "patients", "limit", "below"),
+    [
+        ([0.1, 0.2, 0.3, 0.2], "abcd", 0.5, sanity.PASSED),
+        ([0.1, 0.2, 0.3, 0.9], "abcd", 0.5, sanity.UNDECIDED),  # the mean is below, a resample of the last is not
+        ([0.7, 0.8, 0.9, 0.8], "abcd", 0.5, sanity.FAILED),
+        ([0.1, 0.9, 0.1, 0.9], "aabb", 0.5, sanity.UNDECIDED),  # patients agree, on the limit itself
+        ([0.2, 0.2, 0.2, 0.2], "aabb", 0.5, sanity.PASSED),  # they agree, and have no interval
+        ([0.1, 0.2, 0.1, 0.2], "aaaa", 0.5, sanity.UNDECIDED),  # one patient
+        ([np.nan, np.nan], "ab", 0.5, sanity.UNDECIDED),
+    ],
+)
+def test_a_check_is_decided_by_its_whole_interval(values, patients, limit, below):
+    assert of_values(values, patients, sanity.BELOW, limit) == below
+    other_way = {sanity.PASSED: sanity.FAILED, sanity.FAILED: sanity.PASSED}
+    assert of_values(values, patients, sanity.ABOVE, limit) == other_way.get(below, below)
+
+
+@given(st.lists(st.floats(-1, 1), min_size=2, max_size=8), st.floats(-1, 1))
+def test_a_verdict_does_not_depend_on_the_sign_of_what_is_measured(values, limit):
+    patients = "abcdefgh"[: len(values)]
+    turned = of_values([-value for value in values], patients, sanity.ABOVE, -limit)
+    assert of_values(values, patients, sanity.BELOW, limit) == turned
+
+
+@given(st.lists(st.sampled_from("abcdef"), min_size=2, max_size=30))
+def test_the_other_sample_is_of_another_patient_while_none_has_more_than_half(patients):
+    found = sanity._of_another_patient(np.array(patients, object))
+    assert sorted(found) == list(range(len(patients)))
+    if max(patients.count(one) for one in patients) <= len(patients) // 2:
+        assert all(patients[at] != patients[other] for at, other in enumerate(found))
+
+
+def checked_images(maps: saliency.Floats) -> dict[str, object]:
+    patients = [f"P{number // 2}" for number in range(len(maps))]
+    return sanity.check_images(maps, patients, Resampling(100, seed=0))
+
+
+def test_a_pattern_that_every_map_has_fails_and_maps_of_their_own_image_pass():
+    rng = np.random.default_rng(0)
+    own = rng.random((12, 16, 16)).astype(np.float32)
+    corner = np.maximum.outer(np.arange(16), np.arange(16)).astype(np.float32) / 16
+    assert checked_images(own)["verdict"] == sanity.PASSED
+    pattern = checked_images(corner + 0.1 * own)
+    assert (pattern["verdict"], pattern["n"], pattern["n_patients"]) == (sanity.FAILED, 12, 6)

@@ -7,10 +7,10 @@ Three comparisons, each the rank correlation of two maps of every test sample:
 - `samples`: with the same model's map of another patient's sample, which is what maps share that tell nothing of a
   sample: a bright middle, dark sides.
 
-Rules that mark a method as failed. Labels: maps under permuted labels are like the model's (above
-sanity.MAX_CORRELATION), or no less like them than maps under another seed are. Seeds: maps of one sample under two
-seeds are no more alike than maps of two samples under one, so that the draw of the weights says more about a map than
-the image does.
+Three checks, each a row of sanity.verdict. Labels: maps under permuted labels must not be like the model's (below
+sanity.MAX_CORRELATION). Teaching: maps under another seed must be more like them than maps under permuted labels are.
+Seeds: maps of one sample under two seeds must be more alike than maps of two samples under one, or the draw of the
+weights says more about a map than the image does. Both differences are paired.
 """
 
 from collections.abc import Sequence
@@ -21,10 +21,12 @@ import pandas as pd
 
 from mammo import sanity
 from mammo.batches import Samples
-from mammo.patient_means import Resampling, means
+from mammo.patient_means import Means, Resampling, means
 from mammo.saliency import Floats
 
 LABELS, SEEDS, SAMPLES = "labels", "seeds", "samples"
+SEEDS_LABELS, SEEDS_SAMPLES = "seeds - labels", "seeds - samples"
+TEACHING = "teaching"
 
 
 def permuted(samples: Samples, seed: int) -> Samples:
@@ -42,25 +44,13 @@ def agreement(maps: Floats, labels: Floats, seeds: Sequence[Floats], patient_id:
     nan where one of two maps is even, and without further seeds.
     """
     of_seeds = [sanity.alike(maps, others)["rank_correlation"] for others in seeds]
-    other = _of_another_patient(np.asarray(patient_id))
     return pd.DataFrame(
         {
             LABELS: sanity.alike(maps, labels)["rank_correlation"],
             SEEDS: np.mean(of_seeds, axis=0) if of_seeds else np.nan,
-            SAMPLES: sanity.alike(maps, maps[other])["rank_correlation"],
+            SAMPLES: sanity.of_two_patients(maps, patient_id),
         }
     )
-
-
-def _of_another_patient(patient_id: npt.NDArray[np.object_]) -> npt.NDArray[np.int64]:
-    """For each row (n,) the position of a row of another patient: the ends of halves apart in an order by patient.
-
-    A patient of more than half of the rows meets himself.
-    """
-    order = np.argsort(patient_id, kind="stable")
-    other = np.empty(len(order), np.int64)
-    other[order] = np.roll(order, len(order) // 2)
-    return other
 
 
 def summary(rows: pd.DataFrame, how: Resampling) -> pd.DataFrame:
@@ -68,25 +58,27 @@ def summary(rows: pd.DataFrame, how: Resampling) -> pd.DataFrame:
 
     rows: `agreement` with patient_id. Columns: comparison, mean, low, high, n, n_patients.
     """
+    return pd.DataFrame([{"comparison": name, **found.row()} for name, found in _compared(rows, how).items()])
+
+
+def _compared(rows: pd.DataFrame, how: Resampling) -> dict[str, Means]:
     values = {
         LABELS: rows[LABELS],
         SEEDS: rows[SEEDS],
         SAMPLES: rows[SAMPLES],
-        f"{SEEDS} - {LABELS}": rows[SEEDS] - rows[LABELS],
-        f"{SEEDS} - {SAMPLES}": rows[SEEDS] - rows[SAMPLES],
+        SEEDS_LABELS: rows[SEEDS] - rows[LABELS],
+        SEEDS_SAMPLES: rows[SEEDS] - rows[SAMPLES],
     }
-    return pd.DataFrame(
-        [{"comparison": name, **means(value, rows["patient_id"], how).row()} for name, value in values.items()]
-    )
+    return {name: means(value, rows["patient_id"], how) for name, value in values.items()}
 
 
 def verdicts(rows: pd.DataFrame, how: Resampling) -> pd.DataFrame:
-    """The rules on `agreement` with patient_id, as rows of sanity.verdict."""
-    labels, seeds, samples = (means(rows[name], rows["patient_id"], how) for name in (LABELS, SEEDS, SAMPLES))
-    label_limit = float(np.fmin(sanity.MAX_CORRELATION, seeds.mean[0]))
+    """The checks on `agreement` with patient_id, as rows of sanity.verdict."""
+    found = _compared(rows, how)
     return pd.DataFrame(
         [
-            sanity.verdict(LABELS, labels, label_limit, failed=not labels.mean[0] < label_limit),
-            sanity.verdict(SEEDS, seeds, float(samples.mean[0]), failed=not seeds.mean[0] > samples.mean[0]),
+            sanity.verdict(LABELS, found[LABELS], sanity.BELOW, sanity.MAX_CORRELATION),
+            sanity.verdict(TEACHING, found[SEEDS_LABELS], sanity.ABOVE, 0.0),
+            sanity.verdict(SEEDS, found[SEEDS_SAMPLES], sanity.ABOVE, 0.0),
         ]
     )

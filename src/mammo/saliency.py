@@ -4,7 +4,7 @@ A map is (h, w) in 0..1, scaled by its own maximum; it is 0 everywhere where not
 explains the logit: the sigmoid's gradient vanishes for confident predictions.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar, cast
 
 import cv2
@@ -57,18 +57,32 @@ class Explainer:
 
         Raises InputError for an unknown method, or images of another shape than the model takes.
         """
-        if method not in METHODS:
-            raise InputError(f"unknown saliency method {method!r}; there are {', '.join(METHODS)}")
+        return self.by_method(images, [method], seed)[method]
+
+    def by_method(self, images: Images, methods: Iterable[str], seed: int = 0) -> dict[str, Floats]:
+        """`maps` by each of several methods; those of CAMS share one gradient."""
+        methods = list(methods)
+        for method in methods:
+            if method not in CAMS and method not in CHANGED:
+                raise InputError(f"unknown saliency method {method!r}; there are {', '.join(METHODS)}")
         if images.shape[1:] != self.image_shape:
             raise InputError(
                 f"images are {images.shape}, but the model takes (n, {', '.join(map(str, self.image_shape))}); "
                 "preprocess to that size (preprocess.size_px), or train the model on this one"
             )
-        return METHODS[method](self, images.astype(np.float32), seed)
+        images = images.astype(np.float32)
+        coarse = self.cams(images, [method for method in methods if method in CAMS])
+        return {
+            method: self.placed(coarse[method]) if method in coarse else CHANGED[method](self, images, seed)
+            for method in methods
+        }
 
-    def cam(self, name: str, images: Images) -> Floats:
-        """Coarse maps (n, rows, columns) of a method of CAMS, in the size of `features`."""
-        return _array(CAMS[name](*self._feature_gradient(images)))
+    def cams(self, images: Images, names: Sequence[str]) -> dict[str, Floats]:
+        """Coarse maps (n, rows, columns) by methods of CAMS, in the size of `features`."""
+        if not names:
+            return {}
+        features, gradient = self._feature_gradient(images)
+        return {name: _array(CAMS[name](features, gradient)) for name in names}
 
     def pixel_gradient(self, images: Images) -> Floats:
         """d logit / d pixel, shaped as images (n, h, w, 1)."""
@@ -225,10 +239,6 @@ CAMS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-def _cam_method(name: str) -> Method:
-    return lambda explainer, images, seed: explainer.placed(explainer.cam(name, images))
-
-
 # --- maps from predictions of changed images ----------------------------------------------------------------
 
 
@@ -314,13 +324,13 @@ def _patches(height: int, width: int) -> list[tuple[slice, slice]]:
     ]
 
 
-METHODS: dict[str, Method] = {
-    **{name: _cam_method(name) for name in CAMS},
+CHANGED: dict[str, Method] = {
     "scorecam": score_cam,
     "smoothgrad": smoothgrad,
     "integrated_gradients": integrated_gradients,
     "occlusion": occlusion,
 }
+METHODS = (*CAMS, *CHANGED)
 
 
 # --- placing and scaling ------------------------------------------------------------------------------------

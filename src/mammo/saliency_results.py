@@ -8,6 +8,7 @@ import pandas as pd
 from mammo import tables
 
 GRADCAM = Path("data/gradcam")
+RETRAINED = GRADCAM / "retrained"
 TABLES = ("summary", "sanity", "shortcuts")
 METRICS = {
     "pointing": "pointing game",
@@ -22,8 +23,18 @@ GROUPS = [
     *(("call", value, f"{value} call") for value in ("correct", "wrong")),
     *(("size", value, f"{value} lesion") for value in ("small", "medium", "large")),
 ]
+CHECKS = {
+    "cascade": "rank correlation with the model's own maps once all is drawn anew (Adebayo et al. 2018), below 0.5",
+    "perturbation": "the probability's area as pixels appear in a map's order less that as they vanish, above 0",
+    "images": "rank correlation of the maps of two patients, below 0.5",
+    "labels": "rank correlation with the maps of a model of permuted labels, below 0.5",
+    "teaching": "by how much maps under another seed are more like the model's than those of permuted labels, above 0",
+    "seeds": "by how much maps under another seed are more like the model's than its maps of another patient, above 0",
+}
 REGIONS = {"outside": "outside the breast", "marks": "on film marks", "sides": "along the sides"}
 BETTER, WORSE = "▲", "▼"
+MARKS = f"""{BETTER} marks what is better, {WORSE} what is worse than the image's centre, a cone that has seen no image:
+the interval of the paired difference leaves out 0. Without a mark the two cannot be told apart."""
 
 
 def write(name: str, models: Iterable[str], folder: Path) -> list[Path]:
@@ -34,15 +45,18 @@ def write(name: str, models: Iterable[str], folder: Path) -> list[Path]:
     explained = [model for model in models if (GRADCAM / model / "summary.csv").is_file()]
     if not explained:
         return []
-    summary, sanity, shortcuts = (_of_models(table, explained) for table in TABLES)
+    summary, sanity, shortcuts = (_of_models(GRADCAM, table, explained) for table in TABLES)
+    retrained = [model for model in explained if (RETRAINED / model / "sanity.csv").is_file()]
+    if retrained:
+        sanity = pd.concat([sanity, _of_models(RETRAINED, "sanity", retrained)])
     paths = [folder / f"{name}-saliency.csv", folder / f"{name}-saliency.md"]
     tables.write_rounded(paths[0], summary)
     tables.write_text(paths[1], _page(name, summary, sanity, shortcuts))
     return paths
 
 
-def _of_models(table: str, models: Sequence[str]) -> pd.DataFrame:
-    found = {model: pd.read_csv(GRADCAM / model / f"{table}.csv") for model in models}
+def _of_models(folder: Path, table: str, models: Sequence[str]) -> pd.DataFrame:
+    found = {model: pd.read_csv(folder / model / f"{table}.csv") for model in models}
     return pd.concat(found, names=["model", None]).reset_index("model")
 
 
@@ -52,16 +66,16 @@ def _page(name: str, summary: pd.DataFrame, sanity: pd.DataFrame, shortcuts: pd.
 
 Written by `python -m mammo results {name}` from `{GRADCAM}/`, which `dvc repro` computes for each of `models`, and
 `python -m stages.gradcam continue_training` for the continued model. Maps of all test samples, scored against the
-lesion masks; in brackets: 95 % confidence interval, resampled by patient. {BETTER} marks what is better, {WORSE} what
-is worse than the image's centre, a cone that has seen no image: the interval of the paired difference leaves out 0.
-Without a mark the two cannot be told apart. On crops around lesions the centre wins by construction.
+lesion masks within what the model sees; in brackets: 95 % confidence interval, resampled by patient.
+{MARKS}
+On crops around lesions the centre lies in the lesion and wins by construction.
 `{name}-saliency.csv` has all metrics by correct and wrong calls, type and size of the lesion.
 
-{_verdict(overall)}
+{verdict(overall)}
 
 ## Do the maps find the lesions?
 
-{_scores(overall)}
+{scores_table(overall)}
 Pointing game: share of the maps that are highest inside the lesion. Energy: share of a map inside it. Distance: from
 the map's maximum to the lesion. The best threshold is one for all samples, chosen on these, which flatters it.
 
@@ -71,10 +85,9 @@ the map's maximum to the lesion. The best threshold is one for all samples, chos
 ## Sanity checks
 
 {_checks(sanity)}
-cascade: rank correlation with the model's own maps once every layer is drawn anew, at most 0.5 (Adebayo et al. 2018);
-a dash where no map is left to tell by, which fails.
-perturbation: the probability's area as pixels appear in a map's order less that as they vanish; random maps have 0.
-Both on the n samples that `gradcam.samples` shows; undecided: the interval holds the limit.
+{_rules(sanity)}
+A check is passed where the whole interval is on the right side of the limit, failed where all of it is on the wrong
+side, else undecided: n samples, drawn by patient, do not tell. A dash where no map is left to tell by.
 
 ## How much of the maps lies where no diagnosis can come from
 
@@ -83,8 +96,8 @@ In italics what an even map has there; {BETTER} marks maps that have more. Only 
 """
 
 
-def _verdict(overall: pd.DataFrame) -> str:
-    """The tables' pointing game in a sentence."""
+def verdict(overall: pd.DataFrame) -> str:
+    """The pointing game in a sentence; overall: `localisation.summary` of all samples, by model and method."""
     rows = overall[overall["metric"] == "pointing"]
     marks = [_mark(row) for _, row in rows.iterrows()]
     best = rows.sort_values("mean").iloc[-1]
@@ -96,16 +109,27 @@ def _verdict(overall: pd.DataFrame) -> str:
     )
 
 
-def _scores(overall: pd.DataFrame) -> str:
+def scores_table(overall: pd.DataFrame) -> str:
+    """METRICS of each model and method, and of the baselines, which may differ by model; overall as for `verdict`."""
     lines = [["model", "method", "n (patients)", *METRICS.values()]]
     for (model, method), own in overall.groupby(["model", "method"], sort=False):
         of = {row["metric"]: row for _, row in own.iterrows()}
         count = f"{of['pointing']['n']:.0f} ({of['pointing']['n_patients']:.0f})"
         lines.append([str(model), str(method), count, *(_marked(of[name]) for name in METRICS)])
-    first = {row["metric"]: row for _, row in overall.drop_duplicates("metric").iterrows()}
-    for baseline, title in BASELINES.items():
-        lines.append([f"*{title}*", "", "", *(f"*{first[name][baseline]:.3f}*" for name in METRICS)])
-    return _table(lines)
+    return _table([*lines, *_baselines(overall)])
+
+
+def _baselines(overall: pd.DataFrame) -> list[list[str]]:
+    """A line per baseline, or per models on whose crops it has the same scores."""
+    models: dict[tuple[str, ...], list[str]] = {}
+    for model, own in overall.groupby("model", sort=False):
+        # A method that leaves some maps empty has no distance of these, nor of the baselines beside them.
+        of = own.sort_values("n", kind="stable").drop_duplicates("metric", keep="last").set_index("metric")
+        for baseline, title in BASELINES.items():
+            values = (f"*{float(of[baseline][name]):.3f}*" for name in METRICS)
+            models.setdefault((f"*{title}*", *values), []).append(str(model))
+    several = len(models) > len(BASELINES)
+    return [[title, f"*{', '.join(of)}*" if several else "", "", *values] for (title, *values), of in models.items()]
 
 
 def _by_group(summary: pd.DataFrame) -> str:
@@ -120,18 +144,21 @@ def _by_group(summary: pd.DataFrame) -> str:
 
 
 def _checks(sanity: pd.DataFrame) -> str:
-    checks = list(dict.fromkeys(sanity["check"]))
-    lines = [["model", "method", "n", *checks]]
+    checks = [check for check in CHECKS if check in set(sanity["check"])]
+    lines = [["model", "method", *checks]]
     for (model, method), own in sanity.groupby(["model", "method"], sort=False):
         of = {row["check"]: row for _, row in own.iterrows()}
-        cells = [f"{_value(of[check], 'value')} {_verdict_of(of[check])}" for check in checks]
-        lines.append([str(model), str(method), f"{own['n'].max():.0f}", *cells])
+        lines.append([str(model), str(method), *(_judged(of[check]) if check in of else "" for check in checks)])
     return _table(lines)
 
 
-def _verdict_of(row: pd.Series) -> str:
-    open_ = ", undecided" if row["low"] <= row["limit"] <= row["high"] else ""
-    return f"{'**failed**' if row['failed'] else 'passed'}{open_}"
+def _rules(sanity: pd.DataFrame) -> str:
+    return "".join(f"- {check}: {rule}\n" for check, rule in CHECKS.items() if check in set(sanity["check"]))
+
+
+def _judged(row: pd.Series) -> str:
+    verdict = f"**{row['verdict']}**" if row["verdict"] == "failed" else row["verdict"]
+    return f"{verdict}: {_value(row, 'value')}, n {row['n']:.0f}"
 
 
 def _regions(shortcuts: pd.DataFrame) -> str:
@@ -162,9 +189,12 @@ def _marked(row: pd.Series) -> str:
 
 def _mark(row: pd.Series) -> str:
     """Whether a metric is better or worse than the centre's beyond chance."""
-    if row["above_low"] > 0:
+    low, high = row["above_low"], row["above_high"]
+    if pd.isna(low) and row["n_patients"] > 1:  # all patients agree
+        low = high = row["above_centre"]
+    if low > 0:
         return WORSE if row["metric"] in LESS_IS_BETTER else BETTER
-    if row["above_high"] < 0:
+    if high < 0:
         return BETTER if row["metric"] in LESS_IS_BETTER else WORSE
     return ""
 

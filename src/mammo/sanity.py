@@ -1,9 +1,13 @@
 """Whether a saliency method says anything about the model: it must change with the weights, and matter to the score.
 
-Rules that mark a method as failed. Cascade: with every layer drawn anew, its maps still rank the pixels as the trained
-model's do (mean rank correlation above MAX_CORRELATION), or it has no map left to tell by. Perturbation: insertion less
-deletion is not above 0 on average. That is what random maps have: the reverse of one is as likely, and reversing a map
-turns its insertion into its deletion.
+A check is one of VERDICTS, by the interval of its value over resampled patients: passed where all of it is on the right
+side of the limit, failed where all of it is on the wrong side, else undecided, so too with fewer than two patients.
+
+Cascade: with every layer drawn anew, maps must not rank the pixels as the trained model's do (mean rank correlation
+below MAX_CORRELATION). Perturbation: insertion less deletion must be above 0 on average. That is what random maps have:
+the reverse of one is as likely, and reversing a map turns its insertion into its deletion. Images: maps must tell one
+image from another (mean rank correlation of two patients' maps below MAX_CORRELATION), or they show a pattern that is
+the network's own, such as what its padding adds to the corners.
 """
 
 from collections.abc import Callable, Iterator
@@ -26,6 +30,9 @@ BLUR_SHARE = 0.08  # SD of the blur that hides, as a share of the image's width
 
 CASCADE = "cascade"
 PERTURBATION = "perturbation"
+IMAGES = "images"
+VERDICTS = PASSED, FAILED, UNDECIDED = "passed", "failed", "undecided"
+BELOW, ABOVE = "below", "above"  # where a value must lie
 
 
 # --- cascading randomisation --------------------------------------------------------------------------------
@@ -43,9 +50,26 @@ def cascade(model: keras.Model, images: Images, method: str, seed: int) -> pd.Da
     trained = explainer.visible(explainer.maps(images, method, seed))
     stops = []
     for layers, layer in _drawn_anew(copy, seed):
-        found = alike(trained, explainer.visible(explainer.maps(images, method, seed)))
+        found = alike(trained, explainer.visible(_of_drawn_logit(explainer, images, method, seed)))
         stops.append(found.assign(layers=layers, layer=layer, image=range(len(images))))
     return pd.concat(stops, ignore_index=True)[["layers", "layer", "image", *MEASURES]]
+
+
+def _of_drawn_logit(explainer: Explainer, images: Images, method: str, seed: int) -> Floats:
+    """Maps (n, h, w) of a model whose logit was drawn anew; where one is empty, of the logit's reverse.
+
+    The reverse is as likely a draw. Of features that are alike everywhere, as those of drawn layers are, half of the
+    draws speak against malignancy at every place, and would leave no map to tell by.
+    """
+    maps = explainer.maps(images, method, seed)
+    empty = ~maps.any(axis=(1, 2))
+    if empty.any():
+        logit = explainer.model.get_layer("logit")
+        weights = logit.get_weights()
+        logit.set_weights([-weight for weight in weights])
+        maps[empty] = explainer.maps(images[empty], method, seed)
+        logit.set_weights(weights)
+    return maps
 
 
 def by_layer(rows: pd.DataFrame) -> pd.DataFrame:
@@ -131,7 +155,31 @@ def _areas(explainer: Explainer, image: Images, heat: Floats) -> tuple[float, fl
     return float(np.trapezoid(insertion, dx=1 / STEPS)), float(np.trapezoid(deletion, dx=1 / STEPS))
 
 
-# --- both ---------------------------------------------------------------------------------------------------
+# --- two images ---------------------------------------------------------------------------------------------
+
+
+def of_two_patients(maps: Floats, patient_id: npt.ArrayLike) -> "pd.Series[float]":
+    """Rank correlation of each map (n, h, w) with that of another patient's image: nan where either is even."""
+    return alike(maps, maps[_of_another_patient(np.asarray(patient_id))])["rank_correlation"]
+
+
+def _of_another_patient(patient_id: npt.NDArray[np.object_]) -> npt.NDArray[np.int64]:
+    """For each row (n,) the position of a row of another patient: the ends of halves apart in an order by patient.
+
+    A patient of more than half of the rows meets himself.
+    """
+    order = np.argsort(patient_id, kind="stable")
+    other = np.empty(len(order), np.int64)
+    other[order] = np.roll(order, len(order) // 2)
+    return other
+
+
+def check_images(maps: Floats, patient_id: npt.ArrayLike, how: Resampling) -> dict[str, object]:
+    """The check of images as a row of `verdict`, on maps (n, h, w) of patients (n,)."""
+    return verdict(IMAGES, means(of_two_patients(maps, patient_id), patient_id, how), BELOW, MAX_CORRELATION)
+
+
+# --- checks and verdicts ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -146,25 +194,37 @@ class Checked:
 def check(
     explainer: Explainer, images: Images, patient_id: npt.ArrayLike, method: str, seed: int, how: Resampling
 ) -> Checked:
-    """Both checks of a method on images (n, h, w, 1) of patients (n,).
+    """The checks that need many predictions, of a method on images (n, h, w, 1) of patients (n,).
 
-    cascade: the mean rank correlation of the last stop, which must not exceed the limit. perturbation: the mean of
-    insertion less deletion, which must exceed it.
+    cascade: the mean rank correlation of the last stop. perturbation: the mean of insertion less deletion.
     """
     rows = cascade(explainer.model, images, method, seed)
     areas = insertion_deletion(explainer, images, explainer.maps(images, method, seed))
     last = rows.loc[rows["layers"] == rows["layers"].max(), "rank_correlation"]
-    correlation = means(last, patient_id, how)
-    gain = means(areas["insertion"] - areas["deletion"], patient_id, how)
     verdicts = [
-        verdict(CASCADE, correlation, MAX_CORRELATION, failed=not correlation.mean[0] <= MAX_CORRELATION),
-        verdict(PERTURBATION, gain, 0.0, failed=not gain.mean[0] > 0),
+        verdict(CASCADE, means(last, patient_id, how), BELOW, MAX_CORRELATION),
+        verdict(PERTURBATION, means(areas["insertion"] - areas["deletion"], patient_id, how), ABOVE, 0.0),
     ]
     return Checked(by_layer(rows), areas, pd.DataFrame(verdicts))
 
 
-def verdict(check: str, found: Means, limit: float, *, failed: bool) -> dict[str, object]:
-    """A row of sanity.csv: check, value with low and high by patient, limit, failed (0/1), n, n_patients."""
+def verdict(check: str, found: Means, must: str, limit: float) -> dict[str, object]:
+    """A row of sanity.csv, of means of one column: check, value, low, high, must, limit, verdict, n, n_patients.
+
+    must: whether the value has to lie BELOW or ABOVE the limit.
+    """
     row = found.row()
-    value = {"check": check, "value": row.pop("mean")}
-    return {**value, "low": row["low"], "high": row["high"], "limit": limit, "failed": int(failed), **row}
+    value = {"check": check, "value": row.pop("mean"), "low": row.pop("low"), "high": row.pop("high")}
+    return {**value, "must": must, "limit": limit, "verdict": _judged(found, must, limit), **row}
+
+
+def _judged(found: Means, must: str, limit: float) -> str:
+    if found.n_patients < 2:
+        return UNDECIDED
+    # Without limits the patients agree throughout.
+    ends = found.mean if np.isnan(found.low[0]) else np.concatenate([found.low, found.high])
+    if (ends < limit).all():
+        return PASSED if must == BELOW else FAILED
+    if (ends > limit).all():
+        return PASSED if must == ABOVE else FAILED
+    return UNDECIDED

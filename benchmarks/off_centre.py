@@ -1,0 +1,104 @@
+"""Do maps follow the lesion off the centre? `python benchmarks/off_centre.py MODEL ...`, after `dvc repro` on lesions.
+
+In a crop around a lesion the image's centre lies in the lesion, and no map can point better. Here each test lesion is
+cut from its film anew, at the same scale, but so that it lies towards one of the four corners, drawn at random: a
+quarter of the side that the model's `features` show away from the centre, across and down. Maps of the finished models
+by `gradcam.methods` are scored in what `features` show. Writes docs/results/<data set>-off-centre.csv and .md.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from mammo import batches, localisation, params, preprocessing, saliency_results, sources, tables
+from mammo.batches import Samples
+from mammo.errors import InputError
+from mammo.params import Params
+from mammo.patient_means import Resampling
+from mammo.preprocessing import Square
+from stages import explaining
+from stages.paths import CASES, GRADCAM, MODELS, PIXELS, RAW
+
+RESULTS = Path("docs/results")
+WIDER = 2  # than the crop that a model takes: what is cut once, for every shift
+
+
+def main(*names: str) -> None:
+    """Write the page and the table of some models of params.yaml, or `continue_training`."""
+    loaded = params.load()
+    if loaded.ingest.unit != "lesion":
+        raise InputError(f"ingest.unit is {loaded.ingest.unit}; only crops around lesions have them in the centre")
+    test = batches.open_store(PIXELS).take("test")
+    squares = wide_squares(test.index, loaded)
+    summaries = {name: scored(name, test, squares, loaded) for name in names}
+    summary = pd.concat(summaries, names=["model", None]).reset_index("model")
+    stem = f"{loaded.ingest.dataset}-{loaded.ingest.unit}-off-centre".replace("_", "-")
+    tables.write_rounded(RESULTS / f"{stem}.csv", summary)
+    tables.write_text(RESULTS / f"{stem}.md", page(stem, names, summary[summary["variable"] == "all"]))
+
+
+def wide_squares(index: pd.DataFrame, loaded: Params) -> list[Square]:
+    """The test lesions with WIDER times their context, in as many more pixels."""
+    wide = loaded.preprocess.model_copy(
+        update={"context": WIDER * loaded.preprocess.context, "size_px": WIDER * loaded.preprocess.size_px}
+    )
+    root = sources.get(loaded.ingest.source).root(loaded.ingest, RAW)
+    cases = tables.read(CASES, tables.CASES).set_index("sample_id").loc[index["sample_id"]]
+    return [preprocessing.prepare(case, root, "lesion", wide) for case in cases.to_dict(orient="records")]
+
+
+def scored(name: str, test: Samples, squares: list[Square], loaded: Params) -> pd.DataFrame:
+    """localisation.summary by method."""
+    explainer = explaining.explainer(MODELS / f"{name}.keras", test)
+    shift = min(explainer.seen) // 4
+    signs = np.random.default_rng(loaded.seed).choice([-1, 1], (len(squares), 2))
+    images, masks = (np.stack(found) for found in zip(*map(_window, squares, shift * signs), strict=True))
+    samples = Samples(test.index.reset_index(drop=True), images)
+    known = pd.read_csv(GRADCAM / name / "samples.csv")[["patient_id", "call", "abnormality_type", "size"]]
+    parts = [part for _, part in explaining.maps(explainer, samples, loaded.gradcam.methods, loaded.seed)]
+    found = {}
+    for method in loaded.gradcam.methods:
+        maps = explainer.visible(np.concatenate([part[method] for part in parts]))
+        rows = pd.concat([known, localisation.scores(maps, explainer.visible(masks))], axis=1)
+        found[method] = localisation.summary(rows, Resampling.of(loaded.evaluate, loaded.seed))
+    return explaining.by_method(found)
+
+
+def _window(square: Square, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Image and mask of the crop whose lesion lies `shift` (down, across) px off its centre."""
+    side = len(square.image) // WIDER
+    top, left = (len(square.image) - side) // 2 - shift
+    inside = (slice(top, top + side), slice(left, left + side))
+    return square.image[inside], square.mask[inside]
+
+
+def page(stem: str, names: tuple[str, ...], overall: pd.DataFrame) -> str:
+    """The page."""
+    return f"""# Do maps follow the lesion off the centre?
+
+Written by `python benchmarks/off_centre.py {" ".join(names)}`, after `dvc repro` on lesions.
+
+The test lesions, each cut from its film anew, at the scale that the models learnt, but so that it lies towards a
+corner drawn at random: a quarter of the side that a model sees from the centre, across and down. The models learnt
+from crops with the lesion in the middle. In brackets: 95 % confidence interval, resampled by patient.
+{saliency_results.MARKS}
+`{stem}.csv` has all metrics by correct and wrong calls, type and size of the lesion; a call is that on the crop with
+the lesion in the middle.
+
+{saliency_results.verdict(overall)}
+
+{saliency_results.scores_table(overall)}"""
+
+
+if __name__ == "__main__":
+    try:
+        main(*sys.argv[1:])
+    except InputError as error:
+        sys.exit(f"error: {error}")
