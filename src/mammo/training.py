@@ -303,6 +303,8 @@ class _Run:
         weights = self.trainee.network.trainable_variables
         own = [keras.ops.convert_to_numpy(variable.value) for variable in weights]
         self.trainee.network.optimizer.finalize_variable_values(weights)
+        for variable in weights:  # on JAX they are the optimiser's own arrays, which the next step would delete
+            variable.assign(keras.ops.convert_to_numpy(variable.value).copy())
         try:
             yield
         finally:
