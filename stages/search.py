@@ -7,7 +7,7 @@ before the first trial.
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,11 +15,9 @@ from typing import Any
 
 import keras
 import pandas as pd
-from rich.console import Console
-from rich.table import Table
 from tqdm import tqdm
 
-from mammo import inference, models, params, profiles, search, spaces, tracking, training, workshop
+from mammo import inference, models, output, params, profiles, search, spaces, tracking, training, workshop
 from mammo.batches import Samples
 from mammo.checkpoints import Epoch
 from mammo.monitors import TrainingError
@@ -33,7 +31,6 @@ from stages.paths import fingerprint
 JUDGED = ["sample_id", "patient_id", "label"]
 SHOWN = 5  # trials in the summary
 WARMUP = 1 / 3  # of the epochs, before which no trial is pruned
-SUMMARY_WIDTH = 150
 
 
 def main(name: str, wanted: Sequence[Space], count: int, over_folds: bool) -> Verdict | None:
@@ -190,32 +187,30 @@ def told(verdict: Verdict | None, name: str) -> dict[str, Any]:
     }
 
 
-def show(verdict: Verdict | None, name: str, applied: Sequence[str] | None) -> None:
-    """Print the best trials, how far the best is to be believed, and what of params.yaml was `applied`, if asked."""
+def summary(verdict: Verdict | None, name: str, applied: Sequence[str] | None) -> Iterator[Any]:
+    """For people: the best trials, how far the best is to be believed, and what of params.yaml was `applied`."""
     if verdict is None:
-        Console().print("no trial has finished: all were stopped early, or are still in another process")
+        yield "no trial has finished: all were stopped early, or are still in another process"
         return
     best, interval = verdict.best, verdict.interval
-    table = Table(title=f"{len(verdict.finished)} trials finished, {verdict.pruned} stopped early")
-    for column in ("trial", "AUC", *best.parameters):
-        table.add_column(column)
-    for trial in verdict.finished[:SHOWN]:
-        number = f"{trial.number}{' (params.yaml)' if trial.baseline else ''}"
-        table.add_row(number, f"{trial.auc:.3f}", *map(str, trial.parameters.values()))
-    console = Console(width=SUMMARY_WIDTH, highlight=False)
-    console.print(table)
-    console.print(
+    rows = [
+        [f"{trial.number}{' (params.yaml)' if trial.baseline else ''}", f"{trial.auc:.3f}", *trial.parameters.values()]
+        for trial in verdict.finished[:SHOWN]
+    ]
+    title = f"{len(verdict.finished)} trials finished, {verdict.pruned} stopped early"
+    yield output.table(title, ["trial", "AUC", *best.parameters], rows)
+    yield (
         f"best: trial {best.number}, AUC {interval.value:.3f} ({interval.low:.3f}-{interval.high:.3f}) "
         f"on {interval.n} samples of {interval.n_patients} patients, none of them of the test set"
     )
     if math.isfinite(verdict.corrected):
-        console.print(f"the best of many is partly the luckiest: {verdict.corrected:.3f} is to be expected of it")
+        yield f"the best of many is partly the luckiest: {verdict.corrected:.3f} is to be expected of it"
     gain = verdict.gain
     if gain is not None and not best.baseline:
         told = "not told apart" if not gain.p_value < 0.05 else "before any correction for having been chosen"
         limits = f"{gain.difference:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})"
-        console.print(f"gain over params.yaml: {limits}, p = {gain.p_value:.3f}, {told}")
+        yield f"gain over params.yaml: {limits}, p = {gain.p_value:.3f}, {told}"
     if applied is None:
-        console.print(f"--apply writes its values into {PARAMS_FILE}; then `dvc repro` trains {name} with them")
+        yield f"--apply writes its values into {PARAMS_FILE}; then `dvc repro` trains {name} with them"
     else:
-        console.print(f"{PARAMS_FILE}: {len(applied)} values changed ({', '.join(applied) or 'it held them already'})")
+        yield f"{PARAMS_FILE}: {len(applied)} values changed ({', '.join(applied) or 'it held them already'})"

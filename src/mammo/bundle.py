@@ -26,7 +26,7 @@ from mammo import preprocessing, tables
 from mammo.errors import InputError
 from mammo.params import PreprocessParams, Unit
 from mammo.record import record_path
-from mammo.report import ENSEMBLE, TWO_VIEWS
+from mammo.report import is_combined
 
 MODELS = Path("data/models")
 PREDICTIONS = Path("data/predictions")
@@ -34,7 +34,7 @@ CARDS = Path("data/report/model_cards")
 LICENCE = Path("LICENSE")
 
 ABOUT, MODEL, SUMS = "bundle.json", "model.keras", "SHA256SUMS"
-CONTINUED = "continue_training"
+CONTINUED, SEEDS = "continue_training", "seeds"
 PACKAGES = ("mammo", "keras", "tensorflow", "numpy", "opencv-python-headless", "pydicom", "scipy")
 CONFORMAL_TOLERANCE = 1e-8  # MAPIE's own
 EPOCH_OF_ZIP = (1980, 1, 1, 0, 0, 0)
@@ -146,26 +146,38 @@ def names() -> list[str]:
 
 def of_workspace(name: str) -> About:
     """What the records and the validation predictions of a finished run say of `name`; raises BundleError."""
-    if name.startswith((ENSEMBLE, TWO_VIEWS)):
+    if is_combined(name):
         raise BundleError(f"{name} is no single model; `predict` takes ensembles, a bundle one of {', '.join(names())}")
     if name not in names():
         raise BundleError(
             f"no finished model {name!r} in this workspace; there are {', '.join(names()) or 'none: run `dvc repro`'}"
         )
-    place = _training_record(name)
-    trained = recorded(place)
-    model, predicted = MODELS / f"{name}.keras", PREDICTIONS / f"{name}.csv"
-    for path in (model, predicted):
-        if trained["artifacts"][path.as_posix()] != tables.sha256(path):
-            raise BundleError(f"{path} is not what its record says; restore it with `dvc checkout`, or `dvc repro`")
+    record, model_sha256 = trained(name)
     return described(
         name,
-        place,
-        predicted,
-        data=trained["tags"]["data"],
-        flips=trained["parameters"]["predict.flips"],
-        model_sha256=tables.sha256(model),
+        _training_record(name),
+        PREDICTIONS / f"{name}.csv",
+        data=record["tags"]["data"],
+        flips=record["parameters"]["predict.flips"],
+        model_sha256=model_sha256,
     )
+
+
+def trained(name: str) -> tuple[dict[str, Any], str]:
+    """The record of the training of a model below MODELS, and the SHA-256 of its file.
+
+    Raises BundleError where the model or its predictions are not what the record says. That of further seeds names
+    folders, not files: those are taken as they are.
+    """
+    record = recorded(_training_record(name))
+    digests = []
+    for path in (MODELS / f"{name}.keras", PREDICTIONS / f"{name}.csv"):
+        digest = tables.sha256(path) if path.is_file() else "none"
+        unnamed = digest if name.startswith(f"{SEEDS}/") else ""
+        if not path.is_file() or record["artifacts"].get(path.as_posix(), unnamed) != digest:
+            raise BundleError(f"{path} is not what its record says; restore it with `dvc checkout`, or `dvc repro`")
+        digests.append(digest)
+    return record, digests[0]
 
 
 def described(name: str, place: Path, predicted: Path, *, data: str, flips: bool, model_sha256: str) -> About:
@@ -225,6 +237,8 @@ def known_file(path: Path) -> str | None:
 
 
 def _training_record(name: str) -> Path:
+    if name.startswith(f"{SEEDS}/"):
+        return record_path(SEEDS, name.split("/")[1])
     return record_path(CONTINUED) if name == CONTINUED else record_path("train", name)
 
 

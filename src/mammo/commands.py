@@ -276,7 +276,7 @@ def search(asked: argparse.Namespace) -> None:
     if asked.json:
         print(output.as_json(search.told(verdict, asked.model) | {"applied": changed}), end="")
     else:
-        search.show(verdict, asked.model, changed)
+        print(output.drawn(*search.summary(verdict, asked.model, changed)), end="")
 
 
 def reproduce(asked: argparse.Namespace) -> None:

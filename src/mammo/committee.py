@@ -13,13 +13,12 @@ import numpy as np
 from scipy.special import logit
 
 from mammo import bundle, tables
-from mammo.bundle import CONTINUED, MODELS, PREDICTIONS, About, BundleError
+from mammo.bundle import PREDICTIONS, About, BundleError
 from mammo.ensembling import Combination
 from mammo.record import record_path
 from mammo.report import ENSEMBLE, TWO_VIEWS
 
 ENSEMBLES = Path("data/ensembles")
-SEEDS = "seeds"
 TOLERANCE = 1e-9  # between two ways to add up the same numbers
 
 
@@ -30,11 +29,6 @@ class Committee:
     about: About
     members: list[str]
     combination: Combination
-
-
-def is_ensemble(name: str) -> bool:
-    """Whether `name` is that of a row which the ensemble stage makes."""
-    return name.startswith((ENSEMBLE, TWO_VIEWS))
 
 
 def names() -> list[str]:
@@ -57,10 +51,10 @@ def of_workspace(name: str) -> Committee:
     place = record_path("ensemble")
     record = bundle.recorded(place)
     members = list(record["parameters"]["members"])
-    trained = [_training_record(member) for member in members]
-    if {one["tags"]["data"] for one in trained} != {record["tags"]["data"]}:
+    trained = {member: bundle.trained(member) for member in members}
+    if {one["tags"]["data"] for one, _ in trained.values()} != {record["tags"]["data"]}:
         raise BundleError(f"{name} and its members are of different pixels; run `dvc repro ensemble`")
-    if len(flips := {one["parameters"]["predict.flips"] for one in trained}) > 1:
+    if len(flips := {one["parameters"]["predict.flips"] for one, _ in trained.values()}) > 1:
         raise BundleError(f"the members of {name} were asked with and without mirroring; run `dvc repro ensemble`")
     combination = _combination(name, record, members)
     about = bundle.described(
@@ -69,28 +63,14 @@ def of_workspace(name: str) -> Committee:
         predicted=ENSEMBLES / f"{name}.csv",
         data=record["tags"]["data"],
         flips=flips.pop(),
-        model_sha256=_hash(members),
+        model_sha256=_hash({member: digest for member, (_, digest) in trained.items()}),
     )
     return Committee(about, members, combination)
 
 
-def _training_record(member: str) -> dict[str, Any]:
-    """The record of a member's training, whose files must be those that it names, as far as it names them."""
-    if member.startswith(f"{SEEDS}/"):
-        path = record_path(SEEDS, member.split("/")[1])
-    else:
-        path = record_path(CONTINUED) if member == CONTINUED else record_path("train", member)
-    record = bundle.recorded(path)
-    for file in (MODELS / f"{member}.keras", PREDICTIONS / f"{member}.csv"):
-        digest = tables.sha256(file) if file.is_file() else "none"
-        if digest == "none" or record["artifacts"].get(file.as_posix(), digest) != digest:
-            raise BundleError(f"{file} is not what {path} says; restore it with `dvc checkout`, or `dvc repro`")
-    return record
-
-
-def _hash(members: list[str]) -> str:
-    """SHA-256 of the members' names and files."""
-    lines = [f"{member} {tables.sha256(MODELS / f'{member}.keras')}\n" for member in members]
+def _hash(digests: dict[str, str]) -> str:
+    """SHA-256 of the members' names and of the digests of their files."""
+    lines = [f"{member} {digest}\n" for member, digest in digests.items()]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 

@@ -64,7 +64,7 @@ def render(name: str, content: Content) -> str:
 
 def training_record(name: str, content: Content) -> Record | None:
     """The record of what made the model: its training, its continued training, or the ensemble stage."""
-    stage = "ensemble" if name.startswith((ENSEMBLE, TWO_VIEWS)) else name
+    stage = "ensemble" if report.is_combined(name) else name
     found = _record(content, "train", name)
     return found if found is not None else _record(content, stage, None)
 

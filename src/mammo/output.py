@@ -60,7 +60,7 @@ def drawn(*shown: Any) -> str:
     console = Console(width=WIDTH, highlight=False)
     with console.capture() as captured:
         for one in shown:
-            console.print(one, markup=False) if isinstance(one, str) else console.print(one)
+            console.print(one, markup=not isinstance(one, str))
     return captured.get()
 
 

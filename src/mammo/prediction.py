@@ -36,6 +36,7 @@ from mammo.ensembling import Combination
 from mammo.errors import InputError
 from mammo.pixels import PixelError
 from mammo.preprocessing import Square
+from mammo.report import is_combined
 from mammo.saliency import METHODS, Explainer
 from mammo.tables import BOX_PREFIX
 
@@ -252,7 +253,7 @@ def load(source: Path | str) -> Predictor:
         raise bundle.BundleError(f"{path} is no bundle of `python -m mammo export`: it has no {bundle.ABOUT}")
     if path.suffix == ".zip" or path.is_absolute():
         raise InputError(f"{path} does not exist")
-    if committee.is_ensemble(text):
+    if is_combined(text):
         return _of_ensemble(text)
     about = bundle.of_workspace(text)
     return Predictor(models.load(_file(text)), about)

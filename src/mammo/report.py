@@ -9,6 +9,11 @@ HEADLINE_METRICS = ("auc", "sensitivity", "specificity", "accuracy")
 TABLE_METRICS = (*HEADLINE_METRICS, "ppv", "npv", "f1")
 
 
+def is_combined(name: str) -> bool:
+    """Whether a row of that name is made by the ensemble stage, of several models or of two views."""
+    return name.startswith((ENSEMBLE, TWO_VIEWS))
+
+
 def with_interval(row: pd.Series, metric: str) -> str:
     """`0.758 (0.712-0.801)`; a value that cannot be estimated is a dash."""
     if pd.isna(row[metric]):

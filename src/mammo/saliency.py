@@ -63,7 +63,7 @@ class Explainer:
         """`maps` by each of several methods; those of CAMS share one gradient."""
         methods = list(methods)
         for method in methods:
-            if method not in CAMS and method not in CHANGED:
+            if method not in METHODS:
                 raise InputError(f"unknown saliency method {method!r}; there are {', '.join(METHODS)}")
         if images.shape[1:] != self.image_shape:
             raise InputError(

@@ -24,12 +24,12 @@ GROUPS = [
     *(("size", value, f"{value} lesion") for value in ("small", "medium", "large")),
 ]
 CHECKS = {
-    "cascade": "rank correlation with the model's own maps once all is drawn anew (Adebayo et al. 2018), below 0.5",
-    "perturbation": "the probability's area as pixels appear in a map's order less that as they vanish, above 0",
-    "images": "rank correlation of the maps of two patients, below 0.5",
-    "labels": "rank correlation with the maps of a model of permuted labels, below 0.5",
-    "teaching": "by how much maps under another seed are more like the model's than those of permuted labels, above 0",
-    "seeds": "by how much maps under another seed are more like the model's than its maps of another patient, above 0",
+    "cascade": "rank correlation with the model's own maps once all is drawn anew (Adebayo et al. 2018)",
+    "perturbation": "the probability's area as pixels appear in a map's order less that as they vanish",
+    "images": "rank correlation of the maps of two patients",
+    "labels": "rank correlation with the maps of a model of permuted labels",
+    "teaching": "by how much maps under another seed are more like the model's than those of permuted labels",
+    "seeds": "by how much maps under another seed are more like the model's than its maps of another patient",
 }
 REGIONS = {"outside": "outside the breast", "marks": "on film marks", "sides": "along the sides"}
 BETTER, WORSE = "▲", "▼"
@@ -153,7 +153,9 @@ def _checks(sanity: pd.DataFrame) -> str:
 
 
 def _rules(sanity: pd.DataFrame) -> str:
-    return "".join(f"- {check}: {rule}\n" for check, rule in CHECKS.items() if check in set(sanity["check"]))
+    rows = sanity.drop_duplicates("check").set_index("check")
+    found = [(check, value, rows.loc[check]) for check, value in CHECKS.items() if check in rows.index]
+    return "".join(f"- {check}: {value}, {row['must']} {row['limit']:g}\n" for check, value, row in found)
 
 
 def _judged(row: pd.Series) -> str:
