@@ -23,11 +23,18 @@ import yaml
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mammo import batches, evaluation, params, report, statistics, tables, training, workshop
-from mammo.errors import InputError
-from mammo.params import Params
-from stages import fitting, folds
-from stages.paths import PIXELS, fingerprint
+from mammo.core import resume, schemas
+from mammo.core.config import PARAMS_FILE, Config, parse_config
+from mammo.core.errors import InputError
+from mammo.core.files import read_table, write_table, write_text
+from mammo.core.paths import PIXELS, data_fingerprint
+from mammo.data.samples import open_store
+from mammo.evaluation import evaluate
+from mammo.metrics import auc_tests
+from mammo.pipeline import train_run
+from mammo.reporting import comparison
+from mammo.training import folds
+from mammo.training.backend import use_deterministic_kernels
 
 RESULTS = Path("docs/results")
 PLAIN = {"augmentation_strength": 0.0, "crops": [0.75]}  # of a frozen base: one context, the images as they are
@@ -78,7 +85,7 @@ VARIANTS = {
 }
 
 
-def changed(content: dict[str, object], variant: Variant) -> Params:
+def changed(content: dict[str, object], variant: Variant) -> Config:
     """params.yaml's content with the variant's values; prediction without flips, which all variants would gain from."""
     content = copy.deepcopy(content)
     content["models"][variant.model] |= variant.own
@@ -89,7 +96,7 @@ def changed(content: dict[str, object], variant: Variant) -> Params:
             section = section[name]
         section[last] = value
     content["predict"]["flips"] = False
-    return params.parse(content)
+    return parse_config(content)
 
 
 def out_of_fold(variant: Variant, content: dict[str, object]) -> pd.DataFrame:
@@ -97,18 +104,18 @@ def out_of_fold(variant: Variant, content: dict[str, object]) -> pd.DataFrame:
     loaded = changed(content, variant)
     own, recipe = loaded.model(variant.model), loaded.train
     described = [own.model_dump_json(), recipe.model_dump_json(), loaded.split.model_dump_json(), str(loaded.seed)]
-    foundations = [fingerprint(), keras.backend.backend(), *described, *workshop.code(*fitting.ROOMS)]
-    kept = workshop.cache("ablation", workshop.key(*foundations)) / "oof.csv"
+    foundations = [data_fingerprint(), keras.backend.backend(), *described, *resume.source_texts(*train_run.ROOMS)]
+    kept = resume.cache_folder("ablation", resume.content_key(*foundations)) / "oof.csv"
     if not kept.is_file():
-        samples = batches.open_store(PIXELS)
-        with fitting.workplace("ablation", own, recipe, loaded, loaded.split.model_dump_json()) as folder:
+        samples = open_store(PIXELS)
+        with train_run.workplace("ablation", own, recipe, loaded, loaded.split.model_dump_json()) as folder:
             parts = [
-                folds.fit(variant.model, fold, samples, loaded, loaded.seed, told(fold), folder / str(fold))[0]
+                folds.fit_fold(variant.model, fold, samples, loaded, loaded.seed, told(fold), folder / str(fold))[0]
                 for fold in range(loaded.split.folds)
             ]
-        table = pd.concat(parts, ignore_index=True).assign(repeat=0)[list(tables.OUT_OF_FOLD.columns)]
-        tables.write(kept, table, tables.OUT_OF_FOLD)
-    return tables.read(kept, tables.OUT_OF_FOLD).drop(columns="repeat")
+        table = pd.concat(parts, ignore_index=True).assign(repeat=0)[list(schemas.OUT_OF_FOLD.columns)]
+        write_table(kept, table, schemas.OUT_OF_FOLD)
+    return read_table(kept, schemas.OUT_OF_FOLD).drop(columns="repeat")
 
 
 def told(fold: int) -> Callable[[int, dict[str, float]], None]:
@@ -116,10 +123,10 @@ def told(fold: int) -> Callable[[int, dict[str, float]], None]:
     return lambda epoch, values: print(f"  fold {fold}, epoch {epoch + 1}: val_auc {values['val_auc']:.3f}", flush=True)
 
 
-def row(name: str, found: dict[str, pd.DataFrame], loaded: Params) -> dict[str, object]:
+def row(name: str, found: dict[str, pd.DataFrame], loaded: Config) -> dict[str, object]:
     """One line of the table."""
     variant, rows = VARIANTS[name], found[name][found[name]["split"] == "oof"]
-    auc = evaluation.evaluate(found[name], loaded.evaluate, loaded.seed).intervals["auc"]
+    auc = evaluate.evaluate(found[name], loaded.evaluate, loaded.seed).intervals["auc"]
     line: dict[str, object] = {
         "variant": name,
         "model": variant.model,
@@ -135,7 +142,7 @@ def row(name: str, found: dict[str, pd.DataFrame], loaded: Params) -> dict[str, 
         return line
     other = found[variant.against]
     both = rows.merge(other[other["split"] == "oof"][["sample_id", "prob"]], on="sample_id", suffixes=("", "_other"))
-    test = statistics.paired_auc_test(
+    test = auc_tests.paired_auc_test(
         both["label"],
         both["prob_other"],
         both["prob"],
@@ -157,7 +164,7 @@ def page(table: pd.DataFrame) -> str:
         limits = f"({line['difference_low']:+.3f} to {line['difference_high']:+.3f})"
         difference = f"{line['difference']:+.3f} {limits}" if compared else "-"
         p = ("< .001" if line["p"] < 0.001 else f"{line['p']:.3f}") if compared else "-"
-        cells = [line["variant"], line["what"], report.with_interval(line, "auc"), against, difference, p]
+        cells = [line["variant"], line["what"], comparison.with_interval(line, "auc"), against, difference, p]
         lines.append("| " + " | ".join(cells) + " |")
     return f"""# Ablation on real mammograms
 
@@ -179,8 +186,8 @@ def main(names: list[str]) -> None:
     unknown = [name for name in names if name not in VARIANTS]
     if unknown:
         raise InputError(f"unknown variant {unknown[0]!r}; there are: {'; '.join(VARIANTS)}")
-    content = yaml.safe_load(params.PARAMS_FILE.read_text())
-    training.use_deterministic_kernels()
+    content = yaml.safe_load(PARAMS_FILE.read_text())
+    use_deterministic_kernels()
     keras.utils.disable_interactive_logging()
     found = {}
     for name in names or VARIANTS:
@@ -188,10 +195,10 @@ def main(names: list[str]) -> None:
         print(name, flush=True)
         found[name] = out_of_fold(VARIANTS[name], content)
         print(f"  {perf_counter() - start:.0f} s", flush=True)
-    loaded = params.parse(content)
+    loaded = parse_config(content)
     table = pd.DataFrame([row(name, found, loaded) for name in found])
-    tables.write_text(RESULTS / "ablation.csv", table.round(4).to_csv(index=False, lineterminator="\n"))
-    tables.write_text(RESULTS / "ablation.md", page(table))
+    write_text(RESULTS / "ablation.csv", table.round(4).to_csv(index=False, lineterminator="\n"))
+    write_text(RESULTS / "ablation.md", page(table))
 
 
 if __name__ == "__main__":

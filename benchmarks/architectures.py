@@ -18,11 +18,12 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from mammo import models, registry
-from mammo.params import ModelParams
+from mammo import models
+from mammo.core import plugins
+from mammo.core.config import ModelConfig
 
 BATCH, ROUNDS = 32, 4
-PLAIN = ModelParams(
+PLAIN = ModelConfig(
     weights="none",
     trainable=["all"],
     head_units=[],
@@ -52,7 +53,7 @@ def main() -> None:
     images = rng.integers(0, 256, (BATCH, size_px, size_px, 1)).astype(np.float32)
     labels = (np.arange(BATCH) % 2)[:, np.newaxis].astype(np.float32)
     found: dict[str, tuple[int, float, float]] = {}
-    for name in registry.names(models):
+    for name in plugins.plugin_names(models):
         keras.backend.clear_session()
         own = FROZEN if name in ("basic_vgg16", "frozen_features") else PLAIN
         model = models.build(name, own, (size_px, size_px, 1), 0)

@@ -17,7 +17,7 @@ from sklearn.metrics import roc_auc_score
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from mammo.statistics import clustered_intervals, resample_blocks, weighted_auc
+from mammo.metrics.bootstrap import clustered_intervals, resample_blocks, weighted_auc
 
 ROWS, RESAMPLES, LOOP_RESAMPLES, SEED = 704, 10_000, 300, 0
 SIZES = ((1_000, 2_000), (10_000, 1_000), (100_000, 200))

@@ -22,9 +22,12 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from mammo import augmentation, models, params, training
-from mammo.batches import Samples, TrainingBatches
-from mammo.training import Phase
+from mammo import models
+from mammo.core.config import load_config
+from mammo.data.samples import Samples
+from mammo.training import augmentation, phases, trainer
+from mammo.training.loader import TrainingBatches
+from mammo.training.phases import Phase
 
 SAMPLES, SIZE_PX, FILE_PX, EPOCHS = 384, 64, 800, 10
 
@@ -55,7 +58,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 def main() -> None:
     """Print seconds for ten epochs and the ratios."""
-    loaded = params.load(Path(__file__).resolve().parents[1] / "params.yaml")
+    loaded = load_config(Path(__file__).resolve().parents[1] / "params.yaml")
     own, recipe = loaded.model("basic_vgg16"), loaded.train.model_copy(update={"epochs": EPOCHS})
     samples = cohort()
     train, validation = samples.take("train"), samples.take("val")
@@ -63,7 +66,7 @@ def main() -> None:
 
     def whole_network(inputs: Callable[..., np.ndarray] | None = None) -> None:
         layers = augmentation.layers(recipe.augmentation, own.augmentation_strength, 0)
-        network = training.behind(layers, model)
+        network = trainer.with_augmentation(layers, model)
         network.compile("adamw", "binary_crossentropy")
         data = TrainingBatches(train, recipe.batch_size, recipe.balance, 0, inputs=inputs)
         network.fit(data, epochs=EPOCHS, shuffle=False, verbose=0)
@@ -72,8 +75,8 @@ def main() -> None:
         os.environ["DVC_ROOT"] = str(folder)
         asked = recipe.model_copy(update={"feature_copies": copies})
         this = own.model_copy(update={"learning_rate": times * own.learning_rate})
-        assert training.phases(asked, this) == [Phase("head", EPOCHS, this.learning_rate, frozen=True)]
-        training.fit(model, train, validation, asked, this, loaded.focal, 0, lambda *row: None, folder / f"work{times}")
+        assert phases.training_phases(asked, this) == [Phase("head", EPOCHS, this.learning_rate, frozen=True)]
+        trainer.fit(model, train, validation, asked, this, loaded.focal, 0, lambda *row: None, folder / f"work{times}")
 
     with TemporaryDirectory() as folder:
         for number in range(SAMPLES):

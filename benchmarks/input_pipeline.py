@@ -19,8 +19,11 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from mammo import augmentation, models, params, training
-from mammo.batches import Samples, TrainingBatches
+from mammo import models
+from mammo.core.config import load_config
+from mammo.data.samples import Samples
+from mammo.training import augmentation, trainer
+from mammo.training.loader import TrainingBatches
 
 SAMPLES, SIZE_PX, FILE_PX, ROUNDS = 480, 128, 800, 5
 
@@ -29,7 +32,7 @@ Inputs = Callable[[int, np.ndarray], np.ndarray]
 
 def main() -> None:
     """Print the seconds of an epoch and the ratios."""
-    loaded = params.load(Path(__file__).resolve().parents[1] / "params.yaml")
+    loaded = load_config(Path(__file__).resolve().parents[1] / "params.yaml")
     own, recipe = loaded.model("light_cnn"), loaded.train
     rng = np.random.default_rng(0)
     index = pd.DataFrame(
@@ -51,7 +54,7 @@ def main() -> None:
 
         batch = samples.pixels(np.arange(recipe.batch_size)).astype(np.float32)
         layers = augmentation.layers(recipe.augmentation, own.augmentation_strength, 0)
-        network = training.behind(layers, models.build("light_cnn", own, samples.image_shape, 0))
+        network = trainer.with_augmentation(layers, models.build("light_cnn", own, samples.image_shape, 0))
         network.compile("adamw", "binary_crossentropy")
 
         def epoch_seconds(inputs: Inputs | None) -> float:

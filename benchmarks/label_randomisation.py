@@ -16,34 +16,41 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mammo import params, retraining, sanity
-from mammo.errors import InputError
-from mammo.patient_means import Means, Resampling, means
-from stages import explaining, fitting, retrained_maps
-from stages.paths import GRADCAM
+from mammo.core.config import load_config
+from mammo.core.errors import InputError
+from mammo.core.paths import GRADCAM
+from mammo.explain import batches, label_randomization, sanity_checks
+from mammo.metrics.clustered_means import Means, Resampling, clustered_means
+from mammo.pipeline import train_run
+from stages import retrained_maps
 
 
 def main(name: str, *methods: str) -> None:
     """Print a line per method (all of gradcam.methods): rank correlations with limits by patient."""
-    loaded = params.load()
+    loaded = load_config()
     how = Resampling.of(loaded.evaluate, loaded.seed)
-    samples = fitting.open_samples(loaded.train)
+    samples = train_run.open_samples(loaded.train)
     test = samples.take("test")
     patients = test.index["patient_id"].to_numpy()
     own, recipe = loaded.model(name), retrained_maps.unwatched(loaded.train)
     with (
         tempfile.TemporaryDirectory() as folder,
-        fitting.workplace(f"label_randomisation {name}", own, recipe, loaded) as unfinished,
+        train_run.workplace(f"label_randomisation {name}", own, recipe, loaded) as unfinished,
     ):
         path = Path(folder) / retrained_maps.PERMUTED
         retrained_maps.train(name, samples, path, loaded, lambda epoch, values: None, unfinished)
-        explainer = explaining.explainer(path, test)
+        explainer = batches.explainer(path, test)
     for method in [one for one in loaded.gradcam.methods if not methods or one in methods]:
-        known = np.load(GRADCAM / name / f"maps{explaining.suffix(method, loaded.gradcam)}.npy").astype(np.float32)
+        known = np.load(GRADCAM / name / f"maps{batches.suffix(method, loaded.gradcam)}.npy").astype(np.float32)
         maps = retrained_maps.visible(explainer, test, method, loaded.seed)
-        rows = retraining.agreement(explainer.visible(known), maps, [], patients)
-        labels, other = (means(rows[one], patients, how) for one in (retraining.LABELS, retraining.SAMPLES))
-        verdict = sanity.verdict(retraining.LABELS, labels, sanity.BELOW, sanity.MAX_CORRELATION)["verdict"]
+        rows = label_randomization.agreement(explainer.visible(known), maps, [], patients)
+        labels, other = (
+            clustered_means(rows[one], patients, how)
+            for one in (label_randomization.LABELS, label_randomization.SAMPLES)
+        )
+        verdict = sanity_checks.verdict(
+            label_randomization.LABELS, labels, sanity_checks.BELOW, sanity_checks.MAX_CORRELATION
+        )["verdict"]
         print(f"{name}, {method}: {_text(labels)} with permuted labels, {verdict}; {_text(other)} of two patients")
 
 

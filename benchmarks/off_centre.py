@@ -17,14 +17,18 @@ import pandas as pd
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mammo import batches, localisation, params, preprocessing, saliency_results, sources, tables
-from mammo.batches import Samples
-from mammo.errors import InputError
-from mammo.params import Params
-from mammo.patient_means import Resampling
-from mammo.preprocessing import Square
-from stages import explaining
-from stages.paths import CASES, GRADCAM, MODELS, PIXELS, RAW
+from mammo.core import schemas
+from mammo.core.config import Config, load_config
+from mammo.core.errors import InputError
+from mammo.core.files import read_table, write_rounded_table, write_text
+from mammo.core.paths import CASES, GRADCAM, MODELS, PIXELS, RAW
+from mammo.data import sources
+from mammo.data.images import preprocess
+from mammo.data.images.preprocess import Square
+from mammo.data.samples import Samples, open_store
+from mammo.explain import batches, localization
+from mammo.metrics.clustered_means import Resampling
+from mammo.reporting import saliency_results
 
 RESULTS = Path("docs/results")
 WIDER = 2  # than the crop that a model takes: what is cut once, for every shift
@@ -32,43 +36,43 @@ WIDER = 2  # than the crop that a model takes: what is cut once, for every shift
 
 def main(*names: str) -> None:
     """Write the page and the table of some models of params.yaml, or `continue_training`."""
-    loaded = params.load()
+    loaded = load_config()
     if loaded.ingest.unit != "lesion":
         raise InputError(f"ingest.unit is {loaded.ingest.unit}; only crops around lesions have them in the centre")
-    test = batches.open_store(PIXELS).take("test")
+    test = open_store(PIXELS).take("test")
     squares = wide_squares(test.index, loaded)
     summaries = {name: scored(name, test, squares, loaded) for name in names}
     summary = pd.concat(summaries, names=["model", None]).reset_index("model")
     stem = f"{loaded.ingest.dataset}-{loaded.ingest.unit}-off-centre".replace("_", "-")
-    tables.write_rounded(RESULTS / f"{stem}.csv", summary)
-    tables.write_text(RESULTS / f"{stem}.md", page(stem, names, summary[summary["variable"] == "all"]))
+    write_rounded_table(RESULTS / f"{stem}.csv", summary)
+    write_text(RESULTS / f"{stem}.md", page(stem, names, summary[summary["variable"] == "all"]))
 
 
-def wide_squares(index: pd.DataFrame, loaded: Params) -> list[Square]:
+def wide_squares(index: pd.DataFrame, loaded: Config) -> list[Square]:
     """The test lesions with WIDER times their context, in as many more pixels."""
     wide = loaded.preprocess.model_copy(
         update={"context": WIDER * loaded.preprocess.context, "size_px": WIDER * loaded.preprocess.size_px}
     )
     root = sources.get(loaded.ingest.source).root(loaded.ingest, RAW)
-    cases = tables.read(CASES, tables.CASES).set_index("sample_id").loc[index["sample_id"]]
-    return [preprocessing.prepare(case, root, "lesion", wide) for case in cases.to_dict(orient="records")]
+    cases = read_table(CASES, schemas.CASES).set_index("sample_id").loc[index["sample_id"]]
+    return [preprocess.prepare(case, root, "lesion", wide) for case in cases.to_dict(orient="records")]
 
 
-def scored(name: str, test: Samples, squares: list[Square], loaded: Params) -> pd.DataFrame:
+def scored(name: str, test: Samples, squares: list[Square], loaded: Config) -> pd.DataFrame:
     """localisation.summary by method."""
-    explainer = explaining.explainer(MODELS / f"{name}.keras", test)
+    explainer = batches.explainer(MODELS / f"{name}.keras", test)
     shift = min(explainer.seen) // 4
     signs = np.random.default_rng(loaded.seed).choice([-1, 1], (len(squares), 2))
     images, masks = (np.stack(found) for found in zip(*map(_window, squares, shift * signs), strict=True))
     samples = Samples(test.index.reset_index(drop=True), images)
     known = pd.read_csv(GRADCAM / name / "samples.csv")[["patient_id", "call", "abnormality_type", "size"]]
-    parts = [part for _, part in explaining.maps(explainer, samples, loaded.gradcam.methods, loaded.seed)]
+    parts = [part for _, part in batches.maps(explainer, samples, loaded.gradcam.methods, loaded.seed)]
     found = {}
     for method in loaded.gradcam.methods:
         maps = explainer.visible(np.concatenate([part[method] for part in parts]))
-        rows = pd.concat([known, localisation.scores(maps, explainer.visible(masks))], axis=1)
-        found[method] = localisation.summary(rows, Resampling.of(loaded.evaluate, loaded.seed))
-    return explaining.by_method(found)
+        rows = pd.concat([known, localization.scores(maps, explainer.visible(masks))], axis=1)
+        found[method] = localization.summary(rows, Resampling.of(loaded.evaluate, loaded.seed))
+    return batches.by_method(found)
 
 
 def _window(square: Square, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

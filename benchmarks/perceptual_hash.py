@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from mammo import leaks, pixels
+from mammo.data.cohort import leakage
+from mammo.data.images import breast, io
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 Film = NDArray[np.uint8]
@@ -56,7 +57,7 @@ def cut(film: Film, share: float) -> Film:
 
 def breast_alone(film: Film) -> Film:
     """Return the film black outside the breast, as a digital detector shows it."""
-    return np.where(pixels.breast_mask(film) > 0, film, 0).astype(np.uint8)
+    return np.where(breast.breast_mask(film) > 0, film, 0).astype(np.uint8)
 
 
 CHANGES: dict[str, Callable[[Film], Film]] = {
@@ -86,18 +87,18 @@ def films(root: Path) -> pd.DataFrame:
 
 def hash_of(film: Film) -> str:
     """Return the hash of a film in any memory order."""
-    return leaks.perceptual_hash(np.ascontiguousarray(film))
+    return leakage.perceptual_hash(np.ascontiguousarray(film))
 
 
 def bits_apart(one: list[str], other: list[str]) -> NDArray[np.int64]:
     """Return the distance of each hash to that at the same place in the other list."""
-    return np.array([int(leaks.distances([a], [b])[0, 0]) for a, b in zip(one, other, strict=True)])
+    return np.array([int(leakage.distances([a], [b])[0, 0]) for a, b in zip(one, other, strict=True)])
 
 
 def print_pairs(title: str, table: pd.DataFrame, hashes: list[str]) -> None:
     """Print the nearest pairs of films, of one and of two patients."""
     start = perf_counter()
-    apart = leaks.distances(hashes, hashes)
+    apart = leakage.distances(hashes, hashes)
     seconds = perf_counter() - start
     one, other = np.triu_indices(len(hashes), 1)
     apart = apart[one, other]
@@ -119,20 +120,20 @@ def main() -> None:
     changed: dict[str, list[str]] = {change: [] for change in CHANGES}
     seconds = 0.0
     for path in table["path"]:
-        film = pixels.read_grey(path)
+        film = io.read_grey(path)
         start = perf_counter()
         hashes.append(hash_of(film))
         seconds += perf_counter() - start
         blackened.append(hash_of(breast_alone(film)))
         for change, function in CHANGES.items():
             changed[change].append(hash_of(function(film)))
-    print(f"{len(table):,} films, {leaks.HASH_BITS} bits, threshold {leaks.MAX_DISTANCE}")
+    print(f"{len(table):,} films, {leakage.HASH_BITS} bits, threshold {leakage.MAX_DISTANCE}")
     print(f"hashing takes {seconds / len(table) * 1000:.1f} ms per decoded film")
     print("the same film, changed: bits that differ (median, 99th percentile, largest; films above the threshold)")
     for change, others in changed.items():
         apart = bits_apart(hashes, others)
         median, high = np.quantile(apart, QUANTILES)
-        above = int((apart > leaks.MAX_DISTANCE).sum())
+        above = int((apart > leakage.MAX_DISTANCE).sum())
         print(f"  {change:34} {median:4.0f} {high:4.0f} {apart.max():4d} {above:5d}")
     print_pairs("as they are", table, hashes)
     print_pairs("black outside the breast", table, blackened)

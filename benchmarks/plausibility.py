@@ -20,9 +20,10 @@ from matplotlib.figure import Figure
 from sklearn.datasets import load_sample_images
 from tqdm import tqdm
 
-from mammo import dicom, figures, pixels, plausibility
-from mammo.errors import InputError
-from mammo.sources import demo
+from mammo.core.errors import InputError
+from mammo.data.images import breast, dicom, input_check, io
+from mammo.data.sources import demo
+from mammo.reporting.figures import evaluation
 
 SEED = 0
 CUTS = 200
@@ -49,18 +50,18 @@ def _groups(root: Path) -> Iterator[tuple[str, list[str]]]:
     rng = np.random.default_rng(SEED)
     if (root / "jpeg").is_dir():
         films = _real_films(root)
-        yield "films of CBIS-DDSM", [plausibility.of_file(path) for path in tqdm(films, "films")]
-        yield "cuts out of them", [plausibility.of_film(cut) for cut in _cuts_of_films(films, rng)]
+        yield "films of CBIS-DDSM", [input_check.of_file(path) for path in tqdm(films, "films")]
+        yield "cuts out of them", [input_check.of_film(cut) for cut in _cuts_of_films(films, rng)]
     yield "synthetic films", _of_demo()
     photographs = _photographs()
-    yield "photographs", [plausibility.of_film(photograph) for photograph in photographs]
+    yield "photographs", [input_check.of_film(photograph) for photograph in photographs]
     cuts = [_cut(photographs[place], rng) for place in rng.integers(len(photographs), size=CUTS)]
-    yield "cuts out of photographs", [plausibility.of_film(cut) for cut in cuts]
+    yield "cuts out of photographs", [input_check.of_film(cut) for cut in cuts]
     yield "pydicom's CT and MR files", _of_dicoms(whole=True)
     yield "the same without a header", _of_dicoms(whole=False)
-    yield "drawn chest films", [plausibility.of_film(_chest(rng)) for _ in range(COPIES)]
-    yield "blanks, gradients, noise", [plausibility.of_film(film) for film in _flat(rng)]
-    yield "charts", [plausibility.of_film(_chart(rng)) for _ in range(20)]
+    yield "drawn chest films", [input_check.of_film(_chest(rng)) for _ in range(COPIES)]
+    yield "blanks, gradients, noise", [input_check.of_film(film) for film in _flat(rng)]
+    yield "charts", [input_check.of_film(_chart(rng)) for _ in range(20)]
 
 
 def _real_films(root: Path) -> list[Path]:
@@ -73,8 +74,8 @@ def _real_films(root: Path) -> list[Path]:
 def _cuts_of_films(films: list[Path], rng: np.random.Generator) -> Iterator[np.ndarray]:
     """Squares from inside a breast, as a lesion crop is."""
     for path in rng.choice(np.array(films, object), CUTS, replace=False):
-        film = pixels.read_film(path)
-        rows, columns = np.nonzero(cv2.erode(pixels.breast_mask(film), np.ones((101, 101), np.uint8)))
+        film = io.read_film(path)
+        rows, columns = np.nonzero(cv2.erode(breast.breast_mask(film), np.ones((101, 101), np.uint8)))
         if len(rows):
             place = rng.integers(len(rows))
             top, left = max(rows[place] - 64, 0), max(columns[place] - 64, 0)
@@ -84,7 +85,7 @@ def _cuts_of_films(films: list[Path], rng: np.random.Generator) -> Iterator[np.n
 def _of_demo() -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
         demo.write_cohort(Path(folder), patients=60, height_px=320, signal=1.8, seed=SEED)
-        return [plausibility.of_file(path) for path in _real_films(Path(folder))]
+        return [input_check.of_file(path) for path in _real_films(Path(folder))]
 
 
 def _photographs() -> list[np.ndarray]:
@@ -105,7 +106,7 @@ def _of_dicoms(whole: bool) -> list[str]:
     for path in sorted((Path(pydicom.__file__).parent / "data" / "test_files").glob("*.dcm")):
         try:
             if dicom.tags(path, "Modality")["Modality"] in ("CT", "MR"):
-                found.append(plausibility.of_file(path) if whole else plausibility.of_film(dicom.decode(path)))
+                found.append(input_check.of_file(path) if whole else input_check.of_film(dicom.decode(path)))
         except InputError:  # several of these files are damaged on purpose, or hold no pixels
             continue
     return found
@@ -138,7 +139,7 @@ def _flat(rng: np.random.Generator) -> Iterator[np.ndarray]:
 def _chart(rng: np.random.Generator) -> np.ndarray:
     figure = Figure(figsize=(4, 3))
     figure.subplots().plot(rng.normal(size=50).cumsum())
-    return cv2.imdecode(np.frombuffer(figures.png(figure), np.uint8), cv2.IMREAD_GRAYSCALE)
+    return cv2.imdecode(np.frombuffer(evaluation.png(figure), np.uint8), cv2.IMREAD_GRAYSCALE)
 
 
 if __name__ == "__main__":

@@ -17,8 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mammo import inference, pixels, prediction
-from mammo.prediction import Corners, Predictor
+from mammo.data.images import io
+from mammo.inference.predictor import Corners, Predictor, load
+from mammo.training import predict
 
 REPEATS = 3
 KERAS = "import sys, keras; keras.models.load_model(sys.argv[1], compile=False)"
@@ -29,7 +30,7 @@ def main() -> None:
     model, folder, count = (*sys.argv[1:], *("light_cnn", "data/raw/demo/jpeg", "200")[len(sys.argv) - 1 :])
     films = _films(Path(folder))
     films = [films[place % len(films)] for place in range(int(count))]
-    predictor = prediction.load(model)
+    predictor = load(model)
     boxes = {film: [_middle(film)] for film in films} if predictor.about.unit == "lesion" else None
     _one_file(model, films[0], boxes)
     _folder(predictor, films, boxes)
@@ -37,19 +38,19 @@ def main() -> None:
 
 def _films(folder: Path) -> list[Path]:
     """Grey images that can be films; masks are not."""
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in pixels.IMAGE_SUFFIXES)
-    return [path for path in files if min(pixels.shape(path)) >= 128 and not pixels.is_binary(path)]
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in io.IMAGE_SUFFIXES)
+    return [path for path in files if min(io.shape(path)) >= 128 and not io.is_binary(path)]
 
 
 def _middle(film: Path) -> Corners:
-    height, width = pixels.shape(film)
+    height, width = io.shape(film)
     return width // 3, height // 3, width // 2, height // 2
 
 
 def _one_file(model: str, film: Path, boxes: dict[Path, list[Corners]] | None) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         weights = Path(scratch) / "model.keras"
-        prediction.load(model).model.save(weights)
+        load(model).model.save(weights)
         base = _seconds([sys.executable, "-c", KERAS, str(weights)])
     command = [sys.executable, "-m", "mammo", "predict", "--model", model, "--json"]
     box = [] if boxes is None else ["--box", ",".join(map(str, boxes[film][0]))]
@@ -70,7 +71,7 @@ def _seconds(command: list[str]) -> float:
 def _folder(predictor: Predictor, films: list[Path], boxes: dict[Path, list[Corners]] | None) -> None:
     images = np.stack([predictor.prepared(film, None if boxes is None else boxes[film][0]).image for film in films])
     given = _given(films, boxes)
-    predictor.predict(films[: inference.BATCH], boxes=_given(films[: inference.BATCH], boxes))  # compiles the graph
+    predictor.predict(films[: predict.BATCH], boxes=_given(films[: predict.BATCH], boxes))  # compiles the graph
     before = _peak_mib()
     # In turns, so that what else runs on the machine meets both alike.
     alone, taken = zip(

@@ -22,12 +22,13 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from mammo import compute, preprocessing
-from mammo.params import PreprocessParams
-from mammo.pixel_store import Writer
+from mammo.core.config import PreprocessConfig
+from mammo.core.parallel import parallel_map
+from mammo.data.images.array_store import Writer
+from mammo.data.images.preprocess import prepare
 
 HEIGHT_PX, WIDTH_PX, SIZE_PX, FILMS, ROUNDS, QUALITY = 5000, 3000, 224, 4, 7, 85
-SETTINGS = PreprocessParams(size_px=SIZE_PX, bits=8, context=2.0, clahe=None, window_percentiles=(1.0, 99.5))
+SETTINGS = PreprocessConfig(size_px=SIZE_PX, bits=8, context=2.0, clahe=None, window_percentiles=(1.0, 99.5))
 FEW, MANY = 30, 300
 
 Case = dict[str, str]
@@ -99,7 +100,7 @@ def compare(root: Path, cases: list[Case], digests: dict[str, str], columns: lis
     def ours() -> None:
         for case in cases:
             read = case | {"mask_path": case["mask_path"] if "mask_path" in columns else ""}
-            preprocessing.prepare(read, root, "image", SETTINGS, digests)
+            prepare(read, root, "image", SETTINGS, digests)
 
     names = [case[column] for case in cases for column in columns]
     ways = {
@@ -121,8 +122,8 @@ def preprocess(root: Path, cases: list[Case], digests: dict[str, str], workers: 
     """Return the seconds that the store of `cases` takes on so many workers."""
     start = perf_counter()
     with Writer(store, len(cases), (SIZE_PX, SIZE_PX), 8) as writer:
-        for made in compute.run(
-            lambda case: preprocessing.prepare(case, root, "image", SETTINGS, digests), cases, workers, "preprocessing"
+        for made in parallel_map(
+            lambda case: prepare(case, root, "image", SETTINGS, digests), cases, workers, "preprocessing"
         ):
             writer.append(made.image, made.mask, made.lesion_share)
     return perf_counter() - start

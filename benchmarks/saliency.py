@@ -22,7 +22,9 @@ import tensorflow as tf
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from mammo import models, params, saliency
+from mammo import models
+from mammo.core.config import load_config
+from mammo.explain import saliency
 
 IMAGES, APART, REPEATS = 32, 8, 5
 SIZES_PX = {"basic_vgg16": 96, "light_cnn": 224}
@@ -64,7 +66,7 @@ def milliseconds(way: Way, images: Images) -> float:
 def compare(name: str, size_px: int) -> None:
     """Print a line of times and one of what maps differ by."""
     own = (
-        params.load(Path(__file__).resolve().parents[1] / "params.yaml")
+        load_config(Path(__file__).resolve().parents[1] / "params.yaml")
         .model(name)
         .model_copy(update={"weights": "none"})
     )

@@ -20,8 +20,8 @@ from tempfile import TemporaryDirectory
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from mammo import tracking
-from mammo.record import Record, read_record, record_path
+from mammo.core.records import Record, read_record, record_path
+from mammo.tracking import live_run, mlflow_client
 
 SOURCE = Path(__file__).resolve().parents[1] / "src"
 EXPERIMENT, WORKSPACE, STORED, REPEATS = "benchmark", 5, 500, 7
@@ -46,7 +46,9 @@ def evaluated(number: int) -> Record:
     """Track one row of a comparison table, without files."""
     name = f"model{number}"
     tags = {"order": f"{number:03d}", "data": "abc"}
-    with tracking.run("evaluate", model=name, experiment=EXPERIMENT, parameters={"seed": number}, tags=tags) as tracked:
+    with live_run.tracked_run(
+        "evaluate", model=name, experiment=EXPERIMENT, parameters={"seed": number}, tags=tags
+    ) as tracked:
         tracked.log_metrics(dict.fromkeys(METRICS, number / STORED))
     return read_record(record_path("evaluate", name))
 
@@ -54,8 +56,8 @@ def evaluated(number: int) -> Record:
 def workspace() -> list[Record]:
     """The records of one finished workspace, published as `stages.publish` does."""
     records = [evaluated(number) for number in range(WORKSPACE)]
-    published = tracking.publish(EXPERIMENT, records)
-    tracking.log_pipeline(EXPERIMENT, records, published.runs, [])
+    published = mlflow_client.publish(EXPERIMENT, records)
+    mlflow_client.log_pipeline(EXPERIMENT, records, published.runs, [])
     return records
 
 
@@ -73,9 +75,9 @@ def seconds(work: Callable[[], object]) -> float:
 def table(records: list[Record]) -> None:
     """What `publish` reads for metrics/comparison.csv, so many times."""
     for _ in range(TABLES):
-        published = tracking.publish(EXPERIMENT, records)
+        published = mlflow_client.publish(EXPERIMENT, records)
         assert published.replayed == []
-        assert len(tracking.rows_of_runs(published.runs, ["model"])) == WORKSPACE
+        assert len(mlflow_client.rows_of_runs(published.runs, ["model"])) == WORKSPACE
 
 
 def process(script: str) -> Callable[[], object]:

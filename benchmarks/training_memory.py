@@ -17,21 +17,24 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from mammo import augmentation, models, params, training
-from mammo.batches import Samples, TrainingBatches
+from mammo import models
+from mammo.core.config import load_config
+from mammo.data.samples import Samples
+from mammo.training import augmentation, trainer
+from mammo.training.loader import TrainingBatches
 
 FEW, MANY, SIZE_PX, STEPS = 1_000, 10_000, 224, 60
 
 
 def train(store: Path, count: int) -> None:
     """STEPS steps on random batches of `count` images, read from `store`."""
-    loaded = params.load(Path(__file__).resolve().parents[1] / "params.yaml")
+    loaded = load_config(Path(__file__).resolve().parents[1] / "params.yaml")
     own, recipe = loaded.model("light_cnn"), loaded.train
     label = np.arange(count) % 2
     index = pd.DataFrame({"label": label, "sample_id": np.arange(count), "abnormality_type": "mass"})
     samples = Samples(index, np.load(store, mmap_mode="r"))
     layers = augmentation.layers(recipe.augmentation, own.augmentation_strength, 0)
-    network = training.behind(layers, models.build("light_cnn", own, samples.image_shape, 0))
+    network = trainer.with_augmentation(layers, models.build("light_cnn", own, samples.image_shape, 0))
     network.compile("adamw", "binary_crossentropy")
     data = TrainingBatches(samples, recipe.batch_size, recipe.balance, 0)
     for step in range(STEPS):

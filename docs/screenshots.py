@@ -14,7 +14,8 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from mammo import params, tracking
+from mammo.core.config import load_config
+from mammo.tracking import mlflow_client
 from tests import browser, mlflow_server
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,7 +32,7 @@ def main(repository: Path) -> None:
         shutil.copyfile(repository / "mlflow.db", store)
         with mlflow_server.serving(f"sqlite:///{store}", Path(folder)) as server, browser.page(1400, 760) as page:
             os.environ["MLFLOW_TRACKING_URI"] = server.url
-            address, query = tracking.table_page(params.load(ROOT / "params.yaml").tracking.experiment)
+            address, query = mlflow_client.table_page(load_config(ROOT / "params.yaml").tracking.experiment)
             browser.open_table(page, address + query)
             browser.change_columns(page, *SHOWN, *HIDDEN)
             browser.shot(page, IMAGES / "runs.png")

@@ -13,7 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow reports every missing GPU library
 
-from mammo.errors import InputError
+from mammo.core.errors import InputError
 
 
 def run(main: Callable[..., None]) -> None:

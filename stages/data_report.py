@@ -5,13 +5,10 @@ import json
 import numpy as np
 import pandas as pd
 
-from mammo import data_report, data_summary, params, tables, tracking
-from mammo.data_report import DataReport
-from mammo.data_summary import DataTables
-from mammo.params import Params
-from mammo.record import Record, read_record, record_path
-from stages import run
-from stages.paths import (
+from mammo.core import schemas
+from mammo.core.config import Config, load_config
+from mammo.core.files import fresh_folder, read_splits, read_table
+from mammo.core.paths import (
     CASES,
     DATA_REPORT,
     DROPPED,
@@ -20,35 +17,42 @@ from stages.paths import (
     MANIFEST,
     PIXELS,
     SPLITS,
-    fingerprint,
+    data_fingerprint,
 )
+from mammo.core.records import Record, read_record, record_path
+from mammo.data.cohort import summary
+from mammo.data.cohort.summary import DataTables
+from mammo.reporting import data_report
+from mammo.reporting.data_report import DataReport
+from mammo.tracking import live_run
+from stages import run
 
 RECORDED = ("ingest", "split", "preprocess")
 
 
 def main() -> None:
     """Write data.html, data.md and figures/; the same inputs give the same bytes."""
-    loaded = params.load()
-    index = tables.read(PIXELS / "index.csv", tables.INDEX)
+    loaded = load_config()
+    index = read_table(PIXELS / "index.csv", schemas.INDEX)
     images, masks = (np.load(PIXELS / f"{name}.npy", mmap_mode="r") for name in ("images", "masks"))
     records = {stage: read_record(record_path(stage)) for stage in RECORDED}
-    given = _tables(data_summary.intensities(images, index["split"]), records["ingest"])
-    report = DataReport(_summary(given, loaded), loaded, fingerprint(), list(records.values()))
+    given = _tables(summary.intensities(images, index["split"]), records["ingest"])
+    report = DataReport(_summary(given, loaded), loaded, data_fingerprint(), list(records.values()))
     shown = index[["sample_id", "split"]].merge(given.cases, on="sample_id", validate="one_to_one")
     examples = data_report.draw_examples(shown, images, masks, loaded.seed)
-    with tables.fresh_folder(DATA_REPORT) as folder:
+    with fresh_folder(DATA_REPORT) as folder:
         data_report.write(folder, report, examples)
     _track(loaded, report)
 
 
 def _tables(histograms: pd.DataFrame, ingested: Record) -> DataTables:
     return DataTables(
-        cases=tables.read(CASES, tables.CASES),
-        splits=tables.read_splits(SPLITS),
-        excluded=tables.read(EXCLUDED, tables.EXCLUDED),
-        dropped=tables.read(DROPPED, tables.EXCLUDED),
-        manifest=tables.read(MANIFEST, tables.MANIFEST),
-        sizes=tables.read(PIXELS / "sizes.csv", tables.SIZES),
+        cases=read_table(CASES, schemas.CASES),
+        splits=read_splits(SPLITS),
+        excluded=read_table(EXCLUDED, schemas.EXCLUDED),
+        dropped=read_table(DROPPED, schemas.EXCLUDED),
+        manifest=read_table(MANIFEST, schemas.MANIFEST),
+        sizes=read_table(PIXELS / "sizes.csv", schemas.SIZES),
         histograms=histograms,
         leak_audit=json.loads(LEAK_AUDIT.read_text(encoding="utf-8")),
         published_rows=_published_rows(ingested),
@@ -62,14 +66,14 @@ def _published_rows(ingested: Record) -> int | None:
     return sum(known) if len(known) == len(counted) else None
 
 
-def _summary(given: DataTables, loaded: Params) -> data_summary.DataSummary:
+def _summary(given: DataTables, loaded: Config) -> summary.DataSummary:
     evaluate = loaded.evaluate
-    return data_summary.summarise(given, confidence=evaluate.confidence, resamples=evaluate.resamples, seed=loaded.seed)
+    return summary.summarise(given, confidence=evaluate.confidence, resamples=evaluate.resamples, seed=loaded.seed)
 
 
-def _track(loaded: Params, report: DataReport) -> None:
-    whole, flow = data_summary.counts_of(report.summary.counts, data_summary.ALL), report.summary.flow
-    with tracking.run(
+def _track(loaded: Config, report: DataReport) -> None:
+    whole, flow = summary.counts_of(report.summary.counts, summary.ALL), report.summary.flow
+    with live_run.tracked_run(
         "data_report",
         experiment=loaded.tracking.experiment,
         parameters={"confidence": loaded.evaluate.confidence, "resamples": loaded.evaluate.resamples},

@@ -5,11 +5,10 @@ import json
 import pandas as pd
 from matplotlib.figure import Figure
 
-from mammo import baselines, clinical, evaluation, figures, params, report, statistics, tables, tracking
-from mammo.evaluation import Evaluated
-from mammo.params import Params
-from stages import members, run, sizes
-from stages.paths import (
+from mammo.core import schemas
+from mammo.core.config import Config, load_config
+from mammo.core.files import fresh_folder, read_splits, read_table, write_rounded_table, write_text
+from mammo.core.paths import (
     CASES,
     ENSEMBLES,
     EVALUATION,
@@ -20,8 +19,15 @@ from stages.paths import (
     PREDICTIONS,
     ROC,
     SPLITS,
-    fingerprint,
+    data_fingerprint,
 )
+from mammo.evaluation import baselines, clinical_tables, evaluate, lesion_sizes, row_names
+from mammo.evaluation.evaluate import Evaluated
+from mammo.metrics import bootstrap
+from mammo.reporting import comparison
+from mammo.reporting.figures import evaluation
+from mammo.tracking import live_run
+from stages import run
 
 OFFICIAL_TEST = "official test"
 HELD_OUT = "train, out of fold"
@@ -29,13 +35,12 @@ HELD_OUT = "train, out of fold"
 
 def main() -> None:
     """Evaluate models, ensembles and baselines on the test rows, and cross-validations on their held-out folds."""
-    loaded = params.load()
+    loaded = load_config()
     predictions = _predictions(loaded)
     repeats = {f"cross_validate_{name}": _repeats(name) for name in loaded.cross_validate.models}
     held_out = {name: tables_of_repeats[0] for name, tables_of_repeats in repeats.items()}
     evaluated = {
-        name: evaluation.evaluate(table, loaded.evaluate, loaded.seed)
-        for name, table in (predictions | held_out).items()
+        name: evaluate.evaluate(table, loaded.evaluate, loaded.seed) for name, table in (predictions | held_out).items()
     }
     _write_tables(predictions, held_out, loaded)
     for order, (name, row) in enumerate(evaluated.items()):
@@ -44,71 +49,71 @@ def main() -> None:
     _write_summary(evaluated, list(predictions), loaded)
 
 
-def _predictions(loaded: Params) -> dict[str, pd.DataFrame]:
+def _predictions(loaded: Config) -> dict[str, pd.DataFrame]:
     """Prediction tables of all rows on the test set: models, ensembles, baselines."""
-    files = {name: PREDICTIONS / f"{name}.csv" for name in members.rows(loaded.models)}
-    files |= {name: ENSEMBLES / f"{name}.csv" for name in members.ensembles(loaded.ensemble)}
-    cases = tables.read_splits(SPLITS).merge(
-        tables.read(CASES, tables.CASES), on=["sample_id", "patient_id"], validate="one_to_one"
+    files = {name: PREDICTIONS / f"{name}.csv" for name in row_names.table_row_names(loaded.models)}
+    files |= {name: ENSEMBLES / f"{name}.csv" for name in row_names.ensemble_names(loaded.ensemble)}
+    cases = read_splits(SPLITS).merge(
+        read_table(CASES, schemas.CASES), on=["sample_id", "patient_id"], validate="one_to_one"
     )
-    return {name: tables.read(path, tables.PREDICTIONS) for name, path in files.items()} | baselines.predictions(cases)
+    return {name: read_table(path, schemas.PREDICTIONS) for name, path in files.items()} | baselines.predictions(cases)
 
 
 def _repeats(name: str) -> list[pd.DataFrame]:
     """The out-of-fold predictions of a cross-validation, by draw of the folds."""
-    drawn = tables.read(OUT_OF_FOLD / f"{name}.csv", tables.OUT_OF_FOLD)
+    drawn = read_table(OUT_OF_FOLD / f"{name}.csv", schemas.OUT_OF_FOLD)
     return [rows.drop(columns="repeat") for _, rows in drawn.groupby("repeat")]
 
 
-def _under_all_seeds(name: str, predictions: dict[str, pd.DataFrame], loaded: Params) -> list[pd.DataFrame]:
+def _under_all_seeds(name: str, predictions: dict[str, pd.DataFrame], loaded: Config) -> list[pd.DataFrame]:
     """The predictions of a model that was trained again under further seeds, by seed."""
     if name not in loaded.seeds.models:
         return []
-    further = members.of_seeds(name, loaded.seed, loaded.seeds).values()
-    return [predictions[name], *(tables.read(PREDICTIONS / f"{member}.csv", tables.PREDICTIONS) for member in further)]
+    further = row_names.seed_member_names(name, loaded.seed, loaded.seeds).values()
+    return [predictions[name], *(read_table(PREDICTIONS / f"{member}.csv", schemas.PREDICTIONS) for member in further)]
 
 
-def _write_tables(predictions: dict[str, pd.DataFrame], held_out: dict[str, pd.DataFrame], loaded: Params) -> None:
+def _write_tables(predictions: dict[str, pd.DataFrame], held_out: dict[str, pd.DataFrame], loaded: Config) -> None:
     """Write metrics/evaluation/*.csv."""
-    cases = tables.read(CASES, tables.CASES).merge(sizes.thirds(), on="sample_id", how="left")
+    cases = read_table(CASES, schemas.CASES).merge(lesion_sizes.size_tertiles(), on="sample_id", how="left")
     found = {
-        name: clinical.of_predictions(
+        name: clinical_tables.of_predictions(
             table, cases, HELD_OUT if name in held_out else OFFICIAL_TEST, loaded.evaluate, loaded.seed
         )
         for name, table in (predictions | held_out).items()
     }
-    with tables.fresh_folder(EVALUATION_TABLES) as folder:
-        for table, columns in clinical.COLUMNS.items():
+    with fresh_folder(EVALUATION_TABLES) as folder:
+        for table, columns in clinical_tables.COLUMNS.items():
             parts = [rows[table].assign(model=name) for name, rows in found.items() if table in rows]
-            tables.write_rounded(folder / f"{table}.csv", pd.concat(parts)[columns])
+            write_rounded_table(folder / f"{table}.csv", pd.concat(parts)[columns])
 
 
 def _track(
-    name: str, order: int, evaluated: Evaluated, samples: str, again: list[pd.DataFrame], loaded: Params
+    name: str, order: int, evaluated: Evaluated, samples: str, again: list[pd.DataFrame], loaded: Config
 ) -> None:
     """One run of MLflow = one row of the table; `order` is the row's place in it, `again` what was trained again."""
     folder = FIGURES / "evaluate" / name
-    figures.save(_roc({name: evaluated}), folder / "roc.png")
-    figures.save(figures.confusion(evaluated.rows, f"{name}, operating point"), folder / "confusion.png")
-    with tracking.run(
+    evaluation.save(_roc({name: evaluated}), folder / "roc.png")
+    evaluation.save(evaluation.confusion(evaluated.rows, f"{name}, operating point"), folder / "confusion.png")
+    with live_run.tracked_run(
         "evaluate",
         model=name,
         experiment=loaded.tracking.experiment,
         parameters=loaded.evaluate.model_dump() | {"size_px": loaded.preprocess.size_px},
         tags={
-            "data": fingerprint(),
+            "data": data_fingerprint(),
             "unit": loaded.ingest.unit,
             "samples": samples,
             "weights": _weights(name, loaded),
             "order": f"{order:03d}",
         },
     ) as tracked:
-        tracked.log_metrics(evaluated.values() | evaluation.retrained(again))
+        tracked.log_metrics(evaluated.values() | evaluate.retrained(again))
         tracked.log_artifact(folder / "roc.png")
         tracked.log_artifact(folder / "confusion.png")
 
 
-def _weights(name: str, loaded: Params) -> str:
+def _weights(name: str, loaded: Config) -> str:
     """What a row's weights started from, as the table shows it."""
     architecture = name.removeprefix("cross_validate_")
     if architecture in loaded.models:
@@ -116,19 +121,19 @@ def _weights(name: str, loaded: Params) -> str:
     return loaded.continue_training.start if name == "continue_training" else "-"
 
 
-def _write_summary(evaluated: dict[str, Evaluated], tested: list[str], loaded: Params) -> None:
+def _write_summary(evaluated: dict[str, Evaluated], tested: list[str], loaded: Config) -> None:
     """What concerns several rows at once: metrics for DVC, paired tests, ROC curves of the rows on the test set."""
     aucs = {name: round(row.values()["auc"], 4) for name, row in evaluated.items()}
-    tables.write_text(EVALUATION, json.dumps({"auc": aucs}, indent=1) + "\n")
+    write_text(EVALUATION, json.dumps({"auc": aucs}, indent=1) + "\n")
     on_test = {name: evaluated[name] for name in tested}
-    tables.write_rounded(PAIRED_TESTS, evaluation.compare(on_test, loaded.evaluate, loaded.seed))
-    tables.write_rounded(ROC, pd.concat([_curve_with_band(name, row.rows, loaded) for name, row in on_test.items()]))
-    figures.save(_roc(on_test), FIGURES / "evaluate" / "roc.png")
-    with tracking.run(
+    write_rounded_table(PAIRED_TESTS, evaluate.compare(on_test, loaded.evaluate, loaded.seed))
+    write_rounded_table(ROC, pd.concat([_curve_with_band(name, row.rows, loaded) for name, row in on_test.items()]))
+    evaluation.save(_roc(on_test), FIGURES / "evaluate" / "roc.png")
+    with live_run.tracked_run(
         "compare",
         experiment=loaded.tracking.experiment,
         parameters=loaded.evaluate.model_dump(),
-        tags={"data": fingerprint(), "unit": loaded.ingest.unit},
+        tags={"data": data_fingerprint(), "unit": loaded.ingest.unit},
     ) as tracked:
         for path in (EVALUATION, EVALUATION_TABLES, PAIRED_TESTS, ROC, FIGURES / "evaluate" / "roc.png"):
             tracked.log_artifact(path)
@@ -136,17 +141,17 @@ def _write_summary(evaluated: dict[str, Evaluated], tested: list[str], loaded: P
 
 def _roc(evaluated: dict[str, Evaluated]) -> Figure:
     values = {name: row.values() for name, row in evaluated.items()}
-    return figures.roc(
-        pd.concat([figures.roc_curve(name, row.rows) for name, row in evaluated.items()]),
-        {name: f"{name} {report.with_interval(pd.Series(row), 'auc')}" for name, row in values.items()},
+    return evaluation.roc(
+        pd.concat([evaluation.roc_curve(name, row.rows) for name, row in evaluated.items()]),
+        {name: f"{name} {comparison.with_interval(pd.Series(row), 'auc')}" for name, row in values.items()},
         {name: (1 - row["specificity"], row["sensitivity"]) for name, row in values.items()},
         "ROC on the reported samples",
     )
 
 
-def _curve_with_band(name: str, rows: pd.DataFrame, loaded: Params) -> pd.DataFrame:
-    curve = figures.roc_curve(name, rows)
-    low, high = statistics.roc_band(
+def _curve_with_band(name: str, rows: pd.DataFrame, loaded: Config) -> pd.DataFrame:
+    curve = evaluation.roc_curve(name, rows)
+    low, high = bootstrap.roc_band(
         rows["label"].to_numpy(),
         rows["prob"].to_numpy(),
         rows["patient_id"].to_numpy(),

@@ -8,24 +8,19 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from mammo import (
-    batches,
-    figures,
-    localisation,
-    operating,
-    params,
-    sanity,
-    shortcuts,
-    tables,
-    tracking,
-)
-from mammo.batches import Samples
-from mammo.errors import InputError
-from mammo.params import EvaluateParams, Params, SaliencyMethod
-from mammo.patient_means import Resampling
-from mammo.saliency import Explainer
-from stages import explaining, run, sizes
-from stages.paths import GRADCAM, MODELS, PIXELS, PREDICTIONS, fingerprint
+from mammo.core import schemas
+from mammo.core.config import Config, EvaluateConfig, SaliencyMethod, load_config
+from mammo.core.errors import InputError
+from mammo.core.files import fresh_folder, read_table, write_rounded_table
+from mammo.core.paths import GRADCAM, MODELS, PIXELS, PREDICTIONS, data_fingerprint
+from mammo.data.samples import Samples, open_store
+from mammo.evaluation import lesion_sizes, operating_point
+from mammo.explain import batches, localization, sanity_checks, shortcuts
+from mammo.explain.saliency import Explainer
+from mammo.metrics.clustered_means import Resampling
+from mammo.reporting.figures import evaluation
+from mammo.tracking import live_run
+from stages import run
 
 WORST = 4  # samples per region on the sheet of shortcuts
 SEEN_IN = {"outside": "outside", "marks": "on film marks", "sides": "on the sides"}
@@ -40,42 +35,44 @@ def main(name: str) -> None:
     maps.npy (n, h, w) float16, samples.csv, overlays.png and shortcuts.png are of the first method; those of the others
     carry its name. scores.csv has a row per method and sample; summary.csv and shortcuts.csv are their means.
     """
-    loaded = params.load()
+    loaded = load_config()
     how = Resampling.of(loaded.evaluate, loaded.seed)
-    test = batches.open_store(PIXELS).take("test")
-    predictions = tables.read(PREDICTIONS / f"{name}.csv", tables.PREDICTIONS)
-    samples = _called(test, predictions, loaded.evaluate).merge(sizes.thirds(), on="sample_id", how="left")
+    test = open_store(PIXELS).take("test")
+    predictions = read_table(PREDICTIONS / f"{name}.csv", schemas.PREDICTIONS)
+    samples = _called(test, predictions, loaded.evaluate).merge(
+        lesion_sizes.size_tertiles(), on="sample_id", how="left"
+    )
     chosen = choose(samples, loaded.gradcam.choose, loaded.gradcam.samples, loaded.seed)
     masks = np.load(PIXELS / "masks.npy", mmap_mode="r")[test.index.index.to_numpy()]
-    explainer = explaining.explainer(MODELS / f"{name}.keras", test)
-    with tables.fresh_folder(GRADCAM / name) as folder:
-        tables.write_rounded(folder / "samples.csv", samples)
+    explainer = batches.explainer(MODELS / f"{name}.keras", test)
+    with fresh_folder(GRADCAM / name) as folder:
+        write_rounded_table(folder / "samples.csv", samples)
         maps = _write_maps(explainer, test, folder, loaded)
         scores = {method: _scores(samples, explainer, test, found, masks) for method, found in maps.items()}
         for method, found in maps.items():
             for sheet, figure in _sheets(scores[method], chosen, test, found, masks).items():
-                figures.save(figure, folder / f"{sheet}{explaining.suffix(method, loaded.gradcam)}.png")
-        summary = explaining.by_method({method: localisation.summary(rows, how) for method, rows in scores.items()})
-        looked = explaining.by_method({method: shortcuts.summary(rows, how) for method, rows in scores.items()})
-        tables.write_rounded(folder / "scores.csv", explaining.by_method(scores))
-        tables.write_rounded(folder / "summary.csv", summary)
-        tables.write_rounded(folder / "shortcuts.csv", looked)
+                evaluation.save(figure, folder / f"{sheet}{batches.suffix(method, loaded.gradcam)}.png")
+        summary = batches.by_method({method: localization.summary(rows, how) for method, rows in scores.items()})
+        looked = batches.by_method({method: shortcuts.summary(rows, how) for method, rows in scores.items()})
+        write_rounded_table(folder / "scores.csv", batches.by_method(scores))
+        write_rounded_table(folder / "summary.csv", summary)
+        write_rounded_table(folder / "shortcuts.csv", looked)
         checks = _check(explainer, maps, test.pixels(chosen), samples, chosen, folder, loaded)
-    with tracking.run(
+    with live_run.tracked_run(
         "gradcam",
         model=name,
         experiment=loaded.tracking.experiment,
         parameters=loaded.gradcam.model_dump() | {"seed": loaded.seed},
-        tags={"data": fingerprint()},
+        tags={"data": data_fingerprint()},
     ) as tracked:
         tracked.log_metrics(_headline(summary, looked, checks))
         tracked.log_artifact(GRADCAM / name)
 
 
-def _called(test: Samples, predictions: pd.DataFrame, evaluate: EvaluateParams) -> pd.DataFrame:
+def _called(test: Samples, predictions: pd.DataFrame, evaluate: EvaluateConfig) -> pd.DataFrame:
     """The test samples, in their order, with prob, threshold (chosen on validation), call and outcome."""
-    frozen = operating.thresholds(predictions, evaluate.rule, evaluate.value)
-    known = operating.reported(predictions, frozen)[["sample_id", "prob", "threshold", "called"]]
+    frozen = operating_point.thresholds(predictions, evaluate.rule, evaluate.value)
+    known = operating_point.apply_threshold(predictions, frozen)[["sample_id", "prob", "threshold", "called"]]
     samples = test.index.merge(known, on="sample_id", how="left", validate="one_to_one")
     if samples["prob"].isna().any():
         raise InputError(f"{samples['prob'].isna().sum()} test samples have no prediction; run `dvc repro` again")
@@ -104,16 +101,16 @@ def choose(samples: pd.DataFrame, how: str | list[str], count: int, seed: int) -
     return np.sort(order[:count])
 
 
-def _write_maps(explainer: Explainer, test: Samples, folder: Path, loaded: Params) -> Mapping[SaliencyMethod, Maps]:
+def _write_maps(explainer: Explainer, test: Samples, folder: Path, loaded: Config) -> Mapping[SaliencyMethod, Maps]:
     """Maps of all test samples by method, on disk."""
     methods = loaded.gradcam.methods
     shape = (len(test.index), *test.image_shape[:2])
-    paths = {method: folder / f"maps{explaining.suffix(method, loaded.gradcam)}.npy" for method in methods}
+    paths = {method: folder / f"maps{batches.suffix(method, loaded.gradcam)}.npy" for method in methods}
     maps = {
         method: np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
         for method, path in paths.items()
     }
-    for positions, found in explaining.maps(explainer, test, methods, loaded.seed):
+    for positions, found in batches.maps(explainer, test, methods, loaded.seed):
         for method in methods:
             maps[method][positions] = found[method]
     for written in maps.values():
@@ -127,7 +124,7 @@ def _scores(
     images = test.images[test.index.index.to_numpy()]
     # Where a model sees no pixel no map can lie, and an even one would be no fair measure.
     seen = explainer.visible(maps)
-    found = localisation.scores(seen, explainer.visible(masks))
+    found = localization.scores(seen, explainer.visible(masks))
     off = shortcuts.shares(seen, explainer.visible(images))
     return pd.concat([samples, found, off], axis=1)
 
@@ -147,7 +144,7 @@ def _sheets(
         "shortcuts": (np.concatenate([*worst.values(), np.empty(0, np.int64)]), of_region),
     }
     return {
-        sheet: figures.samples(
+        sheet: evaluation.samples(
             test.pixels(positions)[..., 0], masks[positions], titles, maps[positions].astype(np.float32)
         )
         for sheet, (positions, titles) in shown.items()
@@ -174,44 +171,44 @@ def _check(
     samples: pd.DataFrame,
     chosen: npt.NDArray[np.int64],
     folder: Path,
-    loaded: Params,
+    loaded: Config,
 ) -> pd.DataFrame:
     """Write cascade.csv and perturbation.csv of the shown samples, and sanity.csv, which is returned."""
     how = Resampling.of(loaded.evaluate, loaded.seed)
     rows = samples.iloc[chosen]
     found = {
-        method: sanity.check(explainer, images, rows["patient_id"], method, loaded.seed, how)
+        method: sanity_checks.check(explainer, images, rows["patient_id"], method, loaded.seed, how)
         for method in loaded.gradcam.methods
     }
     keys = rows[["sample_id", "patient_id"]].reset_index(drop=True)
     areas = {method: pd.concat([keys, checked.perturbation], axis=1) for method, checked in found.items()}
-    verdicts = explaining.by_method(
+    verdicts = batches.by_method(
         {
             method: pd.concat([checked.verdicts, _of_images(explainer, maps[method], samples, how)])
             for method, checked in found.items()
         }
     )
-    tables.write_rounded(
-        folder / "cascade.csv", explaining.by_method({method: checked.cascade for method, checked in found.items()})
+    write_rounded_table(
+        folder / "cascade.csv", batches.by_method({method: checked.cascade for method, checked in found.items()})
     )
-    tables.write_rounded(folder / "perturbation.csv", explaining.by_method(areas))
-    tables.write_rounded(folder / "sanity.csv", verdicts)
+    write_rounded_table(folder / "perturbation.csv", batches.by_method(areas))
+    write_rounded_table(folder / "sanity.csv", verdicts)
     return verdicts
 
 
 def _of_images(explainer: Explainer, maps: Maps, samples: pd.DataFrame, how: Resampling) -> pd.DataFrame:
     seen = explainer.visible(maps).astype(np.float32)
-    return pd.DataFrame([sanity.check_images(seen, samples["patient_id"], how)])
+    return pd.DataFrame([sanity_checks.check_images(seen, samples["patient_id"], how)])
 
 
 def _headline(summary: pd.DataFrame, looked: pd.DataFrame, checks: pd.DataFrame) -> dict[str, float]:
     """Overall scores by method, and of both baselines; shares of regions by method; verdicts of checks."""
     overall = summary[summary["variable"] == "all"]
     values = dict(zip(overall["method"] + "_" + overall["metric"], overall["mean"], strict=True))
-    for baseline in localisation.BASELINES:
+    for baseline in localization.BASELINES:
         values |= dict(zip(f"{baseline}_" + overall["metric"], overall[baseline], strict=True))
     values |= dict(zip(looked["method"] + "_" + looked["region"] + "_share", looked["mean"], strict=True))
-    return values | explaining.verdicts(checks)
+    return values | batches.verdicts(checks)
 
 
 if __name__ == "__main__":

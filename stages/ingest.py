@@ -2,21 +2,26 @@
 
 import pandas as pd
 
-from mammo import datasets, manifest, params, sources, tables, tracking
-from mammo.datasets import Located
+from mammo.core import schemas
+from mammo.core.config import load_config
+from mammo.core.files import fresh_folder, write_table
+from mammo.core.paths import CASES, EXCLUDED, MANIFEST, RAW
+from mammo.data import datasets, sources
+from mammo.data.cohort import manifest
+from mammo.data.datasets import Located
+from mammo.tracking import live_run
 from stages import run
-from stages.paths import CASES, EXCLUDED, MANIFEST, RAW
 
 REASONS_TOLD = 5
 
 
 def main() -> None:
     """Write the cases, the excluded rows with their reasons, and what is known of every file they rest on."""
-    loaded = params.load()
+    loaded = load_config()
     ingest = loaded.ingest
     source, dataset = sources.get(ingest.source), datasets.get(ingest.dataset)
     types: list[str] = list(ingest.abnormality_types)
-    with tables.fresh_folder(RAW) as unfinished:
+    with fresh_folder(RAW) as unfinished:
         source.fetch(ingest, unfinished, loaded.seed)
     root = source.root(ingest, RAW)
     located = dataset.locate(root, ingest.unit, types, loaded.compute.workers)
@@ -28,8 +33,8 @@ def main() -> None:
     located, files = manifest.examine(root, located, loaded.compute.workers)
     _write(located)
     _accept(located, ingest.on_error)
-    tables.write(MANIFEST, files, tables.MANIFEST)
-    with tracking.run(
+    write_table(MANIFEST, files, schemas.MANIFEST)
+    with live_run.tracked_run(
         "ingest",
         experiment=loaded.tracking.experiment,
         parameters=ingest.model_dump(),
@@ -41,8 +46,8 @@ def main() -> None:
 
 
 def _write(located: Located) -> None:
-    tables.write(CASES, located.cases, tables.CASES)
-    tables.write(EXCLUDED, located.excluded, tables.EXCLUDED)
+    write_table(CASES, located.cases, schemas.CASES)
+    write_table(EXCLUDED, located.excluded, schemas.EXCLUDED)
 
 
 def _accept(located: Located, on_error: str) -> None:

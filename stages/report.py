@@ -7,11 +7,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mammo import figures, html_report, model_card, params, tables, tracking
-from mammo.params import Params
-from mammo.record import read_record
-from stages import run
-from stages.paths import (
+from mammo.core import schemas
+from mammo.core.config import Config, load_config
+from mammo.core.files import fresh_folder, read_splits, read_table
+from mammo.core.paths import (
     CASES,
     DROPPED,
     EVALUATION_TABLES,
@@ -23,44 +22,49 @@ from stages.paths import (
     RETRAINED_MAPS,
     ROC,
     SPLITS,
-    fingerprint,
+    data_fingerprint,
 )
-from stages.records import TABLE_TAGS, result_paths
+from mammo.core.records import read_record
+from mammo.pipeline.workspace_records import TABLE_TAGS, result_paths
+from mammo.reporting import evaluation_report, model_card
+from mammo.reporting.figures.evaluation import case_png
+from mammo.tracking import live_run, mlflow_client
+from stages import run
 
 
 def main() -> None:
     """Write report.html and model_cards/<model>.md; the same inputs give the same bytes."""
-    loaded = params.load()
+    loaded = load_config()
     content = _content(loaded)
-    with tables.fresh_folder(REPORT) as folder:
-        html_report.write(folder / "report.html", content)
+    with fresh_folder(REPORT) as folder:
+        evaluation_report.write(folder / "report.html", content)
         for name in model_card.names(content):
             model_card.write(folder / "model_cards" / f"{name}.md", name, content)
-    with tracking.run(
+    with live_run.tracked_run(
         "report",
         experiment=loaded.tracking.experiment,
         parameters={"rule": loaded.evaluate.rule, "value": loaded.evaluate.value},
-        tags={"data": fingerprint(), "unit": loaded.ingest.unit},
+        tags={"data": data_fingerprint(), "unit": loaded.ingest.unit},
     ) as tracked:
         tracked.log_artifact(REPORT)
 
 
-def _content(loaded: Params) -> html_report.Content:
+def _content(loaded: Config) -> evaluation_report.Content:
     records = [read_record(path) for path in result_paths(loaded)]
-    evaluation = html_report.read_tables(EVALUATION_TABLES)
-    return html_report.Content(
+    evaluation = evaluation_report.read_tables(EVALUATION_TABLES)
+    return evaluation_report.Content(
         params=loaded,
-        fingerprint=fingerprint(),
-        cases=tables.read(CASES, tables.CASES),
-        splits=tables.read_splits(SPLITS),
-        excluded=tables.read(EXCLUDED, tables.EXCLUDED),
-        dropped=tables.read(DROPPED, tables.EXCLUDED),
-        comparison=tracking.rows_of_records(records, TABLE_TAGS),
+        fingerprint=data_fingerprint(),
+        cases=read_table(CASES, schemas.CASES),
+        splits=read_splits(SPLITS),
+        excluded=read_table(EXCLUDED, schemas.EXCLUDED),
+        dropped=read_table(DROPPED, schemas.EXCLUDED),
+        comparison=mlflow_client.rows_of_records(records, TABLE_TAGS),
         paired_tests=pd.read_csv(PAIRED_TESTS),
         roc=pd.read_csv(ROC),
         tables=evaluation,
         records=records,
-        versions=html_report.versions(),
+        versions=evaluation_report.versions(),
         gradcam={name: (GRADCAM / name / "overlays.png").read_bytes() for name in loaded.models},
         localisation=_of_models(GRADCAM, "summary", loaded.models),
         sanity=pd.concat(
@@ -86,15 +90,13 @@ def _of_models(folder: Path, name: str, models: Iterable[str]) -> pd.DataFrame:
 
 def _error_images(errors: pd.DataFrame, explained: list[str]) -> dict[tuple[str, str], bytes]:
     """A picture per listed error: the image, its lesion's outline and, for a single model, its heat map."""
-    index = tables.read(PIXELS / "index.csv", tables.INDEX)
+    index = read_table(PIXELS / "index.csv", schemas.INDEX)
     place = pd.Series(index.index, index=index["sample_id"])
     images, masks = (np.load(PIXELS / f"{name}.npy", mmap_mode="r") for name in ("images", "masks"))
     heat = _heat_maps(explained)
-    shown = errors[errors["rank"] <= html_report.IMAGES_PER_KIND]
+    shown = errors[errors["rank"] <= evaluation_report.IMAGES_PER_KIND]
     return {
-        (model, sample): figures.case_png(
-            _eight_bits(images[place[sample]]), masks[place[sample]], heat.get((model, sample))
-        )
+        (model, sample): case_png(_eight_bits(images[place[sample]]), masks[place[sample]], heat.get((model, sample)))
         for model, sample in zip(shown["model"], shown["sample_id"], strict=True)
     }
 

@@ -5,14 +5,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mammo import models, params, retraining, tables, tracking
-from mammo.batches import Samples
-from mammo.params import Params, SaliencyMethod, TrainParams
-from mammo.patient_means import Resampling
-from mammo.saliency import Explainer, Floats
-from mammo.training import Log
-from stages import explaining, fitting, members, run
-from stages.paths import GRADCAM, MODELS, RETRAINED_MAPS, fingerprint
+from mammo import models
+from mammo.core.config import Config, SaliencyMethod, TrainConfig, load_config
+from mammo.core.files import fresh_folder, write_rounded_table
+from mammo.core.paths import GRADCAM, MODELS, RETRAINED_MAPS, data_fingerprint
+from mammo.data.samples import Samples
+from mammo.evaluation import row_names
+from mammo.explain import batches, label_randomization
+from mammo.explain.saliency import Explainer, Floats
+from mammo.metrics.clustered_means import Resampling
+from mammo.pipeline import train_run
+from mammo.tracking import live_run
+from mammo.training.result import EpochCallback
+from stages import run
 
 PERMUTED = "permuted_labels.keras"
 
@@ -22,71 +27,71 @@ def main(name: str) -> None:
 
     The models under further seeds are those that `seeds@<name>` left.
     """
-    loaded = params.load()
+    loaded = load_config()
     own, recipe = loaded.model(name), unwatched(loaded.train)
-    samples = fitting.open_samples(recipe)
+    samples = train_run.open_samples(recipe)
     with (
-        fitting.workplace(f"retrained_maps {name}", own, recipe, loaded) as unfinished,
-        tracking.run(
+        train_run.workplace(f"retrained_maps {name}", own, recipe, loaded) as unfinished,
+        live_run.tracked_run(
             "retrained_maps",
             model=name,
             experiment=loaded.tracking.experiment,
             parameters=loaded.gradcam.model_dump() | {"seed": loaded.seed, "seeds": loaded.seeds.count},
-            tags={"data": fingerprint()},
+            tags={"data": data_fingerprint()},
             unfinished=unfinished,
         ) as tracked,
     ):
-        with tables.fresh_folder(RETRAINED_MAPS / name) as folder:
+        with fresh_folder(RETRAINED_MAPS / name) as folder:
             train(name, samples, folder / PERMUTED, loaded, tracked.log_epoch, unfinished)
             agreement = _agreement(name, samples.take("test"), folder / PERMUTED, loaded)
             checks = _write_tables(agreement, folder, loaded)
-        tracked.log_metrics(explaining.verdicts(checks))
+        tracked.log_metrics(batches.verdicts(checks))
         tracked.log_artifact(RETRAINED_MAPS / name)
 
 
-def train(name: str, samples: Samples, path: Path, loaded: Params, log: Log, unfinished: Path) -> None:
+def train(name: str, samples: Samples, path: Path, loaded: Config, log: EpochCallback, unfinished: Path) -> None:
     """Train `models.<name>` on permuted labels of the samples' training rows, and save it."""
-    own, given = loaded.model(name), retraining.permuted(samples, loaded.seed)
+    own, given = loaded.model(name), label_randomization.permuted_labels(samples, loaded.seed)
     model = models.build(name, own, given.image_shape, loaded.seed)
-    fitting.fit(model, given, unwatched(loaded.train), own, loaded, loaded.seed, log, unfinished)
+    train_run.fit(model, given, unwatched(loaded.train), own, loaded, loaded.seed, log, unfinished)
     models.save(model, path)
 
 
-def unwatched(recipe: TrainParams) -> TrainParams:
+def unwatched(recipe: TrainConfig) -> TrainConfig:
     """The recipe without the monitor of collapse: calling all rows the same is what permuted labels may teach."""
     return recipe.model_copy(update={"monitors": recipe.monitors.model_copy(update={"collapse_share": 1.0})})
 
 
-def _agreement(name: str, test: Samples, permuted: Path, loaded: Params) -> pd.DataFrame:
+def _agreement(name: str, test: Samples, permuted: Path, loaded: Config) -> pd.DataFrame:
     """retraining.agreement of every method, with sample_id and patient_id."""
-    labels = explaining.explainer(permuted, test)
-    further = members.of_seeds(name, loaded.seed, loaded.seeds).values()
-    seeds = [explaining.explainer(MODELS / f"{member}.keras", test) for member in further]
+    labels = batches.explainer(permuted, test)
+    further = row_names.seed_member_names(name, loaded.seed, loaded.seeds).values()
+    seeds = [batches.explainer(MODELS / f"{member}.keras", test) for member in further]
     keys = test.index[["sample_id", "patient_id"]].reset_index(drop=True)
     found = {}
     for method in loaded.gradcam.methods:
-        own = np.load(GRADCAM / name / f"maps{explaining.suffix(method, loaded.gradcam)}.npy").astype(np.float32)
+        own = np.load(GRADCAM / name / f"maps{batches.suffix(method, loaded.gradcam)}.npy").astype(np.float32)
         of_labels, *of_seeds = (visible(explainer, test, method, loaded.seed) for explainer in (labels, *seeds))
-        rows = retraining.agreement(labels.visible(own), of_labels, of_seeds, keys["patient_id"])
+        rows = label_randomization.agreement(labels.visible(own), of_labels, of_seeds, keys["patient_id"])
         found[method] = pd.concat([keys, rows], axis=1)
-    return explaining.by_method(found)
+    return batches.by_method(found)
 
 
 def visible(explainer: Explainer, test: Samples, method: SaliencyMethod, seed: int) -> Floats:
     """The maps of all samples, as far as the model sees."""
-    parts = [part[method] for _, part in explaining.maps(explainer, test, [method], seed)]
+    parts = [part[method] for _, part in batches.maps(explainer, test, [method], seed)]
     return explainer.visible(np.concatenate(parts))
 
 
-def _write_tables(agreement: pd.DataFrame, folder: Path, loaded: Params) -> pd.DataFrame:
+def _write_tables(agreement: pd.DataFrame, folder: Path, loaded: Config) -> pd.DataFrame:
     """Write agreement.csv, summary.csv and sanity.csv; the last is returned."""
     how = Resampling.of(loaded.evaluate, loaded.seed)
     of_method = {method: agreement[agreement["method"] == method] for method in loaded.gradcam.methods}
-    checks = explaining.by_method({method: retraining.verdicts(rows, how) for method, rows in of_method.items()})
-    summary = explaining.by_method({method: retraining.summary(rows, how) for method, rows in of_method.items()})
-    tables.write_rounded(folder / "agreement.csv", agreement)
-    tables.write_rounded(folder / "summary.csv", summary)
-    tables.write_rounded(folder / "sanity.csv", checks)
+    checks = batches.by_method({method: label_randomization.verdicts(rows, how) for method, rows in of_method.items()})
+    summary = batches.by_method({method: label_randomization.summary(rows, how) for method, rows in of_method.items()})
+    write_rounded_table(folder / "agreement.csv", agreement)
+    write_rounded_table(folder / "summary.csv", summary)
+    write_rounded_table(folder / "sanity.csv", checks)
     return checks
 
 

@@ -2,9 +2,13 @@
 
 import json
 
-from mammo import leaks, params, splits, tables, tracking
+from mammo.core import schemas
+from mammo.core.config import load_config
+from mammo.core.files import read_table, write_table, write_text
+from mammo.core.paths import CASES, DROPPED, LEAK_AUDIT, MANIFEST, SPLITS
+from mammo.data.cohort import leakage, splits
+from mammo.tracking import live_run
 from stages import run
-from stages.paths import CASES, DROPPED, LEAK_AUDIT, MANIFEST, SPLITS
 
 
 def main() -> None:
@@ -12,18 +16,18 @@ def main() -> None:
 
     Where the audit finds a leak it is all that is written.
     """
-    loaded = params.load()
-    cases = tables.read(CASES, tables.CASES)
-    manifest = tables.read(MANIFEST, tables.MANIFEST)
-    shared_films = leaks.shared_films(cases, manifest)
+    loaded = load_config()
+    cases = read_table(CASES, schemas.CASES)
+    manifest = read_table(MANIFEST, schemas.MANIFEST)
+    shared_films = leakage.shared_films(cases, manifest)
     split = splits.split(cases, shared_films, loaded.split.val_fraction, loaded.split.folds, loaded.seed)
-    audit = leaks.audit(cases, split.splits, manifest)
-    tables.write_text(LEAK_AUDIT, json.dumps(audit, indent=1) + "\n")
-    leaks.refuse(audit, str(LEAK_AUDIT))
-    tables.write(SPLITS, split.splits, tables.SPLITS)
-    tables.write(DROPPED, split.dropped, tables.EXCLUDED)
+    audit = leakage.audit(cases, split.splits, manifest)
+    write_text(LEAK_AUDIT, json.dumps(audit, indent=1) + "\n")
+    leakage.refuse(audit, str(LEAK_AUDIT))
+    write_table(SPLITS, split.splits, schemas.SPLITS)
+    write_table(DROPPED, split.dropped, schemas.EXCLUDED)
     labelled = split.splits.merge(cases[["sample_id", "label"]], on="sample_id")
-    with tracking.run(
+    with live_run.tracked_run(
         "split",
         experiment=loaded.tracking.experiment,
         parameters=loaded.split.model_dump() | {"seed": loaded.seed},

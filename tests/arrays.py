@@ -7,15 +7,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mammo import params
-from mammo.params import EvaluateParams, FocalParams, ModelParams, TrainParams
+from mammo.core.config import EvaluateConfig, FocalConfig, ModelConfig, TrainConfig, load_config
 
 SIZE_PX = 32
 SHAPE = (SIZE_PX, SIZE_PX, 1)
 BLOB_RADIUS_PX = 5
 SPLITS = ["train", "train", "train", "val", "test"]
 
-_DEFAULT = params.load(Path(__file__).resolve().parents[1] / "params.yaml")
+_DEFAULT = load_config(Path(__file__).resolve().parents[1] / "params.yaml")
 AUGMENTATION = _DEFAULT.train.augmentation.model_copy(
     update={
         "flip": True,
@@ -32,8 +31,8 @@ RECIPE = _DEFAULT.train.model_copy(
 LIGHT = _DEFAULT.model("light_cnn").model_copy(
     update={"dropout": 0.2, "learning_rate": 0.003, "augmentation_strength": 1.0}
 )
-FOCAL = FocalParams(gamma=2.0, alpha=0.5)
-EVALUATE = EvaluateParams(
+FOCAL = FocalConfig(gamma=2.0, alpha=0.5)
+EVALUATE = EvaluateConfig(
     rule="target_sensitivity",
     value=0.8,
     levels=["lesion", "patient"],
@@ -95,18 +94,18 @@ def out_of_fold(patients: int = 60, skill: float = 2.0, shifts: tuple[float, ...
     return pd.concat(parts, ignore_index=True)[["sample_id", "patient_id", "fold", "split", "label", "prob"]]
 
 
-def light(**changes: Any) -> ModelParams:
+def light(**changes: Any) -> ModelConfig:
     """Parameters of light_cnn with some changed."""
     return LIGHT.model_copy(update=changes)
 
 
-def own(name: str, **changes: Any) -> ModelParams:
+def own(name: str, **changes: Any) -> ModelConfig:
     """`models.<name>` of params.yaml, or what stands for it there, untrained and with some values changed."""
     section = _DEFAULT.models.get(name, LIGHT)
     frozen = {"trainable": []} if name == "frozen_features" else {}
     return section.model_copy(update={"weights": "none", **frozen, **changes})
 
 
-def recipe(**changes: Any) -> TrainParams:
+def recipe(**changes: Any) -> TrainConfig:
     """The shared recipe with some values changed."""
     return RECIPE.model_copy(update=changes)

@@ -9,7 +9,7 @@ import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from mammo.sources import demo
+from mammo.data.sources import demo
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -17,7 +17,7 @@ import pandas as pd
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
-from mammo import phantoms
+from mammo.data.sources import _phantoms
 from tests.dicoms import write_dicom
 
 HEIGHT_PX = 160
@@ -33,7 +33,7 @@ Planted = dict[tuple[str, str], Mask]
 class Finding:
     """A lesion to draw, and whether it is malignant."""
 
-    kind: phantoms.Kind
+    kind: _phantoms.Kind
     malignant: bool
 
 
@@ -44,10 +44,12 @@ class Painter:
         self.rng = np.random.default_rng(seed)
         self.height_px = height_px
 
-    def film(self, side: str, view: str, findings: list[Finding]) -> phantoms.Film:
-        lesions = [phantoms.Lesion(finding.kind, 2.0 if finding.malignant else -2.0, 0.16, 0.9) for finding in findings]
-        anatomy = phantoms.draw_anatomy(self.rng, density=2)
-        return phantoms.draw_film(self.rng, anatomy, SIDES[side], view, lesions, self.height_px)
+    def film(self, side: str, view: str, findings: list[Finding]) -> _phantoms.Film:
+        lesions = [
+            _phantoms.Lesion(finding.kind, 2.0 if finding.malignant else -2.0, 0.16, 0.9) for finding in findings
+        ]
+        anatomy = _phantoms.draw_anatomy(self.rng, density=2)
+        return _phantoms.draw_film(self.rng, anatomy, SIDES[side], view, lesions, self.height_px)
 
 
 def bounds(mask: Mask) -> tuple[int, int, int, int]:

@@ -9,11 +9,18 @@ import pytest
 import yaml
 from workspaces import enter
 
-from mammo import batches, inference, models, params, pixels, tables, tracking
-from mammo.params import Params
-from mammo.prediction import Corners
-from stages import ingest, outcome, preprocess, split
-from stages.paths import CASES, MODELS, PIXELS, PREDICTIONS, RAW, fingerprint
+from mammo import models
+from mammo.core import schemas
+from mammo.core.config import Config, load_config
+from mammo.core.files import read_table, write_text
+from mammo.core.paths import CASES, MODELS, PIXELS, PREDICTIONS, RAW, data_fingerprint
+from mammo.data.images import io, transforms
+from mammo.data.samples import Samples, open_store
+from mammo.inference.predictor import Corners
+from mammo.pipeline import train_run
+from mammo.tracking import live_run
+from mammo.training import predict
+from stages import ingest, preprocess, split
 
 NAME = "light_cnn"
 SIZE_PX = 32
@@ -25,24 +32,24 @@ def make(folder: Path, unit: str) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         enter(folder, patch, unit=unit)
         _shrink(folder / "params.yaml")
-        loaded = params.load()
+        loaded = load_config()
         for stage in (ingest, split, preprocess):
             stage.main()
-        samples = batches.open_store(PIXELS)
+        samples = open_store(PIXELS)
         own = loaded.model(NAME)
         model = spread(models.build(NAME, own, samples.image_shape, seed=3), samples)
         models.save(model, MODELS / f"{NAME}.keras")
-        with outcome.tracked("train", NAME, own, loaded.train, loaded, own.weights_name, folder) as tracked:
-            outcome.write_predictions(NAME, model, samples, loaded.predict.flips)
+        with train_run.tracked("train", NAME, own, loaded.train, loaded, own.weights_name, folder) as tracked:
+            train_run.write_predictions(NAME, model, samples, loaded.predict.flips)
             tracked.log_model(MODELS / f"{NAME}.keras")
             tracked.log_artifact(PREDICTIONS / f"{NAME}.csv")
         _evaluated(loaded)
     return folder
 
 
-def spread(model: keras.Model, samples: batches.Samples) -> keras.Model:
+def spread(model: keras.Model, samples: Samples) -> keras.Model:
     """`model` with its scores spread about .5."""
-    prob = inference.probabilities(model, samples)
+    prob = predict.probabilities(model, samples)
     logit = np.log(prob / (1 - prob))
     kernel, bias = model.get_layer("logit").get_weights()
     gain = 1.5 / logit.std()
@@ -59,24 +66,24 @@ def _shrink(path: Path) -> None:
     path.write_text(yaml.safe_dump(content))
 
 
-def _evaluated(loaded: Params) -> None:
+def _evaluated(loaded: Config) -> None:
     """What evaluate and report leave of the model, as far as a bundle reads it."""
-    with tracking.run(
+    with live_run.tracked_run(
         "evaluate",
         model=NAME,
         experiment=loaded.tracking.experiment,
         parameters=loaded.evaluate.model_dump() | {"size_px": loaded.preprocess.size_px},
-        tags={"data": fingerprint(), "unit": loaded.ingest.unit},
+        tags={"data": data_fingerprint(), "unit": loaded.ingest.unit},
     ):
         pass
-    tables.write_text(Path("data/report/model_cards") / f"{NAME}.md", "# Model card\n")
-    tables.write_text(Path("LICENSE"), (ROOT / "LICENSE").read_text())
+    write_text(Path("data/report/model_cards") / f"{NAME}.md", "# Model card\n")
+    write_text(Path("LICENSE"), (ROOT / "LICENSE").read_text())
 
 
 def films(folder: Path) -> pd.DataFrame:
     """The predicted samples with one mask each: `prob` as the run has it, `path` of the film, the lesion's `box`."""
-    cases = tables.read(folder / CASES, tables.CASES)
-    rows = tables.read(folder / PREDICTIONS / f"{NAME}.csv", tables.PREDICTIONS)
+    cases = read_table(folder / CASES, schemas.CASES)
+    rows = read_table(folder / PREDICTIONS / f"{NAME}.csv", schemas.PREDICTIONS)
     known = rows.merge(cases, on=["sample_id", "patient_id", "label"])
     known = known[~known["mask_path"].str.contains(";")]
     root = folder / RAW / "demo"
@@ -86,5 +93,5 @@ def films(folder: Path) -> pd.DataFrame:
 
 
 def _corners(mask: Path, film: Path) -> Corners:
-    top, left, bottom, right = pixels.bounding_box(pixels.read_mask(mask, pixels.shape(film)))
+    top, left, bottom, right = transforms.bounding_box(io.read_mask(mask, io.shape(film)))
     return left, top, right, bottom

@@ -10,9 +10,15 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from mammo import api, bundle, evaluation, params, pipeline, tables
-from mammo.errors import InputError
-from mammo.shown import Shown
+from mammo import api
+from mammo.core import schemas
+from mammo.core.config import load_config
+from mammo.core.errors import InputError
+from mammo.core.files import read_table, sha256
+from mammo.display import Shown
+from mammo.evaluation import evaluate
+from mammo.inference import bundle
+from mammo.pipeline import repro
 
 
 @pytest.fixture(scope="module")
@@ -48,12 +54,12 @@ def trained(workspace: Path) -> api.Training:
 def pipeline_of(workspace: Path) -> dict[str, str]:
     """What belongs to the pipeline, by content."""
     folders = ("data/models", "data/predictions", "data/pixels", "metrics/records/train", "metrics/records/evaluate")
-    return {name: tables.sha256(workspace / name) for name in (*folders, "params.yaml")}
+    return {name: sha256(workspace / name) for name in (*folders, "params.yaml")}
 
 
 def test_data_are_prepared_by_dvc(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, ...]] = []
-    monkeypatch.setattr(pipeline, "run", lambda *words: asked.append(words))
+    monkeypatch.setattr(repro, "run", lambda *words: asked.append(words))
     counts = api.prepare_data_only().tables["samples"]
     assert asked == [("repro", "preprocess")]
     assert counts.index.to_list() == ["train", "val", "test"]
@@ -61,14 +67,14 @@ def test_data_are_prepared_by_dvc(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_failing_dvc_is_quoted() -> None:
     with api._workspace(), pytest.raises(InputError, match=r"dvc repro nothing failed:\nERROR: .*not a git repository"):
-        pipeline.run("repro", "nothing")
+        repro.run("repro", "nothing")
 
 
 def test_the_splits_share_no_patient_and_miss_no_sample(workspace: Path) -> None:
     data = api.create_robust_dataset()
     patients = [set(part.index["patient_id"]) for part in (data.train, data.val, data.test)]
     assert not patients[0] & patients[1] | patients[0] & patients[2] | patients[1] & patients[2]
-    index = tables.read(workspace / "data/pixels/index.csv", tables.INDEX)
+    index = read_table(workspace / "data/pixels/index.csv", schemas.INDEX)
     assert sum(len(part.index) for part in (data.train, data.val, data.test)) == len(index)
     assert data.tables["samples"]["samples"].sum() == len(index)
 
@@ -92,10 +98,10 @@ def test_an_unknown_model_is_refused_with_the_others() -> None:
 
 def test_an_evaluation_is_the_stages_own(workspace: Path) -> None:
     found = api.evaluate_only(finished.NAME)
-    left = tables.read(workspace / f"data/predictions/{finished.NAME}.csv", tables.PREDICTIONS)
+    left = read_table(workspace / f"data/predictions/{finished.NAME}.csv", schemas.PREDICTIONS)
     np.testing.assert_allclose(found.predictions["prob"], left["prob"], atol=1e-6)
-    loaded = params.load(workspace / "params.yaml")
-    values = evaluation.evaluate(left, loaded.evaluate, loaded.seed).values()
+    loaded = load_config(workspace / "params.yaml")
+    values = evaluate.evaluate(left, loaded.evaluate, loaded.seed).values()
     shown = found.metrics.loc[finished.NAME]
     assert shown["auc"].startswith(f"{values['auc']:.3f} ({values['auc_low']:.3f}-")
     assert shown["threshold"] == pytest.approx(values["threshold"], abs=1e-6)
@@ -140,7 +146,7 @@ def test_an_explanation_shows_every_outcome_that_there_is() -> None:
 def test_the_complete_improvement_returns_what_it_says(workspace: Path) -> None:
     before = pipeline_of(workspace)
     cv_metrics, comparison, best = api.run_complete_improvement(epochs=1)
-    index = tables.read(workspace / "data/pixels/index.csv", tables.INDEX)
+    index = read_table(workspace / "data/pixels/index.csv", schemas.INDEX)
     assert cv_metrics["n"].sum() == (index["split"] != "test").sum()
     names = ["simple_light_cnn", "enhanced_light_cnn", "continued_simple_light_cnn"]
     assert comparison.metrics.index.to_list() == names

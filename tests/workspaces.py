@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from mammo import tables
+from mammo.core import schemas
+from mammo.core.files import write_table
 from tests import arrays
 
 PATIENTS = 30  # of `write_store`
@@ -45,10 +46,10 @@ def write_store(folder: Path) -> None:
     pixels.mkdir(parents=True)
     index = arrays.index(PATIENTS)
     images, masks = arrays.images(index["label"].to_numpy())
-    tables.write(pixels / "index.csv", index, tables.INDEX)
+    write_table(pixels / "index.csv", index, schemas.INDEX)
     np.save(pixels / "images.npy", images)
     np.save(pixels / "masks.npy", masks.astype(np.uint8))
     share = np.linspace(0.001, 0.1, len(index))
     sizes = pd.DataFrame({"sample_id": index["sample_id"], "lesion_share": share})
-    tables.write(pixels / "sizes.csv", sizes, tables.SIZES)
+    write_table(pixels / "sizes.csv", sizes, schemas.SIZES)
     (pixels / "fingerprint.txt").write_text(f"{64 * '0'}\n", encoding="utf-8")

@@ -1,6 +1,6 @@
 """`python -m mammo`."""
 
-from mammo.cli import main
+from mammo.cli.main import main
 
 if __name__ == "__main__":
     main()

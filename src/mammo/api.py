@@ -12,36 +12,31 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow reports every missing GPU library
-
 import keras
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from mammo import (
-    batches,
-    bundle,
-    evaluation,
-    figures,
-    inference,
-    metrics,
-    models,
-    operating,
-    params,
-    pipeline,
-    prediction,
-    report,
-    tables,
-)
-from mammo.batches import Samples
-from mammo.errors import InputError
-from mammo.evaluation import Evaluated
-from mammo.params import ModelParams, Params, TrainParams
-from mammo.prediction import Predictor
-from mammo.saliency import Explainer
-from mammo.shown import Shown
+from mammo import models
+from mammo.core import schemas
+from mammo.core.config import Config, ModelConfig, TrainConfig, load_config
+from mammo.core.errors import InputError
+from mammo.core.files import sha256, write_table
+from mammo.data.samples import Samples, open_store
+from mammo.display import Shown
+from mammo.evaluation import evaluate, operating_point
+from mammo.evaluation.evaluate import Evaluated
+from mammo.explain.saliency import Explainer
+from mammo.inference import bundle, predictor
+from mammo.inference.predictor import Predictor
+from mammo.metrics import classification, discrimination
+from mammo.pipeline import repro
+from mammo.reporting.comparison import HEADLINE_METRICS, with_interval
+from mammo.reporting.figures import evaluation
+from mammo.training import predict
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow reports every missing GPU library
 
 KEPT = Path("data/notebook")
 PIXELS = Path("data/pixels")
@@ -97,16 +92,16 @@ class Explanation(Shown):
 def prepare_data_only() -> Shown:
     """Get the data, split them by patient and turn films into arrays (`dvc repro preprocess`): how many of what."""
     with _workspace():
-        pipeline.run("repro", "preprocess")
-        return Shown("Prepared data", {"samples": _counts(batches.open_store(PIXELS))})
+        repro.run("repro", "preprocess")
+        return Shown("Prepared data", {"samples": _counts(open_store(PIXELS))})
 
 
 def create_robust_dataset() -> Dataset:
     """The prepared data as splits of whole patients, prepared first where they are not; a patient in two is refused."""
     with _workspace():
         if not (PIXELS / "index.csv").is_file():
-            pipeline.run("repro", "preprocess")
-        samples = batches.open_store(PIXELS)
+            repro.run("repro", "preprocess")
+        samples = open_store(PIXELS)
         return Dataset(
             "Samples, split by patient",
             {"samples": _counts(samples)},
@@ -155,12 +150,12 @@ def evaluate_only(model_path: str | Path) -> Evaluation:
     given = _given(model_path)
     with _workspace() as loaded:
         name, predictions = _predicted(given, loaded)
-        evaluated = evaluation.evaluate(predictions, loaded.evaluate, loaded.seed)
+        evaluated = evaluate.evaluate(predictions, loaded.evaluate, loaded.seed)
         table = _metrics({name: evaluated})
         return Evaluation(
             f"{name} on the test rows",
             {"metrics": table},
-            {"ROC": _roc({name: evaluated}), "calls": figures.confusion(evaluated.rows, f"{name}, operating point")},
+            {"ROC": _roc({name: evaluated}), "calls": evaluation.confusion(evaluated.rows, f"{name}, operating point")},
             metrics=table,
             predictions=predictions,
         )
@@ -177,10 +172,8 @@ def compare_models(*model_paths: str | Path) -> Comparison:
         if not asked:
             raise InputError("there is no model to compare; train one (simple_train()), or `dvc repro`")
         predictions = dict(_predicted(path, loaded) for path in asked)
-        evaluated = {
-            name: evaluation.evaluate(rows, loaded.evaluate, loaded.seed) for name, rows in predictions.items()
-        }
-        table, tests = _metrics(evaluated), evaluation.compare(evaluated, loaded.evaluate, loaded.seed)
+        evaluated = {name: evaluate.evaluate(rows, loaded.evaluate, loaded.seed) for name, rows in predictions.items()}
+        table, tests = _metrics(evaluated), evaluate.compare(evaluated, loaded.evaluate, loaded.seed)
         return Comparison(
             "Models on the same test rows",
             {"metrics": table, "paired tests of the AUC": tests},
@@ -195,10 +188,12 @@ def run_working_gradcam(model_path: str | Path, num_samples: int = 8, method: st
     given = _given(model_path)
     with _workspace() as loaded:
         name, model = _model(given)
-        samples = batches.open_store(PIXELS)
+        samples = open_store(PIXELS)
         predictions, test = _predict(model, samples, loaded.predict.flips), samples.take("test")
-        frozen = operating.thresholds(predictions, loaded.evaluate.rule, loaded.evaluate.value)
-        called = operating.reported(predictions, frozen).set_index("sample_id").loc[test.index["sample_id"]]
+        frozen = operating_point.thresholds(predictions, loaded.evaluate.rule, loaded.evaluate.value)
+        called = (
+            operating_point.apply_threshold(predictions, frozen).set_index("sample_id").loc[test.index["sample_id"]]
+        )
         outcome = [OUTCOMES[pair] for pair in zip(called["label"], called["called"], strict=True)]
         rows = called.assign(outcome=outcome).reset_index()
         turn = rows.groupby("outcome").cumcount()
@@ -207,7 +202,7 @@ def run_working_gradcam(model_path: str | Path, num_samples: int = 8, method: st
         masks = np.load(PIXELS / "masks.npy", mmap_mode="r")[test.index.index.to_numpy()[shown]]
         chosen = rows.iloc[shown].reset_index(drop=True)
         titles = [f"{one.sample_id}\n{one.outcome}, {one.prob:.2f}" for one in chosen.itertuples()]
-        sheet = figures.samples(test.pixels(shown)[..., 0].astype(np.uint8), masks, titles, maps)
+        sheet = evaluation.samples(test.pixels(shown)[..., 0].astype(np.uint8), masks, titles, maps)
         return Explanation(
             f"Where {name} looked ({method}; outlined: the lesion)", {}, {method: sheet}, samples=chosen, maps=maps
         )
@@ -230,34 +225,31 @@ def run_complete_improvement(
         return cv_metrics, comparison, _predictor(best, loaded)
 
 
-# --- training -----------------------------------------------------------------------------------------------
-
-
 def _train(
-    name: str, model_type: str, own: ModelParams, recipe: TrainParams, loaded: Params, start: Path | None = None
+    name: str, model_type: str, own: ModelConfig, recipe: TrainConfig, loaded: Config, start: Path | None = None
 ) -> Training:
     """Train as the stages do, from `start` or from the architecture's initial weights; kept and tracked as `name`."""
-    from stages import fitting, outcome
+    from mammo.pipeline import train_run
 
     keras.backend.clear_session()
-    samples = fitting.open_samples(recipe)
+    samples = train_run.open_samples(recipe)
     path = KEPT / f"{name}.keras"
     # Of a training that goes on, another order of batches and other augmentations than the ones already seen.
     seed = loaded.seed if start is None else loaded.seed + 1
-    more = "" if start is None else tables.sha256(start)
+    more = "" if start is None else sha256(start)
     weights = own.weights_name if start is None else start.name
     with (
-        fitting.workplace(f"notebook {name}", own, recipe, loaded, more) as folder,
-        outcome.tracked(
+        train_run.workplace(f"notebook {name}", own, recipe, loaded, more) as folder,
+        train_run.tracked(
             "notebook", name, own, recipe, loaded, weights, folder, {"architecture": model_type}
         ) as tracked,
     ):
         model = models.build(model_type, own, samples.image_shape, seed) if start is None else models.load(start)
-        fitted = fitting.fit(model, samples, recipe, own, loaded, seed, tracked.log_epoch, folder)
+        fitted = train_run.fit(model, samples, recipe, own, loaded, seed, tracked.log_epoch, folder)
         models.save(model, path)
         predictions = _predict(model, samples, loaded.predict.flips)
-        tables.write(KEPT / f"{name}.csv", predictions, tables.PREDICTIONS)
-        validation = outcome.validation_metrics(predictions[predictions["split"] == "val"])
+        write_table(KEPT / f"{name}.csv", predictions, schemas.PREDICTIONS)
+        validation = train_run.validation_metrics(predictions[predictions["split"] == "val"])
         tracked.log_metrics(validation)
         tracked.log_artifact(path)
         tracked.log_artifact(KEPT / f"{name}.csv")
@@ -266,7 +258,7 @@ def _train(
     return Training(
         f"{name}: {len(history)} epochs, epoch {fitted.kept_epoch + 1} kept, in {path}",
         {"on the validation rows": pd.DataFrame([validation], index=[name])[WATCHED]},
-        {"history": figures.history(fitted.history, fitted.kept_epoch, name)},
+        {"history": evaluation.history(fitted.history, fitted.kept_epoch, name)},
         model_path=path.resolve(),
         history=history,
         predictions=predictions,
@@ -276,33 +268,34 @@ def _train(
 def _cross_validate(model_type: str, epochs: int | None) -> pd.DataFrame:
     """A row per fold: how many rows it holds out, and its AUC, sensitivity and specificity on them."""
     with _workspace() as loaded:
-        from stages import fitting, folds
+        from mammo.pipeline import train_run
+        from mammo.training import folds
 
         own = loaded.model(model_type).model_copy(update={} if epochs is None else {"epochs": epochs})
         changed = loaded.model_copy(update={"models": loaded.models | {model_type: own}})
-        samples = fitting.open_samples(changed.train)
+        samples = train_run.open_samples(changed.train)
         rows = []
-        with fitting.workplace(f"notebook folds {model_type}", own, changed.train, changed) as folder:
+        with train_run.workplace(f"notebook folds {model_type}", own, changed.train, changed) as folder:
             for fold in range(changed.split.folds):
-                predictions, _ = folds.fit(
+                predictions, _ = folds.fit_fold(
                     model_type, fold, samples, changed, changed.seed, lambda epoch, values: None, folder / f"{fold}"
                 )
                 rows.append({"fold": fold, **_fold_metrics(predictions, changed)})
         return pd.DataFrame(rows).set_index("fold").astype({"n": np.int64})
 
 
-def _fold_metrics(predictions: pd.DataFrame, loaded: Params) -> dict[str, float]:
-    frozen = operating.thresholds(predictions, loaded.evaluate.rule, loaded.evaluate.value)
-    called = operating.reported(predictions, frozen)
-    table = metrics.counts(called["label"].to_numpy(), called["called"].to_numpy())
-    rates = {name: float(metrics.AT_THRESHOLD[name](*table)) for name in ("sensitivity", "specificity")}
-    return {"n": float(len(called)), "auc": metrics.auc(called["label"], called["prob"]), **rates}
+def _fold_metrics(predictions: pd.DataFrame, loaded: Config) -> dict[str, float]:
+    frozen = operating_point.thresholds(predictions, loaded.evaluate.rule, loaded.evaluate.value)
+    called = operating_point.apply_threshold(predictions, frozen)
+    table = discrimination.counts(called["label"].to_numpy(), called["called"].to_numpy())
+    rates = {name: float(classification.AT_THRESHOLD[name](*table)) for name in ("sensitivity", "specificity")}
+    return {"n": float(len(called)), "auc": discrimination.auc(called["label"], called["prob"]), **rates}
 
 
 def _predict(model: keras.Model, samples: Samples, flips: bool) -> pd.DataFrame:
     """What `model` says of the validation and test rows, tables.PREDICTIONS."""
-    parts = [inference.predict(model, samples.take(split), flips) for split in ("val", "test")]
-    return pd.concat(parts)[list(tables.PREDICTIONS.columns)]
+    parts = [predict.predict_table(model, samples.take(split), flips) for split in ("val", "test")]
+    return pd.concat(parts)[list(schemas.PREDICTIONS.columns)]
 
 
 def _epochs(model_type: str) -> int:
@@ -312,10 +305,7 @@ def _epochs(model_type: str) -> int:
 
 def _auc(predictions: pd.DataFrame, split: str) -> float:
     rows = predictions[predictions["split"] == split]
-    return metrics.auc(rows["label"], rows["prob"])
-
-
-# --- models and what they predict ---------------------------------------------------------------------------
+    return discrimination.auc(rows["label"], rows["prob"])
 
 
 def _given(source: str | Path) -> str | Path:
@@ -339,22 +329,22 @@ def _last() -> Path | None:
     return max(KEPT.glob("*.keras"), key=lambda path: path.stat().st_mtime, default=None)
 
 
-def _predicted(source: str | Path, loaded: Params) -> tuple[str, pd.DataFrame]:
+def _predicted(source: str | Path, loaded: Config) -> tuple[str, pd.DataFrame]:
     """The name of a model and what it says of the validation and test rows."""
     name, model = _model(source)
-    return name, _predict(model, batches.open_store(PIXELS), loaded.predict.flips)
+    return name, _predict(model, open_store(PIXELS), loaded.predict.flips)
 
 
 def _model(source: str | Path) -> tuple[str, keras.Model]:
     """A model and its name; raises InputError."""
     if bundle.is_bundle(Path(source)):
-        found = prediction.load(source)
+        found = predictor.load(source)
         return found.about.name, found.model
     path = _model_file(source)
     return path.stem, models.load(path)
 
 
-def _predictor(trained: Training, loaded: Params) -> Predictor:
+def _predictor(trained: Training, loaded: Config) -> Predictor:
     """What was trained here, ready for image files."""
     chosen = loaded.evaluate
     about = bundle.About(
@@ -362,13 +352,10 @@ def _predictor(trained: Training, loaded: Params) -> Predictor:
         unit=loaded.ingest.unit,
         preprocess=loaded.preprocess,
         flips=loaded.predict.flips,
-        model_sha256=tables.sha256(trained.model_path),
+        model_sha256=sha256(trained.model_path),
         **bundle.fitted(trained.predictions, chosen.rule, chosen.value, chosen.conformal),
     )
     return Predictor(models.load(trained.model_path), about)
-
-
-# --- tables and figures -------------------------------------------------------------------------------------
 
 
 def _counts(samples: Samples) -> pd.DataFrame:
@@ -385,7 +372,7 @@ def _examples(samples: Samples) -> Figure:
     masks = np.load(PIXELS / "masks.npy", mmap_mode="r")[train.index.index.to_numpy()[place]]
     rows = train.index.iloc[place]
     titles = [f"{row.sample_id}\n{bundle.MALIGNANT if row.label else bundle.BENIGN}" for row in rows.itertuples()]
-    return figures.samples(train.pixels(place)[..., 0].astype(np.uint8), masks, titles)
+    return evaluation.samples(train.pixels(place)[..., 0].astype(np.uint8), masks, titles)
 
 
 def _metrics(evaluated: Mapping[str, Evaluated]) -> pd.DataFrame:
@@ -394,26 +381,23 @@ def _metrics(evaluated: Mapping[str, Evaluated]) -> pd.DataFrame:
     for name, found in evaluated.items():
         values = pd.Series(found.values())
         count = f"{values['n']:.0f} ({values['n_patients']:.0f})"
-        shown = {metric: report.with_interval(values, metric) for metric in report.HEADLINE_METRICS}
+        shown = {metric: with_interval(values, metric) for metric in HEADLINE_METRICS}
         rows[name] = {"n (patients)": count, **shown, "threshold": values["threshold"]}
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def _roc(evaluated: Mapping[str, Evaluated]) -> Figure:
     values = {name: pd.Series(found.values()) for name, found in evaluated.items()}
-    return figures.roc(
-        pd.concat([figures.roc_curve(name, found.rows) for name, found in evaluated.items()]),
-        {name: f"{name} {report.with_interval(row, 'auc')}" for name, row in values.items()},
+    return evaluation.roc(
+        pd.concat([evaluation.roc_curve(name, found.rows) for name, found in evaluated.items()]),
+        {name: f"{name} {with_interval(row, 'auc')}" for name, row in values.items()},
         {name: (1 - row["specificity"], row["sensitivity"]) for name, row in values.items()},
         "ROC on the test rows",
     )
 
 
-# --- the workspace ------------------------------------------------------------------------------------------
-
-
 @contextmanager
-def _workspace() -> Iterator[Params]:
+def _workspace() -> Iterator[Config]:
     """Work in the repository around the current folder, whose `stages` can then be imported; yields its parameters."""
     before = Path.cwd()
     found = [folder for folder in (before, *before.parents) if (folder / "dvc.yaml").is_file()]
@@ -425,6 +409,6 @@ def _workspace() -> Iterator[Params]:
         sys.path.insert(0, str(found[0]))
     os.chdir(found[0])
     try:
-        yield params.load()
+        yield load_config()
     finally:
         os.chdir(before)

@@ -14,33 +14,40 @@ from typing import Protocol, cast
 
 import keras
 
-from mammo import models, registry, tables
-from mammo.errors import InputError
-from mammo.params import ModelParams
+from mammo.core import plugins
+from mammo.core.config import ModelConfig
+from mammo.core.errors import InputError
+from mammo.core.files import atomic_write
 
 Shape = tuple[int, int, int]
 EPOCH_OF_ZIP = (1980, 1, 1, 0, 0, 0)
 
 
 class Architecture(Protocol):
-    """What each file here offers."""
+    """The function that each file of architectures/ offers."""
 
-    def build(self, params: ModelParams, image_shape: Shape) -> keras.Model:
-        """An untrained or pretrained model for images of that shape (h, w, 1)."""
+    def build(self, config: ModelConfig, image_shape: Shape, weights_path: Path | None) -> keras.Model:
+        """Return an untrained or pretrained model for images of that shape (h, w, 1)."""
 
 
 class ModelFileError(InputError):
     """A model file cannot be used; the message says which and why."""
 
 
-def build(name: str, params: ModelParams, image_shape: Shape, seed: int) -> keras.Model:
-    """The architecture of that name with weights drawn from `seed`; an unknown name lists the others."""
-    architecture = cast(Architecture, registry.module(models, name, "models"))
+def build(config: ModelConfig, image_shape: Shape, seed: int, weights_path: Path | None = None) -> keras.Model:
+    """Return a model of `config.architecture` with weights drawn from `seed`; an unknown name lists the others.
+
+    weights_path: the file that `config.weights` stands for (pipeline.train_run.weights_path), where it is one.
+    """
+    name = config.architecture
+    architecture = cast(Architecture, plugins.load_plugin(f"{__name__}.architectures", name, "models.*.architecture"))
     keras.utils.set_random_seed(seed)  # Keras draws initial weights and dropout from its global state only
-    model = architecture.build(params, image_shape)
+    model = architecture.build(config, image_shape, weights_path)
     for layer in ("features", "pool", "logit"):
-        if layer not in {found.name for found in model.layers}:
-            raise ModelFileError(f"src/mammo/models/{name}.py builds a model without a layer named {layer!r}")
+        if layer not in {known.name for known in model.layers}:
+            raise ModelFileError(
+                f"src/mammo/models/architectures/{name}.py builds a model without a layer named {layer!r}"
+            )
     return model
 
 
@@ -49,7 +56,7 @@ def save(model: keras.Model, path: Path) -> None:
 
     Keras puts the date of saving into metadata.json and into the zip, and memory addresses into config.json.
     """
-    with tables.atomic(path) as unfinished:
+    with atomic_write(path) as unfinished:
         as_saved = unfinished.with_suffix(".keras")
         try:
             model.save(as_saved)

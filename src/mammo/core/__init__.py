@@ -1,0 +1,1 @@
+"""Configuration, paths, table schemas, records, files, parallel work, resuming, errors."""

@@ -1,0 +1,378 @@
+"""Typed, frozen sections of params.yaml; an unknown or wrong key is an error that names it and the valid ones."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from mammo.core.errors import InputError
+
+PARAMS_FILE = Path("params.yaml")
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+NonNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+Unit = Literal["lesion", "image", "breast"]
+Expect = Literal["full", "subset"]
+OnError = Literal["exclude", "fail"]
+AbnormalityType = Literal["mass", "calcification"]
+Balance = Literal["class_weights", "sampling", "none"]
+SaliencyMethod = Literal[
+    "gradcam", "gradcam_pp", "hirescam", "layercam", "scorecam", "smoothgrad", "integrated_gradients", "occlusion"
+]
+
+
+class ConfigError(InputError):
+    """params.yaml holds something it must not; the message says what, where and the valid choices."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def _short(source: str) -> str:
+    """The file's name of a path; the whole of an MLflow URI."""
+    return source if ":/" in source else Path(source).name
+
+
+class DemoConfig(_Section):
+    """Size and difficulty of the synthetic cohort."""
+
+    patients: Annotated[int, Field(ge=20)]
+    height_px: Annotated[int, Field(ge=96)]
+    signal: NonNegative
+
+
+class IdcConfig(_Section):
+    """How much of a collection is downloaded."""
+
+    patients: Count | None
+
+
+class IngestConfig(_Section):
+    """Where the data come from and what one sample is."""
+
+    source: str
+    dataset: str
+    root: str | None
+    unit: Unit
+    abnormality_types: Annotated[list[AbnormalityType], Field(min_length=1)]
+    expect: Expect
+    on_error: OnError
+    idc: IdcConfig
+    demo: DemoConfig
+
+
+class SplitConfig(_Section):
+    """Patient-wise hold-out and folds."""
+
+    val_fraction: Fraction
+    folds: Annotated[int, Field(ge=2)]
+
+
+class PreprocessConfig(_Section):
+    """Film -> square array."""
+
+    size_px: Annotated[int, Field(ge=32)]
+    bits: Literal[8, 16]
+    context: Annotated[float, Field(ge=1)]
+    clahe: Positive | None
+    window_percentiles: tuple[Annotated[float, Field(ge=0, le=100)], Annotated[float, Field(ge=0, le=100)]]
+
+    @field_validator("window_percentiles")
+    @classmethod
+    def _black_below_white(cls, percentiles: tuple[float, float]) -> tuple[float, float]:
+        if percentiles[0] >= percentiles[1]:
+            raise ValueError("the first must be below the second: they become black and white")
+        return percentiles
+
+
+class AugmentationConfig(_Section):
+    """Random changes of a training image, at strength 1."""
+
+    flip: bool
+    rotation_degrees: NonNegative
+    shear_degrees: NonNegative
+    zoom: Share
+    translation: Share
+    gamma: Share
+    contrast: Share
+    blur: Share
+    noise: Share
+    artifacts: Share
+
+
+class HealthConfig(_Section):
+    """What counts as a training gone wrong, and how often it is restarted."""
+
+    collapse_share: Annotated[float, Field(gt=0.5, le=1)]
+    collapse_spread: Share
+    collapse_epochs: Count
+    sensitivity_floor: Share
+    exploding_loss: Annotated[float, Field(gt=1)]
+    overfitting_gap: Positive
+    restarts: Annotated[int, Field(ge=0)]
+    slowdown: Fraction
+
+
+class TrainConfig(_Section):
+    """The recipe that all models share."""
+
+    epochs: Count
+    batch_size: Count
+    keep: Literal["last", "best"]
+    patience: Count
+    balance: Balance
+    weight_decay: NonNegative
+    warmup_fraction: Share
+    clip_norm: Positive
+    ema: Annotated[float, Field(ge=0, lt=1)]
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    mixup: NonNegative
+    precision: Literal["float32", "mixed"]
+    xla: bool
+    feature_copies: Count
+    augmentation: AugmentationConfig
+    monitors: HealthConfig
+
+
+class ModelConfig(_Section):
+    """One architecture and what is its own in the recipe; what has a default here may be left out of params.yaml."""
+
+    weights: str
+    trainable: list[str]
+    head_units: list[Count]
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    learning_rate: Positive
+    loss: Literal["binary_crossentropy", "focal"]
+    augmentation_strength: NonNegative
+    epochs: Count | None = None
+    head_epochs: Annotated[int, Field(ge=0)] = 0
+    head_learning_rate: Positive = 0.003
+    input_px: Annotated[int, Field(ge=32)] | None = None
+    crops: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1)] = [1.0]
+    pool_max: bool = False
+    cut_after: str | None = None
+    solver: Literal["adamw", "logistic_regression"] = "adamw"
+    inverse_l2: Positive = 0.001
+
+    @property
+    def weights_name(self) -> str:
+        """`weights` as tables show it."""
+        return _short(self.weights)
+
+
+class FocalConfig(_Section):
+    """Focal loss (Lin et al., ICCV 2017)."""
+
+    gamma: NonNegative
+    alpha: Fraction
+
+
+class PredictConfig(_Section):
+    """How a finished model is asked."""
+
+    flips: bool
+
+
+class ContinueConfig(_Section):
+    """Which finished model is trained on, and how."""
+
+    model: str
+    checkpoint: str | None
+    epochs: Count
+    learning_rate: Positive
+
+    @property
+    def start(self) -> str:
+        """What is trained on, as tables show it."""
+        return self.model if self.checkpoint is None else _short(self.checkpoint)
+
+
+class SeedsConfig(_Section):
+    """Which models are trained again under further seeds, and under how many."""
+
+    models: list[str]
+    count: Count
+
+
+class CrossValidateConfig(_Section):
+    """Which models are cross-validated, and over how many draws of the folds."""
+
+    models: list[str]
+    repeats: Count
+
+
+class EnsembleConfig(_Section):
+    """How the models' probabilities are combined, and of which models or ensembles the two views are."""
+
+    methods: list[Literal["mean", "weighted", "stacked"]]
+    two_views: list[str]
+
+
+class ExternalConfig(_Section):
+    """Another data set, on which the finished models are evaluated; read as `ingest` reads its own."""
+
+    source: str
+    root: str | None
+    expect: Expect
+    on_error: OnError
+    patients: Count | None
+
+
+class EvaluateConfig(_Section):
+    """The operating point and the intervals."""
+
+    rule: Literal["target_sensitivity", "target_specificity", "youden", "cost_ratio"]
+    value: NonNegative
+    levels: Annotated[list[Literal["lesion", "image", "breast", "patient"]], Field(min_length=1)]
+    min_specificity: Annotated[float, Field(ge=0, lt=1)]
+    prevalence: Fraction
+    conformal: Annotated[list[Fraction], Field(min_length=1)]
+    errors: Count
+    confidence: Fraction
+    resamples: Annotated[int, Field(ge=100)]
+
+
+class GradcamConfig(_Section):
+    """How every test sample is explained (mammo.saliency.METHODS), and which samples are shown."""
+
+    methods: Annotated[list[SaliencyMethod], Field(min_length=1)]
+    samples: Count
+    choose: Literal["mixed", "random"] | Annotated[list[str], Field(min_length=1)]
+
+
+class ChampionConfig(_Section):
+    """When a model takes the place of the registered model's champion."""
+
+    significance: Fraction
+    sensitivity_floor: Share
+
+
+class TrackingConfig(_Section):
+    """Where MLflow runs are grouped, and which model of theirs is the registered one."""
+
+    experiment: Annotated[str, Field(min_length=1)]
+    champion: ChampionConfig
+
+
+class ComputeConfig(_Section):
+    """How work is spread; never changes a result."""
+
+    workers: Count
+
+
+class Config(_Section):
+    """The whole of params.yaml."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    ingest: IngestConfig
+    split: SplitConfig
+    preprocess: PreprocessConfig
+    train: TrainConfig
+    models: Annotated[dict[str, ModelConfig], Field(min_length=1)]
+    focal: FocalConfig
+    predict: PredictConfig
+    continue_training: ContinueConfig
+    seeds: SeedsConfig
+    cross_validate: CrossValidateConfig
+    ensemble: EnsembleConfig
+    evaluate: EvaluateConfig
+    external: dict[str, ExternalConfig]
+    gradcam: GradcamConfig
+    tracking: TrackingConfig
+    compute: ComputeConfig
+
+    @model_validator(mode="after")
+    def _named_models_exist(self) -> "Config":
+        for key, names in (
+            ("continue_training.model", [self.continue_training.model]),
+            ("seeds.models", self.seeds.models),
+            ("cross_validate.models", self.cross_validate.models),
+        ):
+            for name in names:
+                if name not in self.models:
+                    raise ValueError(f"{key}: {name!r} is not under `models:`; there are {', '.join(self.models)}")
+        return self
+
+    @model_validator(mode="after")
+    def _two_views_are_of_known_rows(self) -> "Config":
+        known = [*self.models, "continue_training", *(f"ensemble_{method}" for method in self.ensemble.methods)]
+        for name in self.ensemble.two_views:
+            if name not in known:
+                raise ValueError(
+                    f"ensemble.two_views: {name!r} is no model and no ensemble; there are {', '.join(known)}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _augmentations_stay_shares(self) -> "Config":
+        augmentation = self.train.augmentation
+        for name, model in self.models.items():
+            for change in ("zoom", "translation", "gamma", "contrast", "blur", "noise", "artifacts"):
+                amount = model.augmentation_strength * getattr(augmentation, change)
+                if amount > 1:
+                    raise ValueError(
+                        f"models.{name}.augmentation_strength times train.augmentation.{change} is {amount:g}, "
+                        "but it is a share of the image or of its range; lower one of them to at most 1 together"
+                    )
+        return self
+
+    def model(self, name: str) -> ModelConfig:
+        """Section `models.<name>`; an unknown name lists the others."""
+        if name not in self.models:
+            raise ConfigError(f"unknown model {name!r}; params.yaml has models: {', '.join(self.models)}")
+        return self.models[name]
+
+
+def load_config(path: Path = PARAMS_FILE) -> Config:
+    """Read and check params.yaml; raises ParamsError naming file, key and the valid choices."""
+    if not path.is_file():
+        raise ConfigError(f"{path.resolve()} does not exist; run from the repository's root")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    return parse_config(content, str(path))
+
+
+def parse_config(content: Any, where: str = "params") -> Config:
+    """Check a nested mapping as params.yaml holds it; `where` names it in errors."""
+    try:
+        return Config.model_validate(content)
+    except ValidationError as error:
+        problems = [_explain(issue) for issue in error.errors()]
+        raise ConfigError("\n".join(f"{where}: {problem}" for problem in problems)) from None
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"augmentation": {"flip": true}} -> {"augmentation.flip": true}."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        nested = isinstance(value, Mapping)
+        found |= flatten(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
+    return found
+
+
+def _explain(issue: Any) -> str:
+    key = ".".join(str(part) for part in issue["loc"])
+    if issue["type"] == "extra_forbidden":
+        return f"unknown key {key!r}; valid here: {', '.join(_valid_keys(issue['loc'][:-1]))}"
+    if issue["type"] == "missing":
+        return f"key {key!r} is missing"
+    message = issue["msg"].removeprefix("Value error, ")
+    return f"{key} = {issue['input']!r}: {message}" if key else message
+
+
+def _valid_keys(location: tuple[str | int, ...]) -> list[str]:
+    section: Any = Config
+    for part in location:
+        fields = getattr(section, "model_fields", None)
+        # In dict[str, Section] any name leads to the same section.
+        section = get_args(section)[-1] if fields is None else fields[part].annotation
+    return list(section.model_fields)

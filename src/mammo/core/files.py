@@ -1,0 +1,93 @@
+"""The tables that travel between stages: their columns, types and checks.
+
+A table that breaks its contract is refused, on reading and on writing, with the file, the column and the values
+that are wrong. Writing is atomic: a half-written table never has the final name.
+"""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+import pandera.pandas as pa
+from pandera.dtypes import is_string
+
+from mammo.core.schemas import SPLITS, TableError, assert_patients_apart, check_table
+
+
+def read_table(path: Path, schema: pa.DataFrameSchema) -> pd.DataFrame:
+    """The table in `path`, checked against `schema`; raises TableError."""
+    if not path.is_file():
+        raise TableError(f"{path} does not exist; `dvc repro` writes it")
+    text = {name: str for name, column in schema.columns.items() if is_string(column.dtype)}
+    try:
+        table = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise TableError(f"{path} is not a CSV table: {error}") from error
+    return check_table(table, schema, str(path))
+
+
+def write_table(path: Path, table: pd.DataFrame, schema: pa.DataFrameSchema) -> None:
+    """Check `table` against `schema` and write it as CSV, columns in the schema's order."""
+    checked = check_table(table, schema, str(path))[list(schema.columns)]
+    with atomic_write(path) as unfinished:
+        checked.to_csv(unfinished, index=False, lineterminator="\n")
+
+
+def write_rounded_table(path: Path, table: pd.DataFrame) -> None:
+    """Write a table of results as CSV, numbers to six decimals; it has no schema."""
+    write_text(path, table.round(6).to_csv(index=False, lineterminator="\n"))
+
+
+def read_splits(path: Path) -> pd.DataFrame:
+    """splits.csv; refuses a patient in two splits or two folds."""
+    splits = read_table(path, SPLITS)
+    assert_patients_apart(splits, str(path))
+    return splits
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its name when the block ends well, and vanishes when it does not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+    try:
+        yield unfinished
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small text file atomically."""
+    with atomic_write(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def fresh_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill that takes the name `path` when the block ends well; whatever had the name is then replaced."""
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    try:
+        yield unfinished
+        shutil.rmtree(path, ignore_errors=True)
+        unfinished.replace(path)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file, or of a folder's files with their names."""
+    if path.is_file():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    if not path.is_dir():
+        raise FileNotFoundError(path)
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    lines = [f"{file.relative_to(path).as_posix()} {sha256(file)}" for file in files]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

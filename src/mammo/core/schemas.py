@@ -1,0 +1,155 @@
+"""Schemas of the tables that travel between stages, and their checks."""
+
+from collections.abc import Iterator
+
+import pandas as pd
+import pandera.pandas as pa
+
+from mammo.core.errors import InputError
+
+KEY = ["patient_id", "laterality", "view", "abnormality_id", "abnormality_type"]
+PATH_SEPARATOR = ";"  # between the masks, or the abnormalities, of one film
+VIEW_SEPARATOR = "|"  # between the films of one breast, CC first, in view, image_path and mask_path
+BOX_PREFIX = "box:"  # in mask_path, a lesion that is known by its box: box:top,left,bottom,right in px of the film
+TYPES = ["mass", "calcification", "architectural_distortion", "asymmetry", "none"]
+
+
+class TableError(InputError):
+    """A table breaks its contract; the message names file, column and values."""
+
+
+def _text(*choices: str, nullable: bool = False) -> pa.Column:
+    return pa.Column(str, pa.Check.isin(choices) if choices else None, nullable=nullable)
+
+
+_label = pa.Column("int64", pa.Check.isin([0, 1]))
+_prob = pa.Column("float64", pa.Check.in_range(0, 1))
+
+# birads, breast_density and subtlety: 0 and empty occur in the official files.
+# mask_path: empty where no lesion is marked.
+CASES = pa.DataFrameSchema(
+    {
+        "sample_id": pa.Column(str, unique=True),
+        "patient_id": pa.Column(str, pa.Check.str_matches(r"^\S+$")),
+        "laterality": _text("LEFT", "RIGHT"),
+        "view": _text("CC", "MLO", f"CC{VIEW_SEPARATOR}MLO"),
+        "abnormality_id": _text(),
+        "abnormality_type": pa.Column(str, pa.Check.str_matches(rf"^({'|'.join(TYPES)})(\+({'|'.join(TYPES)}))*$")),
+        "pathology": _text("NORMAL", "BENIGN", "BENIGN_WITHOUT_CALLBACK", "MALIGNANT"),
+        "label": _label,
+        "breast_density": pa.Column("Int64", pa.Check.in_range(0, 4), nullable=True),
+        "birads": pa.Column("Int64", pa.Check.in_range(0, 6), nullable=True),
+        "subtlety": pa.Column("Int64", pa.Check.in_range(0, 5), nullable=True),
+        "official_split": _text("train", "test"),
+        "image_path": _text(),
+        "mask_path": _text(nullable=True),
+    },
+    strict=True,
+    coerce=True,
+)
+EXCLUDED = pa.DataFrameSchema(
+    {**{column: _text(nullable=True) for column in KEY}, "official_split": _text("train", "test"), "reason": _text()},
+    strict=True,
+    coerce=True,
+)
+SPLITS = pa.DataFrameSchema(
+    {
+        "sample_id": pa.Column(str, unique=True),
+        "patient_id": _text(),
+        "split": _text("train", "val", "test"),
+        "fold": pa.Column("Int64", pa.Check.ge(0), nullable=True),
+    },
+    strict=True,
+    coerce=True,
+)
+INDEX = pa.DataFrameSchema(
+    {
+        "sample_id": pa.Column(str, unique=True),
+        "patient_id": _text(),
+        "split": _text("train", "val", "test"),
+        "fold": pa.Column("Int64", nullable=True),
+        "label": _label,
+        "abnormality_type": _text(),
+    },
+    strict=True,
+    coerce=True,
+)
+# lesion_share: of the film's pixels, those that are marked as lesion.
+SIZES = pa.DataFrameSchema(
+    {"sample_id": pa.Column(str, unique=True), "lesion_share": pa.Column("float64", pa.Check.in_range(0, 1))},
+    strict=True,
+    coerce=True,
+)
+PREDICTIONS = pa.DataFrameSchema(
+    {
+        "sample_id": _text(),
+        "patient_id": _text(),
+        "split": _text("val", "test"),
+        "label": _label,
+        "prob": _prob,
+    },
+    strict=True,
+    coerce=True,
+    unique=["sample_id", "split"],
+)
+# split "val" = the inner validation of a fold (its operating point); "oof" = the held-out fold itself.
+# repeat: the folds are drawn anew for each; 0 has the folds of tables.SPLITS.
+OUT_OF_FOLD = pa.DataFrameSchema(
+    {
+        "sample_id": _text(),
+        "patient_id": _text(),
+        "repeat": pa.Column("int64", pa.Check.ge(0)),
+        "fold": pa.Column("int64", pa.Check.ge(0)),
+        "split": _text("val", "oof"),
+        "label": _label,
+        "prob": _prob,
+    },
+    strict=True,
+    coerce=True,
+    unique=["sample_id", "repeat", "fold", "split"],
+)
+# perceptual_hash: of films (not of masks), hexadecimal; see mammo.leaks.
+MANIFEST = pa.DataFrameSchema(
+    {
+        "path": pa.Column(str, unique=True),
+        "bytes": pa.Column("int64", pa.Check.ge(0)),
+        "height_px": pa.Column("int64", pa.Check.ge(1)),
+        "width_px": pa.Column("int64", pa.Check.ge(1)),
+        "sha256": pa.Column(str, pa.Check.str_length(64, 64)),
+        "perceptual_hash": pa.Column(str, pa.Check.str_matches("^[0-9a-f]+$"), nullable=True),
+    },
+    strict=True,
+    coerce=True,
+)
+
+
+def check_table(table: pd.DataFrame, schema: pa.DataFrameSchema, where: str) -> pd.DataFrame:
+    """`table` with the schema's types; raises TableError naming column and values."""
+    try:
+        return schema.validate(table, lazy=True)
+    except pa.errors.SchemaErrors as error:
+        raise TableError(f"{where}: " + "; ".join(_explain(error.failure_cases, schema))) from None
+
+
+def _explain(failures: pd.DataFrame, schema: pa.DataFrameSchema) -> Iterator[str]:
+    for (column, rule), cases in failures.groupby(["column", "check"], dropna=False):
+        values = sorted({str(value) for value in cases["failure_case"]})
+        if rule == "column_in_dataframe":
+            yield f"columns missing: {', '.join(values)} (needed: {', '.join(schema.columns)})"
+        elif rule == "column_in_schema":
+            yield f"unknown columns: {', '.join(values)} (valid: {', '.join(schema.columns)})"
+        else:
+            yield f"column {column}: {rule} broken by {len(cases)} value(s), e.g. {', '.join(values[:5])}"
+
+
+def assert_patients_apart(table: pd.DataFrame, where: str) -> None:
+    """Raise TableError where a patient is in more than one split or fold."""
+    training = table[table["fold"].notna()]
+    for rows, column in ((table, "split"), (training, "fold")):
+        places = rows.groupby("patient_id")[column].nunique()
+        leaking = places.index[places > 1]
+        if len(leaking):
+            raise TableError(
+                f"{where}: {len(leaking)} patient(s) in more than one {column}, e.g. {', '.join(leaking[:5])}; "
+                "a patient's images must stay together: rerun the split stage (dvc repro -f split)"
+            )

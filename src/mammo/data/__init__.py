@@ -1,0 +1,1 @@
+"""From files to samples: sources, data sets, images, cohort."""

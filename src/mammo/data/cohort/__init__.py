@@ -1,0 +1,1 @@
+"""Who is in which split: file manifest, leak audit, splits, integrity, summary."""

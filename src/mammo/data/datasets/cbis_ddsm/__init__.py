@@ -1,0 +1,176 @@
+"""CBIS-DDSM: 3,103 scanned films of 1,566 patients, every lesion outlined and its pathology proven; CC BY 3.0.
+
+Lee et al., Scientific Data 2017, doi 10.1038/sdata.2017.177. One row of the four description CSVs is one abnormality
+in one film. Layouts, told apart by what is there: the Kaggle copy (csv/, jpeg/<SeriesInstanceUID>/), DICOM in any tree
+(TCIA, Imaging Data Commons), and images in the official case folders. Rows and files are joined by SeriesInstanceUID.
+"""
+
+from collections.abc import Hashable
+from pathlib import Path
+
+import pandas as pd
+
+from mammo.core.parallel import parallel_map
+from mammo.core.schemas import KEY, PATH_SEPARATOR, TYPES, VIEW_SEPARATOR
+from mammo.data.datasets import BIRADS_ORDER, DatasetError, Located
+from mammo.data.datasets.cbis_ddsm import files as cbis_ddsm_files
+from mammo.data.datasets.cbis_ddsm import tables
+from mammo.data.datasets.cbis_ddsm.tables import DUPLICATE, PATHOLOGIES
+
+IMAGE_KEY = ["patient_id", "laterality", "view"]
+UNIT_KEYS = {"image": IMAGE_KEY, "breast": ["patient_id", "laterality"]}
+READINGS = {"breast_density": "Int64", "birads": "Int64", "subtlety": "Int64"}
+
+# Counted in the four description CSVs (Lee et al. give the same rows and patients): rows by the file they are in,
+# patients by `patient_id`, films by distinct image folder, views by distinct patient, side and view. 71 views are in
+# the mass and in the calcification set, so that the whole has more films than views.
+PUBLISHED = {
+    frozenset({"mass", "calcification"}): {
+        "train rows": 2_864,
+        "test rows": 704,
+        "malignant train rows": 1_181,
+        "malignant test rows": 276,
+        "patients": 1_566,
+        "train patients": 1_248,
+        "test patients": 349,
+        "films": 3_103,
+        "views": 3_032,
+    },
+    frozenset({"mass"}): {
+        "train rows": 1_318,
+        "test rows": 378,
+        "malignant train rows": 637,
+        "malignant test rows": 147,
+        "patients": 892,
+        "train patients": 691,
+        "test patients": 201,
+        "films": 1_592,
+        "views": 1_592,
+    },
+    frozenset({"calcification"}): {
+        "train rows": 1_546,
+        "test rows": 326,
+        "malignant train rows": 544,
+        "malignant test rows": 129,
+        "patients": 753,
+        "train patients": 602,
+        "test patients": 151,
+        "films": 1_511,
+        "views": 1_511,
+    },
+}
+
+
+def locate(root: Path, unit: str, abnormality_types: list[str], workers: int) -> Located:
+    """Cases of the copy under `root`; raises DatasetError where its layout or its CSVs are not as published.
+
+    An image or a breast is used whole or not at all, because its label needs all of its abnormalities. A breast may
+    lack one view. Of two films of one view (mass and calcification set) the first is used, with the masks of both.
+    """
+    rows = tables.read(root, abnormality_types)
+    index = cbis_ddsm_files.index(root, workers)
+    rows = _join(rows, index, workers)
+    rows["reason"] = rows["reason"].mask(rows["reason"] == "", _shared_files(rows))
+    if unit != "lesion":
+        _spread_reasons(rows, unit)
+    good = rows[rows["reason"] == ""]
+    if good.empty:
+        raise DatasetError(f"{root}: none of the {len(rows)} rows is usable; first reason: {rows['reason'].iloc[0]}")
+    cases = _lesions(good) if unit == "lesion" else _groups(good, UNIT_KEYS[unit])
+    excluded = rows.loc[rows["reason"] != "", [*KEY, "official_split", "reason"]]
+    files = sorted({*good["image_path"], *good["mask_path"]})
+    return Located(cases, excluded, files, _counts(rows))
+
+
+def published(abnormality_types: list[str]) -> dict[str, int]:
+    """Counts of the full data set with these types, under the names of Located.counts."""
+    return PUBLISHED[frozenset(abnormality_types)]
+
+
+def _counts(rows: pd.DataFrame) -> dict[str, int]:
+    """What the CSVs list, and the films and views whose film was found on disk."""
+    on_disk = rows[rows["image_path"] != ""]
+    train, test = (rows[rows["official_split"] == split] for split in ("train", "test"))
+    return {
+        "train rows": len(train),
+        "test rows": len(test),
+        "malignant train rows": int((train["pathology"] == "MALIGNANT").sum()),
+        "malignant test rows": int((test["pathology"] == "MALIGNANT").sum()),
+        "patients": rows["patient_id"].nunique(),
+        "train patients": train["patient_id"].nunique(),
+        "test patients": test["patient_id"].nunique(),
+        "films": on_disk["image_path"].nunique(),
+        "views": len(on_disk.drop_duplicates(IMAGE_KEY)),
+    }
+
+
+def _join(rows: pd.DataFrame, index: cbis_ddsm_files.Index, workers: int) -> pd.DataFrame:
+    """`rows` with image_path and mask_path, and the reason where a file is missing."""
+    cells = zip(rows["image"], rows["crop"], rows["mask"], strict=True)
+    found = list(parallel_map(lambda row: index.find(*row), cells, workers, "joining rows and files"))
+    reasons = pd.Series([files.reason for files in found], index=rows.index, dtype=object)
+    return rows.assign(
+        image_path=[files.film for files in found],
+        mask_path=[files.mask for files in found],
+        reason=rows["reason"].mask(rows["reason"] == "", reasons),
+    )
+
+
+def _shared_files(rows: pd.DataFrame) -> "pd.Series[str]":
+    """Why a row's files cannot be its own: another view has the same film, or another abnormality the same mask."""
+    usable = rows[rows["reason"] == ""]
+    reasons = pd.Series("", index=rows.index, dtype=object)
+    views = usable.drop_duplicates([*IMAGE_KEY, "image_path"])
+    films = views.loc[views.duplicated("image_path", keep=False), "image_path"]
+    reasons[usable.index[usable["image_path"].isin(films)]] = "its film is also that of another view"
+    reasons[usable.index[usable.duplicated("mask_path", keep=False)]] = "its mask is also that of another abnormality"
+    return reasons
+
+
+def _spread_reasons(rows: pd.DataFrame, unit: str) -> None:
+    """Give the usable rows of a film, an image or a breast the reason of an unusable one; a duplicate harms none.
+
+    By film too, so that a row whose side or view is damaged still counts against the film it is of.
+    """
+    because = f"another abnormality of this {unit}: "
+    for key in (["image"], UNIT_KEYS[unit]):
+        named = rows[(rows[key] != "").all(axis=1) & ~rows["reason"].isin(["", DUPLICATE])]
+        first = named.groupby(key)["reason"].first().rename("elsewhere")
+        elsewhere = rows.join(first, on=key)["elsewhere"].str.removeprefix(because)
+        spread = (because + elsewhere).fillna("")
+        rows["reason"] = rows["reason"].mask(rows["reason"] == "", spread)
+
+
+def _lesions(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.assign(
+        sample_id=rows[KEY].agg("_".join, axis=1),
+        label=(rows["pathology"] == "MALIGNANT").astype("int64"),
+    ).drop(columns=["image", "crop", "mask", "reason"])
+
+
+def _groups(rows: pd.DataFrame, key: list[str]) -> pd.DataFrame:
+    """One row per image or breast; it is malignant if any of its abnormalities is."""
+    samples = [_sample(name, group) for name, group in rows.groupby(key, sort=True)]
+    return pd.DataFrame(samples).astype(READINGS)
+
+
+def _sample(name: tuple[Hashable, ...], rows: pd.DataFrame) -> dict[str, object]:
+    """One image, or the views of one breast, CC before MLO."""
+    views = [view for _, view in rows.groupby("view", sort=True)]
+    worst = max(rows["pathology"], key=PATHOLOGIES.index)
+    return {
+        "sample_id": "_".join(map(str, name)),
+        "patient_id": rows["patient_id"].iloc[0],
+        "laterality": rows["laterality"].iloc[0],
+        "view": VIEW_SEPARATOR.join(view["view"].iloc[0] for view in views),
+        "abnormality_id": PATH_SEPARATOR.join(number for view in views for number in view["abnormality_id"]),
+        "abnormality_type": "+".join(kind for kind in TYPES if kind in set(rows["abnormality_type"])),
+        "pathology": worst,
+        "label": int(worst == "MALIGNANT"),
+        "breast_density": rows["breast_density"].max(),
+        "birads": max(rows["birads"].dropna(), key=BIRADS_ORDER.index, default=pd.NA),
+        "subtlety": rows["subtlety"].max(),  # the most conspicuous one
+        "official_split": "test" if (rows["official_split"] == "test").any() else "train",
+        "image_path": VIEW_SEPARATOR.join(view["image_path"].iloc[0] for view in views),
+        "mask_path": VIEW_SEPARATOR.join(PATH_SEPARATOR.join(view["mask_path"]) for view in views),
+    }

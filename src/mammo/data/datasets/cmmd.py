@@ -1,0 +1,187 @@
+"""CMMD, the Chinese Mammography Database: 5,202 digital mammograms of 1,775 women, proven by biopsy.
+
+Cui et al., The Cancer Imaging Archive 2021, doi 10.7937/tcia.eqde-4b16; CC BY 4.0. Also in the Imaging Data Commons,
+collection `cmmd`, whose files are the same.
+A label is the biopsy's result, one per breast. Layout: DICOM files in any tree below the root, told apart by their
+headers, and CMMD_clinicaldata_revision.xlsx (or its sheet saved as .csv) with one row per breast. No lesion is marked,
+so that a sample is an image or a breast. A breast without a row in the table (the other one of many women) was not
+proven: it is excluded, not taken as normal. Assumed, since no description says so: a woman's films are of one visit.
+"""
+
+import zipfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import openpyxl
+import pandas as pd
+from openpyxl.utils.exceptions import InvalidFileException
+
+from mammo.core.parallel import parallel_map
+from mammo.data.datasets import OUT_OF_SCOPE, DatasetError, Located, _annotations
+from mammo.data.datasets._annotations import Row
+from mammo.data.images import dicom
+
+TABLE = "CMMD_clinicaldata_revision"
+COLUMNS = ["ID1", "LeftRight", "abnormality", "classification"]
+UNITS = ["image", "breast"]
+CURE = (
+    f"Download {TABLE}.xlsx from the collection's page at The Cancer Imaging Archive into that folder, "
+    "or let `source: idc` bring it with the films (docs/external-data.md)"
+)
+TYPES = {"mass": "mass", "calcification": "calcification", "both": "mass+calcification"}
+PATHOLOGIES = {"benign": "BENIGN", "malignant": "MALIGNANT"}
+# SNOMED CT: craniocaudal and mediolateral oblique projection, in its new and in its retired coding.
+VIEW_CODES = {"399162004": "CC", "399368009": "MLO", "R-10242": "CC", "R-10226": "MLO"}
+TAGS = ["PatientID", "ImageLaterality", "ViewPosition", "ViewCodeSequence", "SOPInstanceUID"]
+
+Breast = tuple[str, str]  # patient as the table names her, laterality
+
+
+@dataclass(frozen=True)
+class Film:
+    """What the header of one DICOM file says; view is empty where it says none. problem: why it says nothing."""
+
+    path: str
+    patient: str = ""
+    laterality: str = ""
+    view: str = ""
+    instance: str = ""
+    problem: str = ""
+
+
+def locate(root: Path, unit: str, abnormality_types: list[str], workers: int) -> Located:
+    """Cases of the copy under `root`; raises DatasetError for unit lesion, and where table or films are missing."""
+    if unit not in UNITS:
+        raise DatasetError(
+            f"cmmd marks no lesions, so that a sample cannot be a {unit}; possible: ingest.unit {' or '.join(UNITS)}"
+        )
+    breasts = _breasts(root)
+    paths = sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.suffix.lower() == ".dcm")
+    if not paths:
+        raise DatasetError(f"{root} holds no .dcm files; download the collection there (docs/external-data.md)")
+    films = list(parallel_map(lambda path: _film(root, path), paths, workers, "reading headers"))
+    rows = [row for film, name in _named(films) for row in _rows(film, name, breasts)]
+    rows += _without_films(list(breasts), films)
+    return _annotations.locate(rows, unit, abnormality_types, _counts(films), root)
+
+
+def published(abnormality_types: list[str]) -> dict[str, int]:
+    """Counts of the whole set, whatever the types."""
+    return {"images": 5_202, "patients": 1_775}
+
+
+def _breasts(root: Path) -> dict[Breast, list[tuple[str, str]]]:
+    """(abnormality, classification) of each row, by breast."""
+    found = sorted([*root.rglob(f"{TABLE}*.xlsx"), *root.rglob(f"{TABLE}*.csv")], key=lambda path: path.suffix)
+    if not found:
+        raise DatasetError(f"{root} holds no {TABLE}.xlsx. {CURE}")
+    table = (
+        _read_xlsx(found[-1]) if found[-1].suffix == ".xlsx" else _annotations.read_csv(found[-1], COLUMNS, ",", CURE)
+    )
+    breasts: dict[Breast, list[tuple[str, str]]] = {}
+    for patient, side, abnormality, classification in table[table["ID1"] != ""].itertuples(index=False, name=None):
+        breast = (patient, _annotations.LATERALITIES.get(side.upper(), side))
+        breasts.setdefault(breast, []).append((abnormality, classification))
+    if not breasts:
+        raise DatasetError(f"{found[-1]} has no rows. {CURE}")
+    return breasts
+
+
+def _read_xlsx(path: Path) -> pd.DataFrame:
+    try:
+        workbook = openpyxl.load_workbook(path, read_only=True, data_only=True)
+        lines = [
+            ["" if cell is None else cell for cell in line]
+            for line in workbook.worksheets[0].iter_rows(values_only=True)
+        ]
+    except (InvalidFileException, zipfile.BadZipFile, OSError, KeyError, ValueError) as error:
+        raise DatasetError(f"{path} is no Excel table ({type(error).__name__}: {error}). {CURE}") from error
+    header, *records = lines or [[]]
+    return _annotations.chosen_columns(pd.DataFrame(records, columns=header), COLUMNS, path, CURE)
+
+
+def _film(root: Path, path: str) -> Film:
+    try:
+        header = dicom.tags(root / path, *TAGS)
+    except dicom.DicomError as error:
+        return Film(path, problem=str(error).replace(f"{root}/", ""))
+    return Film(
+        path,
+        header["PatientID"].strip(),
+        _annotations.LATERALITIES.get(header["ImageLaterality"].strip().upper(), ""),
+        _view(header["ViewPosition"].strip().upper(), header["ViewCodeSequence"]),
+        header["SOPInstanceUID"].strip(),
+        _annotations.film_problem(root, path),
+    )
+
+
+def _view(position: str, codes: str) -> str:
+    found = {view for code, view in VIEW_CODES.items() if code in codes}
+    return _annotations.VIEWS.get(position) or (found.pop() if len(found) == 1 else "")
+
+
+def _named(films: list[Film]) -> list[tuple[Film, str]]:
+    """Films with their number among those of the same breast and view, which no folder name can change."""
+    counted: dict[tuple[str, str, str], int] = {}
+    seen: set[str] = set()
+    named = []
+    for film in sorted(films, key=lambda film: (film.instance, film.path)):
+        place = (film.patient, film.laterality, film.view)
+        if film.instance and film.instance in seen:
+            film = replace(film, problem=f"{film.path}: a second copy of the same image")
+        seen.add(film.instance)
+        counted[place] = counted.get(place, 0) + 1
+        named.append((film, str(counted[place])))
+    return named
+
+
+def _rows(film: Film, name: str, breasts: dict[Breast, list[tuple[str, str]]]) -> list[Row]:
+    """One row per table row of the film's breast, or one where the table has none."""
+    base = Row(
+        patient_id=f"cmmd_{film.patient}",
+        film_id=film.path if film.problem else name,
+        laterality=film.laterality,
+        view=film.view,
+        image_path=film.path,
+        reason=film.problem,
+    )
+    proven = breasts.get((film.patient, film.laterality), [])
+    if film.problem or not proven:
+        reason = film.problem or f"{OUT_OF_SCOPE}no biopsy: {TABLE} has no row of this breast"
+        return [replace(base, reason=reason)]
+    return [
+        replace(
+            base,
+            abnormality_id=str(number),
+            abnormality_type=TYPES.get(abnormality.lower(), _annotations.OTHER),
+            pathology=PATHOLOGIES.get(classification.lower(), ""),
+            reason=_table_problem(abnormality, classification),
+        )
+        for number, (abnormality, classification) in enumerate(proven, start=1)
+    ]
+
+
+def _table_problem(abnormality: str, classification: str) -> str:
+    for column, value, valid in (
+        ("abnormality", abnormality, TYPES),
+        ("classification", classification, PATHOLOGIES),
+    ):
+        if value.lower() not in valid:
+            return f"{TABLE}: unknown {column} {value!r} (valid: {', '.join(valid)})"
+    return ""
+
+
+def _without_films(breasts: list[Breast], films: list[Film]) -> list[Row]:
+    """Breasts of the table without a film; a part of the collection lacks whole patients."""
+    patients, seen = {film.patient for film in films}, {(film.patient, film.laterality) for film in films}
+    lacking = "no film of this breast among the DICOM files"
+    return [
+        Row(f"cmmd_{patient}", "", side, reason=lacking if patient in patients else f"{OUT_OF_SCOPE}{lacking}")
+        for patient, side in breasts
+        if (patient, side) not in seen
+    ]
+
+
+def _counts(films: list[Film]) -> dict[str, int]:
+    whole = [film for film in films if not film.problem]
+    return {"images": len({film.instance for film in whole}), "patients": len({film.patient for film in whole})}

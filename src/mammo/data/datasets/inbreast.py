@@ -1,0 +1,187 @@
+"""INbreast: 410 full-field digital mammograms of 115 examinations in Porto, with contours of the lesions.
+
+Moreira et al., Academic Radiology 2012;19(2):236-248, doi 10.1016/j.acra.2011.09.014. Granted on request for research
+only; it must not be passed on.
+A label is a radiologist's BI-RADS category of the film, not a pathology: 4, 5 and 6 are positive, 1 to 3 negative (the
+column pathology repeats that). A lesion has its film's category, since no other is published. Layout: INbreast.csv
+(semicolons), AllDICOMs/<film>_<patient>_MG_<R|L>_<CC|ML>_ANON.dcm and AllXML/<film>.xml, OsiriX property lists whose
+regions are polygons of points "(x, y)" in px; a film without marks has no XML file. Lesions are the contours of masses,
+distortions and asymmetries and the outlines of clusters; marks of single calcifications and of spicules count for the
+type of their film only. The patient is the code in the file name, one for all of a woman's examinations.
+"""
+
+import plistlib
+from pathlib import Path
+from typing import Any
+from xml.parsers.expat import ExpatError
+
+from mammo.core.parallel import parallel_map
+from mammo.data.datasets import OUT_OF_SCOPE, DatasetError, Located, _annotations
+from mammo.data.datasets._annotations import Box, Row
+
+TABLE = "INbreast.csv"
+DICOMS, MARKS = "AllDICOMs", "AllXML"
+COLUMNS = ["Laterality", "View", "Acquisition date", "File Name", "ACR", "Bi-Rads"]
+CURE = "Set `root` to the folder `INbreast Release 1.0` as published: INbreast.csv, AllDICOMs/ and AllXML/"
+# The publishers' names of a region, misspellings included, less case; True: it outlines a whole lesion.
+REGIONS = {
+    "mass": ("mass", True),
+    "cluster": ("calcification", True),
+    "distortion": ("architectural_distortion", True),
+    "asymmetry": ("asymmetry", True),
+    "assymetry": ("asymmetry", True),
+    "spiculated region": ("mass", False),
+    "espiculated region": ("mass", False),
+    "calcification": ("calcification", False),
+    "calcifications": ("calcification", False),
+    "unnamed": ("calcification", False),
+    "point 1": ("calcification", False),
+    "point 3": ("calcification", False),
+}
+
+Region = tuple[str, Box | None]  # type, and its box where it outlines a whole lesion
+
+
+class MarkError(ValueError):
+    """A file of AllXML is not as published."""
+
+
+def locate(root: Path, unit: str, abnormality_types: list[str], workers: int) -> Located:
+    """Cases of the copy under `root`; raises DatasetError where the layout or the table is not as published."""
+    if not (root / DICOMS).is_dir():
+        raise DatasetError(f"{root} holds no {DICOMS}/. {CURE}")
+    table = _annotations.read_csv(root / TABLE, COLUMNS, ";", CURE)
+    table = table[(table != "").any(axis=1)]  # empty lines end it
+    files = {path.name.split("_")[0]: path for path in sorted((root / DICOMS).glob("*.dcm"))}
+    records = [dict(zip(COLUMNS, values, strict=True)) for values in table.itertuples(index=False, name=None)]
+    problems = _annotations.film_problems(root, [_relative(root, path) for path in files.values()], workers)
+    found = parallel_map(
+        lambda record: _film(root, record, files.get(record["File Name"]), problems), records, workers, "reading marks"
+    )
+    listed = set(table["File Name"])
+    rows = [row for film in found for row in film]
+    rows += [_unlisted(root, path) for film_id, path in files.items() if film_id not in listed]
+    return _annotations.locate(rows, unit, abnormality_types, _counts(rows), root)
+
+
+def published(abnormality_types: list[str]) -> dict[str, int]:
+    """Counts of the whole set, whatever the types."""
+    return {"films": 410}
+
+
+def _film(root: Path, record: dict[str, str], path: Path | None, problems: dict[str, str]) -> list[Row]:
+    """The rows of one line of the table: its marked regions, or one row for a film without marks."""
+    film_id = record["File Name"]
+    if path is None:
+        image_path, patient, reason = "", "unknown", f"{DICOMS}/{film_id}_*.dcm is missing"
+    else:
+        image_path, patient = _relative(root, path), path.stem.split("_")[1] if "_" in path.stem else ""
+        reason = problems[image_path] or _contradiction(record, path) or _assessment_problem(record["Bi-Rads"])
+    regions: list[Region] = []
+    try:
+        regions = _regions(root / MARKS / f"{film_id}.xml")
+    except MarkError as error:
+        reason = reason or str(error)
+    if not regions:
+        return [_row(film_id, record, patient, image_path, reason=reason)]
+    rows = []
+    for number, (kind, outline) in enumerate(regions, start=1):
+        box = _annotations.marked_box(root, image_path, outline) if outline and not reason else ""
+        outside = f"{MARKS}/{film_id}.xml: region {number} lies outside the film" if outline and not box else ""
+        rows.append(_row(film_id, record, patient, image_path, str(number), kind, box, reason or outside))
+    return rows
+
+
+def _row(
+    film_id: str,
+    record: dict[str, str],
+    patient: str,
+    image_path: str,
+    abnormality_id: str = "0",
+    kind: str = _annotations.NONE,
+    box: str = "",
+    reason: str = "",
+) -> Row:
+    birads = _category(record["Bi-Rads"])
+    return Row(
+        patient_id=f"inbreast_{patient}",
+        film_id=film_id,
+        laterality=_annotations.LATERALITIES.get(record["Laterality"].upper(), record["Laterality"]),
+        view=_annotations.VIEWS.get(record["View"].upper(), record["View"]),
+        exam=record["Acquisition date"],
+        abnormality_id=abnormality_id,
+        abnormality_type=kind,
+        pathology="" if birads is None else _annotations.assessed(birads),
+        breast_density=int(record["ACR"]) if record["ACR"] in {"1", "2", "3", "4"} else None,
+        birads=birads,
+        image_path=image_path,
+        box=box,
+        reason=reason,
+    )
+
+
+def _unlisted(root: Path, path: Path) -> Row:
+    return Row("inbreast_unknown", path.name, reason=f"{_relative(root, path)} has no line in {TABLE}")
+
+
+def _category(text: str) -> int | None:
+    """4 for `4`, `4a`, `4b` and `4c`."""
+    return int(text[0]) if text[:1].isdecimal() and text[1:].lower() in {"", "a", "b", "c"} else None
+
+
+def _assessment_problem(text: str) -> str:
+    if _category(text) is None:
+        return f"unknown BI-RADS category {text!r}"
+    return f"{OUT_OF_SCOPE}BI-RADS 0 is no final assessment" if _category(text) == 0 else ""
+
+
+def _contradiction(record: dict[str, str], path: Path) -> str:
+    """Where the table and the file name disagree about side or view, one of them names another film."""
+    words = {word.upper() for word in path.stem.split("_")[2:]}
+    side = {_annotations.LATERALITIES[word] for word in words & set(_annotations.LATERALITIES)}
+    view = {_annotations.VIEWS[word] for word in words & set(_annotations.VIEWS)}
+    told = (
+        {_annotations.LATERALITIES.get(record["Laterality"].upper())},
+        {_annotations.VIEWS.get(record["View"].upper())},
+    )
+    if (side, view) == told:
+        return ""
+    return f"{TABLE} says {record['Laterality']} {record['View']}, the file is named {path.name}"
+
+
+def _regions(path: Path) -> list[Region]:
+    """Outlined lesions one by one, and each type that is marked in another way once."""
+    if not path.is_file():
+        return []
+    try:
+        with path.open("rb") as file:
+            regions = plistlib.load(file, fmt=plistlib.FMT_XML)["Images"][0]["ROIs"]
+        found = [_region(region) for region in regions if region["Point_px"]]
+    except (
+        ExpatError,
+        plistlib.InvalidFileException,
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        OverflowError,
+    ) as error:
+        raise MarkError(f"{MARKS}/{path.name} is no OsiriX property list ({type(error).__name__}: {error})") from error
+    outlined = [region for region in found if region[1]]
+    return [*outlined, *dict.fromkeys(region for region in found if not region[1])]
+
+
+def _region(region: dict[str, Any]) -> Region:
+    kind, whole = REGIONS.get(str(region["Name"]).strip().lower(), (_annotations.OTHER, False))
+    points = [point.strip("() ").split(",") for point in region["Point_px"]]
+    columns, rows = [float(x) for x, _ in points], [float(y) for _, y in points]
+    box = (int(min(rows)), int(min(columns)), int(max(rows)) + 1, int(max(columns)) + 1)
+    return kind, box if whole else None
+
+
+def _relative(root: Path, path: Path) -> str:
+    return path.relative_to(root).as_posix()
+
+
+def _counts(rows: list[Row]) -> dict[str, int]:
+    return {"films": len({row.film_id for row in rows if row.image_path})}

@@ -1,0 +1,140 @@
+"""mini-MIAS: 322 digitised films of 161 women of the UK screening programme, 1024 px, MLO views only.
+
+Suckling et al., "The Mammographic Image Analysis Society digital mammogram database", Excerpta Medica International
+Congress Series 1069, 1994. Research use only, under the licence agreement that comes with the images.
+A label is the severity that the publishers give each abnormality (B or M); NORM films are negative. Layout: Info.txt
+and mdb001.pgm ... mdb322.pgm, anywhere below the root. A line of Info.txt is `mdb001 G CIRC B 535 425 197`: film,
+tissue (F, G, D: no BI-RADS density, so that none is stated here), class, severity, then centre and radius of a circle
+in px from the lower left corner, which are missing or replaced by a note where calcifications are scattered.
+Film numbers are pairs of one woman, left then right: so the full-size films are named (mdb001lm, mdb002rl), although
+the README of the small ones says otherwise.
+"""
+
+import re
+from pathlib import Path
+
+from mammo.data.datasets import DatasetError, Located, _annotations
+from mammo.data.datasets._annotations import Box, Row
+from mammo.data.images import io
+
+TABLE = "Info.txt"
+CURE = (
+    "Set `root` to the folder that holds Info.txt and the .pgm films; where a copy has the list of films in its README "
+    "only, save that as Info.txt (docs/external-data.md)"
+)
+FILM = re.compile(r"mdb(\d{3})", re.IGNORECASE)
+TISSUES = {"F", "G", "D"}
+CLASSES = {
+    "CALC": "calcification",
+    "CIRC": "mass",
+    "SPIC": "mass",
+    "MISC": "mass",
+    "ARCH": "architectural_distortion",
+    "ASYM": "asymmetry",
+    "NORM": _annotations.NONE,
+}
+SEVERITIES = {"B": "BENIGN", "M": "MALIGNANT"}
+
+
+def locate(root: Path, unit: str, abnormality_types: list[str], workers: int) -> Located:
+    """Cases of the copy under `root`; raises DatasetError where Info.txt is missing or has no line of a film."""
+    lines = _lines(root)
+    films = {path.stem.lower(): path.relative_to(root).as_posix() for path in sorted(root.rglob("*.pgm"))}
+    named = {words[0].lower() for words in lines}
+    problems = _annotations.film_problems(root, [path for stem, path in films.items() if stem in named], workers)
+    rows, counted = [], dict.fromkeys(named, 0)
+    for words in lines:
+        stem = words[0].lower()
+        counted[stem] += 1
+        rows.append(_row(root, words[1:], stem, counted[stem], films, problems))
+    rows += [_unlisted(stem, path) for stem, path in films.items() if stem not in named]
+    return _annotations.locate(rows, unit, abnormality_types, _counts(rows), root)
+
+
+def published(abnormality_types: list[str]) -> dict[str, int]:
+    """Counts of the whole set, whatever the types."""
+    return {"films": 322, "patients": 161, "rows of Info.txt": 330, "normal films": 207}
+
+
+def _lines(root: Path) -> list[list[str]]:
+    """The words of every line of Info.txt that is about a film; the rest of the file explains."""
+    found = sorted(root.rglob(TABLE))
+    if not found:
+        raise DatasetError(f"{root} holds no {TABLE}. {CURE}")
+    text = found[0].read_text(encoding="latin-1")
+    lines = [line.split() for line in text.splitlines()]
+    about_films = [words for words in lines if len(words) > 1 and FILM.fullmatch(words[0])]
+    if not about_films:
+        raise DatasetError(f"{found[0]} has no line such as `mdb001 G CIRC B 535 425 197`. {CURE}")
+    return about_films
+
+
+def _row(root: Path, words: list[str], stem: str, number: int, films: dict[str, str], problems: dict[str, str]) -> Row:
+    """words: those after the film's name; a further line on the same film may leave the tissue out."""
+    words = words[1:] if words[0].upper() in TISSUES else words
+    name, severity = (word.upper() for word in [*words, "", ""][:2])
+    path, place, circle = films.get(stem, ""), " ".join(words[2:]), _circle(words[2:])
+    problem = problems[path] if path else f"{stem}.pgm is missing"
+    problem = problem or _line_problem(name, severity, place, circle is not None)
+    box = _annotations.marked_box(root, path, _box(root, path, *circle)) if circle and not problem else ""
+    if circle and not problem and not box:
+        problem = f"{TABLE}: the circle {place} lies outside the film"
+    kind = CLASSES.get(name, _annotations.OTHER)
+    return Row(
+        patient_id=_patient(stem),
+        film_id=stem,
+        laterality=_laterality(stem),
+        view="MLO",
+        abnormality_id="0" if kind == _annotations.NONE else str(number),
+        abnormality_type=kind,
+        pathology="NORMAL" if kind == _annotations.NONE else SEVERITIES.get(severity, ""),
+        image_path=path,
+        box=box,
+        reason=problem,
+    )
+
+
+def _line_problem(name: str, severity: str, place: str, is_circle: bool) -> str:
+    if name not in CLASSES:
+        return f"{TABLE}: unknown class {name!r} (valid: {', '.join(CLASSES)})"
+    if CLASSES[name] != _annotations.NONE and severity not in SEVERITIES:
+        return f"{TABLE}: unknown severity {severity!r} (valid: {', '.join(SEVERITIES)})"
+    if place and not is_circle and "NOTE" not in place.upper():
+        return f"{TABLE}: {place!r} is no circle (three numbers)"
+    return ""
+
+
+def _unlisted(stem: str, path: str) -> Row:
+    if not FILM.fullmatch(stem):
+        return Row("mini_mias", stem, reason=f"{path} is no film of mini-MIAS (mdb001.pgm ... mdb322.pgm)")
+    return Row(_patient(stem), stem, _laterality(stem), "MLO", reason=f"{path} has no line in {TABLE}")
+
+
+def _patient(stem: str) -> str:
+    """mdb001 and mdb002 are patient 1."""
+    return f"mini_mias_{(int(stem[3:]) + 1) // 2:03d}"
+
+
+def _laterality(stem: str) -> str:
+    return "LEFT" if int(stem[3:]) % 2 else "RIGHT"
+
+
+def _circle(words: list[str]) -> tuple[int, int, int] | None:
+    """x, y and radius; None where there are none, as in `*NOTE 3*`."""
+    numbers = [int(word) for word in words[:3] if word.isdecimal()]
+    return (numbers[0], numbers[1], numbers[2]) if len(numbers) == 3 else None
+
+
+def _box(root: Path, path: str, x: int, y: int, radius: int) -> Box:
+    row = io.shape(root / path)[0] - 1 - y
+    return row - radius, x - radius, row + radius + 1, x + radius + 1
+
+
+def _counts(rows: list[Row]) -> dict[str, int]:
+    listed = [row for row in rows if row.image_path]
+    return {
+        "films": len({row.film_id for row in listed}),
+        "patients": len({row.patient_id for row in listed}),
+        "rows of Info.txt": len(listed),
+        "normal films": len({row.film_id for row in listed if row.abnormality_type == _annotations.NONE}),
+    }

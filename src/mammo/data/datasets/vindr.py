@@ -1,0 +1,168 @@
+"""VinDr-Mammo: 20,000 digital mammograms of 5,000 four-view examinations in Vietnam, double-read.
+
+Nguyen et al., Scientific Data 2023;10:277, doi 10.1038/s41597-023-02100-7; PhysioNet, doi 10.13026/br2v-7517.
+Restricted access (PhysioNet): each user signs the data use agreement; the films must not be passed on.
+A label is the readers' BI-RADS category, not a pathology: 4 and 5 are positive, 1 to 3 negative (the column pathology
+repeats that); an image or breast has the category of its breast, a lesion its own.
+Layout: images/<study>/<image>.dicom, breast-level_annotations.csv (one row per image) and finding_annotations.csv
+(categories as a Python list, and a box). Only findings of category 3 and more are marked; those of skin, nipple and
+lymph nodes have no type here.
+No patient is published: an examination is taken as a patient.
+"""
+
+import ast
+from pathlib import Path
+
+from mammo.data.datasets import OUT_OF_SCOPE, DatasetError, Located, _annotations
+from mammo.data.datasets._annotations import Box, Row
+
+BREASTS, FINDINGS = "breast-level_annotations.csv", "finding_annotations.csv"
+BREAST_COLUMNS = ["study_id", "image_id", "laterality", "view_position", "breast_birads", "breast_density"]
+FINDING_COLUMNS = ["image_id", "finding_categories", "finding_birads", "xmin", "ymin", "xmax", "ymax"]
+CURE = "Set `root` to the folder of the PhysioNet release: images/, breast-level_ and finding_annotations.csv"
+NO_FINDING = "No Finding"
+CATEGORIES = {
+    "Mass": "mass",
+    "Suspicious Calcification": "calcification",
+    "Architectural Distortion": "architectural_distortion",
+    "Asymmetry": "asymmetry",
+    "Focal Asymmetry": "asymmetry",
+    "Global Asymmetry": "asymmetry",
+}
+
+Record = dict[str, str]
+
+
+def locate(root: Path, unit: str, abnormality_types: list[str], workers: int) -> Located:
+    """Cases of the copy under `root`; raises DatasetError where the layout or a table is not as published."""
+    if not (root / "images").is_dir():
+        raise DatasetError(f"{root} holds no images/. {CURE}")
+    images = _records(root / BREASTS, BREAST_COLUMNS)
+    findings: dict[str, list[Record]] = {}
+    for finding in _records(root / FINDINGS, FINDING_COLUMNS):
+        findings.setdefault(finding["image_id"], []).append(finding)
+    problems = _annotations.film_problems(root, sorted({_path(image) for image in images}), workers)
+    rows = [row for image in images for row in _film(root, image, findings.get(image["image_id"], []), unit, problems)]
+    known = {image["image_id"] for image in images}
+    rows += [_unlisted(image_id) for image_id, found in findings.items() if image_id not in known for _ in found]
+    return _annotations.locate(rows, unit, abnormality_types, _counts(images, findings), root)
+
+
+def published(abnormality_types: list[str]) -> dict[str, int]:
+    """Counts of the whole set, whatever the types."""
+    return {"images": 20_000, "examinations": 5_000, "findings with a box": 2_254}
+
+
+def _records(path: Path, columns: list[str]) -> list[Record]:
+    table = _annotations.read_csv(path, columns, ",", CURE)
+    return [dict(zip(columns, values, strict=True)) for values in table.itertuples(index=False, name=None)]
+
+
+def _path(image: Record) -> str:
+    return f"images/{image['study_id']}/{image['image_id']}.dicom"
+
+
+def _film(root: Path, image: Record, findings: list[Record], unit: str, problems: dict[str, str]) -> list[Row]:
+    """One row per finding of an image, or one for an image without."""
+    path = _path(image)
+    marked = [finding for finding in findings if _types(finding) != [NO_FINDING]]
+    if not marked:
+        return [_row(image, path, reason=problems[path])]
+    return [
+        _marked(root, image, path, number, finding, unit, problems[path])
+        for number, finding in enumerate(marked, start=1)
+    ]
+
+
+def _marked(root: Path, image: Record, path: str, number: int, finding: Record, unit: str, problem: str) -> Row:
+    types, outline = _types(finding), _box(finding)
+    box = _annotations.marked_box(root, path, outline) if outline and not problem else ""
+    return _row(
+        image,
+        path,
+        finding["finding_birads"] if unit == "lesion" else None,
+        str(number),
+        _annotations.joined_types([CATEGORIES.get(name, _annotations.OTHER) for name in types]),
+        box,
+        problem or _finding_problem(types, _has_box(finding), box),
+    )
+
+
+def _row(
+    image: Record,
+    path: str,
+    category: str | None = None,
+    abnormality_id: str = "0",
+    kind: str = _annotations.NONE,
+    box: str = "",
+    reason: str = "",
+) -> Row:
+    """category: the BI-RADS category that is the label; None: the breast's."""
+    category = image["breast_birads"] if category is None else category
+    birads = _number(category, "BI-RADS")
+    return Row(
+        patient_id=f"vindr_{image['study_id']}",
+        film_id=image["image_id"],
+        laterality=_annotations.LATERALITIES.get(image["laterality"].upper(), image["laterality"]),
+        view=_annotations.VIEWS.get(image["view_position"].upper(), image["view_position"]),
+        abnormality_id=abnormality_id,
+        abnormality_type=kind,
+        pathology="" if birads is None else _annotations.assessed(birads),
+        breast_density=_annotations.DENSITIES.get(image["breast_density"].upper().removeprefix("DENSITY").strip()),
+        birads=birads,
+        image_path=path,
+        box=box,
+        reason=reason or _assessment_problem(category, birads),
+    )
+
+
+def _unlisted(image_id: str) -> Row:
+    return Row("vindr_unknown", image_id, reason=f"{FINDINGS}: image {image_id} is not in {BREASTS}")
+
+
+def _number(text: str, word: str) -> int | None:
+    """4 for `BI-RADS 4`."""
+    digits = text.upper().removeprefix(word).strip()
+    return int(digits) if digits.isdecimal() else None
+
+
+def _assessment_problem(text: str, birads: int | None) -> str:
+    if birads is None:
+        return f"unknown BI-RADS category {text!r}" if text else f"{OUT_OF_SCOPE}no BI-RADS category of its own"
+    return f"{OUT_OF_SCOPE}BI-RADS 0 is no final assessment" if birads == 0 else ""
+
+
+def _types(finding: Record) -> list[str]:
+    """`['Mass', 'Skin Thickening']` as a list; what is no such list is one unknown category."""
+    text = finding["finding_categories"]
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return [text]
+    return [str(name).strip() for name in value] if isinstance(value, list) else [str(value).strip()]
+
+
+def _finding_problem(types: list[str], has_box: bool, box: str) -> str:
+    if not any(types):
+        return f"{FINDINGS}: a finding without a category"
+    return f"{FINDINGS}: the box is empty, no number or outside the image" if has_box and not box else ""
+
+
+def _has_box(finding: Record) -> bool:
+    return any(finding[edge] for edge in ("xmin", "ymin", "xmax", "ymax"))
+
+
+def _box(finding: Record) -> Box | None:
+    try:
+        top, left, bottom, right = (int(float(finding[edge])) for edge in ("ymin", "xmin", "ymax", "xmax"))
+    except (ValueError, OverflowError):
+        return None
+    return top, left, bottom, right
+
+
+def _counts(images: list[Record], findings: dict[str, list[Record]]) -> dict[str, int]:
+    return {
+        "images": len({image["image_id"] for image in images}),
+        "examinations": len({image["study_id"] for image in images}),
+        "findings with a box": sum(_has_box(finding) for found in findings.values() for finding in found),
+    }

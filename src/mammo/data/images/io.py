@@ -1,0 +1,194 @@
+"""Films and masks: decode -> breast -> window -> crop -> square array. Arrays are (height, width).
+
+A film keeps its depth: uint8, or uint16 where the file has more than 8 bits. A reduced film is `1 / reduction` of the
+size, rounded up, as libjpeg reduces it.
+"""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from mammo.data.images import dicom
+from mammo.data.images.dicom import PixelError
+from mammo.data.images.transforms import Film, Grey, Mask, eight_bits, fit, stretched
+
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".dcm", ".dicom", ".pgm", ".tif", ".tiff"}
+DICOM_SUFFIXES = {".dcm", ".dicom"}
+FORMATS = ("JPEG", "PNG", "PPM", "TIFF")
+END_MARKERS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
+END_BYTES = 1024
+REDUCTIONS = {
+    1: (cv2.IMREAD_GRAYSCALE, cv2.IMREAD_COLOR),
+    2: (cv2.IMREAD_REDUCED_GRAYSCALE_2, cv2.IMREAD_REDUCED_COLOR_2),
+    4: (cv2.IMREAD_REDUCED_GRAYSCALE_4, cv2.IMREAD_REDUCED_COLOR_4),
+    8: (cv2.IMREAD_REDUCED_GRAYSCALE_8, cv2.IMREAD_REDUCED_COLOR_8),
+}
+BINARY_SHARE = 0.9  # of pixels near 0 or 255; JPEG blurs a mask's outline, a grey crop has far fewer
+EXTREME = 25
+QUICK_LOOK = 8  # reduction
+MIN_FILM_PX = 32
+COLOUR_SPREAD = 24  # between the channels of a pixel, of 255: more than what a JPEG makes of grey
+COLOUR_SHARE = 0.005  # of the pixels: more is a colour image
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """An image file in memory, not yet decoded; shape: (h, w) from its header."""
+
+    path: Path
+    data: bytes
+    format: str
+    channels: int
+    shape: tuple[int, int]
+
+
+def load(path: Path) -> Encoded:
+    """The content of an image file, checked as far as its header and its end show; raises PixelError."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    return encoded(path, data)
+
+
+def encoded(path: Path, data: bytes) -> Encoded:
+    """`data` as the image file that `path` names in errors; raises PixelError."""
+    return Encoded(path, data, *_header(path, io.BytesIO(data)))
+
+
+def shape(path: Path) -> tuple[int, int]:
+    """(height, width) from the file's header, without decoding; a JPEG, PNG or DICOM must have its end, too."""
+    try:
+        with path.open("rb") as file:
+            return _header(path, file)[2]
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> PixelError:
+    return PixelError(f"{path}: cannot be read ({error.strerror or error})")
+
+
+def _header(path: Path, file: BinaryIO) -> tuple[str, int, tuple[int, int]]:
+    """Format, channels and shape."""
+    if dicom.is_dicom(file) or path.suffix.lower() in DICOM_SUFFIXES:
+        return "DICOM", 1, dicom.shape(path, file)
+    try:
+        with Image.open(file, formats=FORMATS) as image:
+            found = str(image.format), len(image.getbands()), (image.height, image.width)
+            frames = getattr(image, "n_frames", 1)
+    except (*dicom.MALFORMED, SyntaxError, Image.DecompressionBombError) as error:
+        raise PixelError(f"{path}: not an image or truncated ({error})") from error
+    if frames != 1:
+        raise PixelError(f"{path}: {frames} images in one file; a film has one")
+    file.seek(0, io.SEEK_END)
+    file.seek(max(0, file.tell() - END_BYTES))
+    # Of a truncated JPEG OpenCV makes a film that is half grey.
+    if END_MARKERS.get(found[0], b"") not in file.read():
+        raise PixelError(f"{path}: truncated, the image's end is missing")
+    return found
+
+
+def decode(image: Encoded, reduction: int = 1) -> Film:
+    """The pixels in the file's own depth; reduction: 1, 2, 4 or 8. Raises PixelError for colour and for damage."""
+    if image.format == "DICOM":
+        return _shrink(dicom.decode(image.path, image.data), reduction)
+    if image.format == "JPEG":
+        return _grey(_opencv(image, REDUCTIONS[reduction][image.channels > 1]), image.path)
+    return _shrink(_grey(_opencv(image, cv2.IMREAD_UNCHANGED), image.path), reduction)
+
+
+def _opencv(image: Encoded, flags: int) -> npt.NDArray[Any]:
+    try:
+        # A header's orientation would turn the pixels away from `shape`.
+        pixels = cv2.imdecode(np.frombuffer(image.data, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error as error:
+        raise PixelError(f"{image.path}: cannot be decoded ({error})") from error
+    if pixels is None:
+        raise PixelError(f"{image.path}: cannot be decoded (damaged or truncated)")
+    return np.asarray(pixels)
+
+
+def _grey(image: npt.NDArray[Any], path: Path) -> Film:
+    """One channel (h, w) of grey that may have been stored as several."""
+    if image.dtype not in (np.uint8, np.uint16):
+        raise PixelError(f"{path}: pixels are {image.dtype}; films have 8 or 16 unsigned bits")
+    if image.ndim == 2:
+        return image
+    blue, green, red = cv2.split(image)[:3]
+    spread = cv2.subtract(cv2.max(cv2.max(blue, green), red), cv2.min(cv2.min(blue, green), red))
+    if (spread > COLOUR_SPREAD * (np.iinfo(image.dtype).max // 255)).mean() > COLOUR_SHARE:
+        raise PixelError(f"{path}: a colour image; films are grey")
+    return np.asarray(cv2.cvtColor(np.ascontiguousarray(image[..., :3]), cv2.COLOR_BGR2GRAY), image.dtype)
+
+
+def _shrink(film: Film, reduction: int) -> Film:
+    """Means of blocks of `reduction` by `reduction` pixels; a last, incomplete one is filled with its edge."""
+    if reduction == 1:
+        return film
+    height, width = (-(-side // reduction) for side in film.shape)
+    missing = height * reduction - film.shape[0], width * reduction - film.shape[1]
+    whole = cv2.copyMakeBorder(film, 0, missing[0], 0, missing[1], cv2.BORDER_REPLICATE) if any(missing) else film
+    return np.asarray(cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA), film.dtype)
+
+
+def read_film(path: Path) -> Film:
+    """Decode as (h, w) uint8, or uint16 where the file has more than 8 bits; raises PixelError, also for tiny films."""
+    image = load(path)
+    refuse_tiny(image)
+    return decode(image)
+
+
+def refuse_tiny(image: Encoded) -> None:
+    """Raise PixelError for an image that is too small to be a film."""
+    if min(image.shape) < MIN_FILM_PX:
+        raise PixelError(
+            f"{image.path}: {image.shape[0]}x{image.shape[1]} px; a film has at least {MIN_FILM_PX} a side"
+        )
+
+
+def read_grey(path: Path, reduced: bool = False) -> Grey:
+    """Decode as (h, w) uint8, as a viewer shows it; `reduced` gives an eighth of the size, for a quick look.
+
+    A DICOM goes through its stated window, if any. Other values of more than 8 bits are stretched from their lowest to
+    their highest.
+    """
+    image = load(path)
+    reduction = QUICK_LOOK if reduced else 1
+    if image.format == "DICOM":
+        film = _shrink(dicom.decode(path, image.data, displayed=True), reduction)
+    else:
+        film = decode(image, reduction)
+    return stretched(film)
+
+
+def is_binary(path: Path) -> bool:
+    """Whether an image holds little but black and white, as a mask does and a crop of film does not."""
+    image = load(path)
+    pixels = eight_bits(decode(image, QUICK_LOOK if min(image.shape) >= 256 else 1))
+    extremes = (pixels <= EXTREME) | (pixels >= 255 - EXTREME)
+    return bool(extremes.mean() >= BINARY_SHARE)
+
+
+def has_foreground(path: Path) -> bool:
+    """Whether a mask marks anything."""
+    return bool(foreground(load(path)).any())
+
+
+def foreground(mask: Encoded, reduction: int = 1) -> Mask:
+    """A mask (h, w) as 0/1: 1 where it is brighter than half; a lesion too small for `reduction` keeps its place."""
+    found = np.asarray(eight_bits(decode(mask, reduction)) > 127, np.uint8)
+    if reduction == 1 or found.any():
+        return found
+    return np.asarray(_shrink(255 * foreground(mask), reduction) > 0, np.uint8)
+
+
+def read_mask(path: Path, film_shape: tuple[int, int]) -> Mask:
+    """A mask as (h, w) 0/1 in the film's shape, to which a copy of other size is scaled."""
+    return fit(foreground(load(path)), film_shape)

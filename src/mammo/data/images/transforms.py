@@ -1,0 +1,148 @@
+"""Crop, resize and window arrays of pixels."""
+
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import map_coordinates
+
+from mammo.data.images.dicom import PixelError
+
+Grey = npt.NDArray[np.uint8]
+Film = npt.NDArray[np.unsignedinteger[Any]]  # uint8 or uint16
+Mask = npt.NDArray[np.uint8]
+Box = tuple[int, int, int, int]  # top, left, bottom, right; right and bottom excluded
+
+DEPTHS = {8: (np.uint8, 255), 16: (np.uint16, 65535)}
+TILES = 8
+STRIP_PX = 256  # bounds the memory of interpolation
+
+
+def fit(mask: Mask, shape: tuple[int, int]) -> Mask:
+    """`mask` scaled to `shape`, where it is not in it already."""
+    if mask.shape == shape:
+        return mask
+    return np.asarray(cv2.resize(mask, (shape[1], shape[0]), interpolation=cv2.INTER_NEAREST), dtype=np.uint8)
+
+
+def bounding_box(mask: npt.NDArray[np.generic]) -> Box:
+    """Smallest box around the foreground of a mask (h, w); raises PixelError where there is none."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        raise PixelError("a mask without foreground has no bounding box")
+    return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
+
+
+def square_around(box: Box, context: float) -> Box:
+    """The square centred on `box` whose side is `context` times the longer side of `box`; it may leave the film."""
+    top, left, bottom, right = box
+    side = max(1, round(context * max(bottom - top, right - left)))
+    new_top = round((top + bottom - side) / 2)
+    new_left = round((left + right - side) / 2)
+    return new_top, new_left, new_top + side, new_left + side
+
+
+def crop(image: Film, box: Box) -> Film:
+    """`image` inside `box`, black where the box leaves the film."""
+    top, left, bottom, right = box
+    height, width = image.shape
+    inside = image[max(top, 0) : min(bottom, height), max(left, 0) : min(right, width)]
+    padding = ((max(-top, 0), max(bottom - height, 0)), (max(-left, 0), max(right - width, 0)))
+    return np.pad(inside, padding) if np.any(padding) else inside
+
+
+def resize(image: Film, size_px: int) -> Film:
+    """A square image at (size_px, size_px): area average when shrinking, which keeps fine texture from aliasing."""
+    shrinking = image.shape[0] >= size_px
+    interpolation = cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, (size_px, size_px), interpolation=interpolation), dtype=image.dtype)
+
+
+def contrast(film: Film, region: Mask, percentiles: tuple[float, float]) -> tuple[float, float]:
+    """The levels at `percentiles` of the region (0/1), of the film where the region is empty.
+
+    From the film itself, because the three scanners of CBIS-DDSM differ, and other data sets even more.
+    """
+    low, high = _percentiles(film, region if region.any() else np.ones_like(region), percentiles)
+    return float(low), float(high)
+
+
+def window(film: Film, low: float, high: float, bits: int = 8) -> Film:
+    """Stretch intensities so that `low` becomes black and `high` white, in `bits` (8 or 16)."""
+    depth, white = DEPTHS[bits]
+    levels = np.arange(np.iinfo(film.dtype).max + 1)
+    table = np.clip((levels - low) * (white / max(high - low, 1)), 0, white).round().astype(depth)
+    return np.asarray(cv2.LUT(film, table), dtype=depth)
+
+
+def _percentiles(film: Film, region: Mask, percentiles: tuple[float, float]) -> npt.NDArray[np.float64]:
+    """As np.percentile of the region's pixels, from their histogram: they are many, and their levels are few."""
+    levels = np.iinfo(film.dtype).max + 1
+    below = np.cumsum(cv2.calcHist([film], [0], region, [levels], [0, levels]).ravel().astype(np.int64))
+    places = np.array(percentiles) / 100 * (below[-1] - 1)
+    lower, upper = (np.searchsorted(below, side(places), side="right") for side in (np.floor, np.ceil))
+    return np.asarray(lower + (upper - lower) * (places % 1))
+
+
+def equalise(film: Film, clip_limit: float) -> Film:
+    """Contrast-limited adaptive histogram equalisation in 8x8 tiles (Zuiderveld, Graphics Gems IV, 1994).
+
+    OpenCV's; a film of 16 bits goes through the tiles' curves of its upper 8, interpolated: OpenCV's own histogram of
+    65,536 bins has so few pixels in each that no limit bites.
+    """
+    if film.dtype == np.uint8:
+        return np.asarray(cv2.createCLAHE(clip_limit, (TILES, TILES)).apply(film), np.uint8)
+    grey = eight_bits(film)
+    if any(side % TILES for side in film.shape):  # OpenCV then fills both sides
+        height, width = (TILES - side % TILES for side in film.shape)
+        grey = np.asarray(cv2.copyMakeBorder(grey, 0, height, 0, width, cv2.BORDER_REFLECT_101), np.uint8)
+    curves = _tile_curves(grey, clip_limit)
+    down, across = (np.arange(side) * TILES / whole - 0.5 for side, whole in zip(film.shape, grey.shape, strict=True))
+    equalised = np.empty_like(film)
+    for top in range(0, len(film), STRIP_PX):
+        strip = slice(top, top + STRIP_PX)
+        places = np.broadcast_arrays(down[strip, np.newaxis], across, film[strip] / 256 - 0.5)
+        equalised[strip] = (65535 * map_coordinates(curves, places, order=1, mode="nearest")).round()
+    return equalised
+
+
+def _tile_curves(grey: Grey, clip_limit: float) -> npt.NDArray[np.float64]:
+    """What CLAHE makes of each grey in the middle of each tile: (TILES, TILES, 256), 0..1."""
+    pixels = grey.size / TILES**2
+    limit = max(1, int(clip_limit * pixels / 256))
+    tiles = [tile for row in np.split(grey, TILES) for tile in np.split(row, TILES, axis=1)]
+    counts = [_limited(np.bincount(tile.ravel(), minlength=256), limit) for tile in tiles]
+    return np.cumsum(counts, axis=1).reshape(TILES, TILES, 256) / pixels
+
+
+def _limited(counts: npt.NDArray[np.int64], limit: int) -> npt.NDArray[np.int64]:
+    """A histogram (256,) whose excess over `limit` is spread as OpenCV spreads it."""
+    each, rest = divmod(int(np.maximum(counts - limit, 0).sum()), 256)
+    limited = np.minimum(counts, limit) + each
+    limited[:: max(256 // max(rest, 1), 1)][:rest] += 1
+    return limited
+
+
+def resize_mask(mask: npt.NDArray[Any], size_px: int) -> Mask:
+    """A pixel belongs to the lesion when half of it does; the largest share counts where none reaches half."""
+    if not mask.any():
+        return np.zeros((size_px, size_px), np.uint8)
+    interpolation = cv2.INTER_AREA if mask.shape[0] >= size_px else cv2.INTER_LINEAR
+    # As floats: in 8 bits a lesion of a few pixels on a large film would round to nothing.
+    share = np.asarray(cv2.resize(mask.astype(np.float32), (size_px, size_px), interpolation=interpolation))
+    return np.asarray(share >= min(0.5, share.max()), dtype=np.uint8)
+
+
+def stretched(film: Film) -> Grey:
+    """8 bits as they are, or more of them from their lowest to their highest value as 0..255."""
+    if film.dtype == np.uint8:
+        return np.asarray(film, np.uint8)
+    low, high = int(film.min()), int(film.max())
+    scale = 255 / max(high - low, 1)
+    return np.asarray(cv2.convertScaleAbs(film, alpha=scale, beta=-low * scale), np.uint8)
+
+
+def eight_bits(film: Film) -> Grey:
+    """The full range of the file's depth as 0..255."""
+    return np.asarray(film >> 8 if film.dtype == np.uint16 else film, np.uint8)

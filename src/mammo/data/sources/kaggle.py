@@ -1,0 +1,121 @@
+"""The Kaggle copy of CBIS-DDSM, 8-bit JPEG, through kagglehub: to `ingest.root`, or to data/downloads/kaggle.
+
+Licence CC BY 3.0, doi 10.7937/K9/TCIA.2016.7O02S9CY. kagglehub resumes its archive and checks the MD5, but it unpacks
+in place; so it works in `.unfinished`, and jpeg/ and csv/ take their names when all of it is unpacked. In a Kaggle
+notebook the copy is mounted already: `ingest.source: folder` reads it there.
+"""
+
+import os
+import shutil
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import requests
+
+from mammo.core.config import ConfigError, IngestConfig
+from mammo.core.paths import resolve_path
+from mammo.data.sources._download import DownloadError, exclusive, persist, require_space, writing
+
+DATASET = "cbis_ddsm"
+HANDLE = "awsaf49/cbis-ddsm-breast-cancer-image-dataset/versions/1"
+DEFAULT_ROOT = "data/downloads/kaggle"
+UNFINISHED = ".unfinished"
+FOLDERS = ("jpeg", "csv")
+SIZE_BYTES = 13e9  # the archive, and what is unpacked from it
+
+_TOKEN = (
+    "Create an API token at https://www.kaggle.com/settings/api and put it into the environment variable "
+    "KAGGLE_API_TOKEN or into the file ~/.kaggle/access_token. Without an account, take `ingest.source: idc`"
+)
+
+
+def fetch(ingest: IngestConfig, raw: Path, seed: int) -> Path:
+    """Download and unpack the copy where it is not there yet; raises DownloadError with the cure."""
+    place = root(ingest, raw)
+    if not _is_whole(place):
+        with exclusive(place):
+            if not _is_whole(place):
+                _download(place)
+    return place
+
+
+def root(ingest: IngestConfig, raw: Path) -> Path:
+    """`ingest.root` or the default; raises ParamsError for a data set that Kaggle is no source of."""
+    if ingest.dataset != DATASET:
+        raise ConfigError(
+            f"ingest.source: kaggle brings {DATASET}, not {ingest.dataset!r}; take idc or folder for that"
+        )
+    return resolve_path(ingest.root or DEFAULT_ROOT)
+
+
+def _is_whole(place: Path) -> bool:
+    return all((place / name).is_dir() for name in FOLDERS)
+
+
+def _download(place: Path) -> None:
+    cache = place / UNFINISHED
+    require_space(place, SIZE_BYTES - _archive_bytes(cache))
+    unpacked = persist(lambda: _attempt(cache), "the Kaggle copy", lambda: _archive_bytes(cache))
+    lacking = [name for name in FOLDERS if not ((unpacked / name).is_dir() or (place / name).is_dir())]
+    if lacking:
+        raise DownloadError(f"{unpacked}: the Kaggle copy holds no {'/, '.join(lacking)}/; its layout has changed")
+    for name in FOLDERS:
+        if (unpacked / name).is_dir():
+            with writing(place / name):
+                (unpacked / name).replace(place / name)
+    shutil.rmtree(cache)
+
+
+def _attempt(cache: Path) -> Path:
+    """The folder that kagglehub has unpacked; failures of the network pass through."""
+    import kagglehub
+    from kagglehub.exceptions import DataCorruptionError, KaggleApiHTTPError
+
+    # Its caches of a Kaggle or Colab machine are read-only places elsewhere.
+    settings = {"KAGGLEHUB_CACHE": str(cache), "DISABLE_KAGGLE_CACHE": "true", "DISABLE_COLAB_CACHE": "true"}
+    credentials = _credentials_found()
+    try:
+        with writing(cache), _environment(settings):
+            return Path(kagglehub.dataset_download(HANDLE))
+    except KaggleApiHTTPError as error:
+        if error.response.status_code not in (requests.codes.unauthorized, requests.codes.forbidden):
+            raise
+        problem = "Kaggle refuses the credentials found" if credentials else "Kaggle asks for credentials, none found"
+        raise DownloadError(f"{problem}. {_TOKEN}") from error
+    except (requests.RequestException, DownloadError):
+        raise
+    except (DataCorruptionError, zipfile.BadZipFile, zlib.error, ValueError) as error:  # ValueError: no archive at all
+        shutil.rmtree(cache)
+        reason = " ".join(str(error).split())
+        raise DownloadError(f"the Kaggle copy came damaged ({reason}); it was thrown away. Run again") from error
+
+
+def _credentials_found() -> bool:
+    from kagglehub.config import get_kaggle_credentials
+
+    try:
+        return get_kaggle_credentials() is not None
+    except ValueError as error:
+        raise DownloadError(f"{error}. {_TOKEN}") from error
+
+
+def _archive_bytes(cache: Path) -> int:
+    return sum(archive.stat().st_size for archive in cache.glob("datasets/*/*/*.archive"))
+
+
+@contextmanager
+def _environment(settings: dict[str, str]) -> Iterator[None]:
+    """Environment variables for the block only."""
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -1,0 +1,1 @@
+"""Prediction tables to clinical metrics: operating point, aggregation, subgroups, ensembling, external data."""

@@ -1,0 +1,78 @@
+"""From samples to images, breasts and patients: a unit is as suspicious as its most suspicious sample.
+
+The maximum is no calibrated probability: it grows with the number of samples. So each level chooses its own operating
+point, from validation rows that went through the same maximum.
+"""
+
+import pandas as pd
+
+from mammo.core.errors import InputError
+from mammo.core.schemas import PATH_SEPARATOR, VIEW_SEPARATOR
+
+# From fine to coarse: the columns of tables.CASES that name one unit.
+LEVELS = {
+    "lesion": ["sample_id"],
+    "image": ["patient_id", "laterality", "view"],
+    "breast": ["patient_id", "laterality"],
+    "patient": ["patient_id"],
+}
+
+
+def possible_levels(cases: pd.DataFrame) -> list[str]:
+    """Names of the levels that the samples of `cases` (tables.CASES) can be raised to, from fine to coarse."""
+    too_fine = {"lesion"} if _several_lesions(cases) else set()
+    if cases["view"].str.contains(VIEW_SEPARATOR, regex=False).any():
+        too_fine = {"lesion", "image"}
+    return [level for level in LEVELS if level not in too_fine]
+
+
+def aggregate(predictions: pd.DataFrame, cases: pd.DataFrame, level: str) -> pd.DataFrame:
+    """One row per lesion, image (patient, side, view), breast (patient, side) or patient, within split and fold.
+
+    predictions: tables.PREDICTIONS or tables.OUT_OF_FOLD; cases: tables.CASES. Returns the same columns, in which
+    sample_id names the unit, label and prob are the maximum over its samples (a noisy-or would claim independence
+    and calibration that a lesion's two views do not have), and n_samples counts them. A lesion is one abnormality in
+    one view, as in the official description files, so that "lesion" returns the samples themselves.
+    Raises InputError for an unknown level, one finer than the samples, or a sample that is not in `cases`.
+    """
+    _check_level(cases, level)
+    columns = LEVELS[level]
+    lacking = [column for column in columns if column not in predictions]
+    located = predictions.merge(cases[["sample_id", *lacking]], on="sample_id", how="left", validate="many_to_one")
+    check_located(predictions, cases)
+    keys = [column for column in ("fold", "split") if column in located] + columns
+    units = located.groupby(keys, sort=False).agg(
+        patient_id=("patient_id", "first"),
+        label=("label", "max"),
+        prob=("prob", "max"),
+        n_samples=("sample_id", "size"),
+    )
+    units = units.drop(columns=["patient_id"] if "patient_id" in keys else []).reset_index()
+    names = units[columns].agg("_".join, axis=1)
+    return units.assign(sample_id=names)[[*predictions.columns, "n_samples"]]
+
+
+def _several_lesions(cases: pd.DataFrame) -> bool:
+    """Whether some sample is made of several abnormalities, which has one score for all of them."""
+    joined = cases["abnormality_id"].str.contains(PATH_SEPARATOR, regex=False)
+    return bool((joined | cases["abnormality_type"].str.contains("+", regex=False)).any())
+
+
+def _check_level(cases: pd.DataFrame, level: str) -> None:
+    if level not in LEVELS:
+        raise InputError(f"unknown level {level!r}; there are {', '.join(LEVELS)}")
+    if level not in possible_levels(cases):
+        raise InputError(
+            f"level {level!r} is finer than the samples, which have one score for all their lesions; "
+            f"possible: {', '.join(possible_levels(cases))} (or predict a finer ingest.unit)"
+        )
+
+
+def check_located(predictions: pd.DataFrame, cases: pd.DataFrame) -> None:
+    """Raise InputError for predictions of samples that are not in `cases` (tables.CASES)."""
+    unknown = sorted(set(predictions["sample_id"]) - set(cases["sample_id"]))
+    if unknown:
+        raise InputError(
+            f"{len(unknown)} predicted sample(s) are not among the cases, e.g. {', '.join(unknown[:3])}; the "
+            "predictions are of another cohort: dvc repro"
+        )

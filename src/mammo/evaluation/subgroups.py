@@ -1,0 +1,220 @@
+"""Where a model is worse than elsewhere, and the samples on which it errs most.
+
+A subgroup is compared with all other rows. Patients may be in both (two views, two lesions), so that the two AUCs are
+not independent: the test sums each patient's part in either (statistics.subset_auc_test). Holm's correction is within
+one table, which is one model over all its subgroups.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from mammo.core.errors import InputError
+from mammo.metrics import auc_tests, bootstrap
+from mammo.metrics.discrimination import Mask
+
+VARIABLES = ("abnormality_type", "view", "breast_density", "subtlety", "size", "birads", "pathology")
+MISSING = "missing"
+MIN_PATIENTS = 2
+COLUMNS = [
+    *("variable", "value", "n", "n_patients", "n_malignant", "auc", "low", "high"),
+    *("difference", "p_holm", "worse", "note"),
+]
+ATTRIBUTES = ["pathology", "abnormality_type", "breast_density", "subtlety"]
+ERROR_COLUMNS = ["kind", "rank", "sample_id", "patient_id", "label", "prob", "threshold", *ATTRIBUTES]
+ERROR_KINDS = {"false negative": (1, 0), "false positive": (0, 1)}  # label, called
+
+
+@dataclass(frozen=True)
+class Subgroup:
+    """Which rows (n,) are in a subgroup, and which it is compared with."""
+
+    variable: str
+    value: str
+    inside: Mask
+    outside: Mask
+    note: str = ""
+
+
+def tertiles(values: npt.ArrayLike, training: npt.ArrayLike) -> "pd.Categorical[str]":
+    """Cut values (n,) at the tertiles of the training rows (n,) 0/1: small, medium, large; nan stays missing."""
+    numbers = np.asarray(values, np.float64)
+    known = numbers[np.asarray(training, bool) & ~np.isnan(numbers)]
+    if not known.size:
+        raise InputError("no training row has a size, so that there are no tertiles; preprocess again")
+    names = np.array(["small", "medium", "large"], object)
+    of_row = names[np.searchsorted(np.quantile(known, [1 / 3, 2 / 3]), numbers).clip(max=2)]
+    of_row[np.isnan(numbers)] = None
+    return pd.Categorical(of_row.tolist(), categories=names.tolist(), ordered=True)
+
+
+def table(
+    rows: pd.DataFrame, cases: pd.DataFrame, variables: tuple[str, ...] = VARIABLES, *, confidence: float = 0.95
+) -> pd.DataFrame:
+    """Rows of subgroups.csv without the model: AUC by subgroup with its interval, and against all other rows.
+
+    rows: the reported samples (sample_id, patient_id, label, prob, and fold where each has its own model, whose AUCs
+    are then averaged). cases: tables.CASES, and further columns that `variables` name (size: see `thirds`).
+    pathology: the benign rows of one kind against all malignant rows, because one kind alone has one class.
+    The interval is DeLong's, clustered by patient, which also holds for few patients. `worse` is 1 where the AUC is
+    lower and p_holm is below 1 - confidence. What is not estimable is nan and `note` says why. Raises InputError for
+    a variable or a sample that is not in `cases`.
+    """
+    joined = _join(rows, cases, variables)
+    found = [_evaluate(joined, subgroup, confidence) for name in variables for subgroup in _subgroups(joined, name)]
+    result = pd.DataFrame(found, columns=[*COLUMNS, "p"])
+    p_holm = auc_tests.holm(result["p"].to_numpy(np.float64))
+    worse = (p_holm < 1 - confidence) & (result["difference"] < 0)
+    return result.assign(p_holm=p_holm, worse=worse.astype(np.int64))[COLUMNS]
+
+
+def errors(called: pd.DataFrame, cases: pd.DataFrame, count: int) -> pd.DataFrame:
+    """Rows of errors.csv without the model: the `count` worst false negatives and false positives.
+
+    called: operating.reported; cases: tables.CASES. Rank 1 lies farthest from its threshold; sample_id breaks ties.
+    """
+    _check_samples(called, cases)
+    distance = (called["prob"] - called["threshold"]).abs()
+    ordered = called.assign(distance=distance).sort_values(["distance", "sample_id"], ascending=[False, True])
+    worst = [
+        ordered[(ordered["label"] == label) & (ordered["called"] == call)]
+        .head(count)
+        .assign(kind=kind, rank=lambda rows: range(1, len(rows) + 1))
+        for kind, (label, call) in ERROR_KINDS.items()
+    ]
+    found = pd.concat(worst, ignore_index=True)
+    return found.merge(cases[["sample_id", *ATTRIBUTES]], on="sample_id", how="left")[ERROR_COLUMNS]
+
+
+def _join(rows: pd.DataFrame, cases: pd.DataFrame, variables: tuple[str, ...]) -> pd.DataFrame:
+    unknown = [name for name in variables if name not in cases]
+    if unknown:
+        raise InputError(f"no column {', '.join(unknown)} for subgroups; the cases have: {', '.join(cases.columns)}")
+    _check_samples(rows, cases)
+    return rows.merge(cases[["sample_id", *variables]], on="sample_id", how="left", validate="one_to_one")
+
+
+def _check_samples(rows: pd.DataFrame, cases: pd.DataFrame) -> None:
+    unknown = sorted(set(rows["sample_id"]) - set(cases["sample_id"]))
+    if unknown:
+        raise InputError(
+            f"{len(unknown)} sample(s) are not among the cases, e.g. {', '.join(unknown[:3])}; subgroups and errors "
+            "are of samples, not of breasts or patients, and of this cohort: dvc repro"
+        )
+
+
+def _subgroups(rows: pd.DataFrame, variable: str) -> Iterator[Subgroup]:
+    """Each value of a variable, in the order of the categories or sorted; missing values are a subgroup too."""
+    column = rows[variable]
+    malignant = rows["label"].to_numpy() == 1
+    benign_kinds = variable == "pathology"
+    for value in [*_values(column[~malignant] if benign_kinds else column), MISSING]:
+        # Comparing with a missing integer gives a missing answer.
+        chosen = (column.isna() if value == MISSING else (column == value).fillna(False)).to_numpy(bool)
+        if not chosen.any():
+            continue
+        if benign_kinds:
+            chosen = chosen & ~malignant
+            yield Subgroup(variable, str(value), chosen | malignant, ~chosen, "against all malignant rows")
+        else:
+            yield Subgroup(variable, str(value), chosen, ~chosen)
+
+
+def _values(column: "pd.Series[Any]") -> list[Any]:
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return list(column.cat.categories)
+    return column.dropna().sort_values().unique().tolist()
+
+
+def _evaluate(rows: pd.DataFrame, subgroup: Subgroup, confidence: float) -> dict[str, object]:
+    """One row of the table, and p before correction."""
+    own = _estimable(rows, subgroup.inside)
+    # Within the same folds: the scores of another fold's model are no fair rest.
+    shared = own & _estimable(rows, subgroup.outside)
+    inside = rows[subgroup.inside & own] if own.any() else rows[subgroup.inside]
+    outside = rows[subgroup.outside & own] if own.any() else rows[subgroup.outside]
+    interval = _interval(inside, confidence)
+    test = auc_tests.subset_auc_test(
+        rows["label"].to_numpy(),
+        rows["prob"].to_numpy(),
+        subgroup.outside & shared,
+        subgroup.inside & shared,
+        rows["patient_id"].to_numpy(),
+        confidence=confidence,
+        group=_folds(rows),
+    )
+    left_out = int(subgroup.inside.sum()) - interval.n
+    notes = [
+        subgroup.note,
+        f"{left_out} rows left out: fewer than {MIN_PATIENTS} patients of a class in their fold" if left_out else "",
+        _why_not(inside, interval, outside, test.p_value),
+    ]
+    return {
+        "variable": subgroup.variable,
+        "value": subgroup.value,
+        "n": interval.n,
+        "n_patients": interval.n_patients,
+        "n_malignant": int(inside["label"].sum()),
+        "auc": interval.value,
+        "low": interval.low,
+        "high": interval.high,
+        "difference": test.difference,
+        "p": test.p_value,
+        "note": "; ".join(note for note in notes if note),
+    }
+
+
+def _interval(rows: pd.DataFrame, confidence: float) -> bootstrap.Interval:
+    return auc_tests.delong_interval(
+        rows["label"].to_numpy(),
+        rows["prob"].to_numpy(),
+        rows["patient_id"].to_numpy(),
+        confidence=confidence,
+        group=_folds(rows),
+    )
+
+
+def _folds(rows: pd.DataFrame) -> npt.NDArray[np.int64] | None:
+    return rows["fold"].to_numpy(np.int64) if "fold" in rows else None
+
+
+def _estimable(rows: pd.DataFrame, chosen: Mask) -> Mask:
+    """Which rows (n,) lie in a fold where the chosen rows have an AUC and its variance; without folds all or none."""
+    fold = rows["fold"] if "fold" in rows else pd.Series(0, index=rows.index)
+    good = [name for name, part in rows[chosen].groupby(fold[chosen]) if not _reason(part)]
+    return fold.isin(good).to_numpy(bool)
+
+
+def _reason(rows: pd.DataFrame) -> str:
+    """Why an AUC with its variance cannot be had from these rows, or an empty text."""
+    patients = {
+        name: rows.loc[rows["label"] == label, "patient_id"].nunique()
+        for label, name in enumerate(("benign", "malignant"))
+    }
+    fewest = min(patients, key=lambda name: patients[name])
+    if patients[fewest] == 0:
+        return f"no {fewest} row"
+    if patients[fewest] < MIN_PATIENTS:
+        return f"{fewest} rows of {patients[fewest]} patient, {MIN_PATIENTS} are needed"
+    return ""
+
+
+def _why_not(inside: pd.DataFrame, interval: bootstrap.Interval, outside: pd.DataFrame, p_value: float) -> str:
+    """The note on a subgroup whose AUC, interval or comparison could not be had."""
+    if np.isnan(interval.low):
+        reason = _reason(inside) or _reason_in_folds(inside) or "no variation: all pairs are ranked alike"
+        return f"{'' if np.isnan(interval.value) else 'interval '}not estimable ({reason})"
+    if np.isnan(p_value):
+        reason = "no other row" if outside.empty else _reason(outside) or _reason_in_folds(outside) or "no variation"
+        return f"difference not estimable (in the rest: {reason})"
+    return ""
+
+
+def _reason_in_folds(rows: pd.DataFrame) -> str:
+    if "fold" in rows and not _estimable(rows, np.ones(len(rows), bool)).any():
+        return f"no fold has {MIN_PATIENTS} patients of each class"
+    return ""

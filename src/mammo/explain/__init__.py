@@ -1,0 +1,1 @@
+"""Saliency maps, and the checks of them."""

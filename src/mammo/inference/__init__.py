@@ -1,0 +1,1 @@
+"""Image files to answers: predictor, ensemble, bundle, export."""

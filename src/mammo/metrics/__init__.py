@@ -1,0 +1,1 @@
+"""Numbers from arrays: discrimination, bootstrap, DeLong, calibration, conformal sets, decision curve."""

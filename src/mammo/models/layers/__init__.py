@@ -1,0 +1,1 @@
+"""What architectures share: inputs, pretrained bases, classifier."""

@@ -1,0 +1,1 @@
+"""What stages, command line and notebook API share: training runs, search, promotion, reproduction."""

@@ -1,0 +1,224 @@
+"""Search the parameters of one architecture: `python -m mammo search`. No stage of dvc.yaml: it writes no result.
+
+A trial is what `train` does, judged by the AUC of the finished model on the validation rows; or what
+`cross_validate` does, judged by the AUC over the held-out folds of the training patients. Test rows are taken out
+before the first trial.
+"""
+
+import logging
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import keras
+import pandas as pd
+from tqdm import tqdm
+
+from mammo import models
+from mammo.cli import output
+from mammo.core import resume
+from mammo.core.config import PARAMS_FILE, Config, flatten, load_config
+from mammo.core.paths import data_fingerprint
+from mammo.data.samples import Samples
+from mammo.pipeline import profiles, train_run
+from mammo.tracking import live_run
+from mammo.tracking.live_run import Branch
+from mammo.training import folds, search_space, trials
+from mammo.training.backend import use_precision
+from mammo.training.checkpoint import Epoch
+from mammo.training.health import TrainingError
+from mammo.training.predict import probabilities
+from mammo.training.search_space import Space
+from mammo.training.trials import Search, Trial, Verdict
+
+JUDGED = ["sample_id", "patient_id", "label"]
+SHOWN = 5  # trials in the summary
+WARMUP = 1 / 3  # of the epochs, before which no trial is pruned
+
+
+def main(name: str, wanted: Sequence[Space], count: int, over_folds: bool) -> Verdict | None:
+    """Have `count` trials of `models.<name>` in all, those of earlier calls included; None where none has finished.
+
+    wanted: as spaces.check lets pass. The same call goes on where a killed one stood; several at once share the trials.
+    """
+    loaded = load_config()
+    samples = train_run.open_samples(loaded.train)
+    samples = Samples(samples.index[samples.index["split"] != "test"], samples.images)
+    key = _key(name, wanted, over_folds, loaded)
+    epochs = loaded.model(name).epochs or loaded.train.epochs
+    baseline = flatten(loaded.model_dump())
+    warmup = 0 if over_folds else int(WARMUP * epochs)
+    study = Search(resume.cache_folder("search", key), wanted, baseline, loaded.seed, warmup)
+    asked = {"objective": "held-out folds" if over_folds else "validation"} | {s.key: str(s) for s in wanted}
+    with study.lock:
+        parent = live_run.search_run(
+            loaded.tracking.experiment, name, data_fingerprint(), asked, study.folder / "run.json"
+        )
+    keras.utils.disable_interactive_logging()
+    logging.getLogger("absl").setLevel(logging.WARNING)  # where Keras then writes a line per epoch
+    with tqdm(total=count, desc=f"search {name}", unit="trial", initial=study.ended()) as bar:
+        trainer = _Trainer(name, samples, loaded, over_folds, study, parent, bar)
+        while trainer.next(count):
+            bar.n = study.ended()
+            bar.refresh()
+    verdict = study.verdict()
+    if verdict is not None and not study.running():
+        numbers = {"best_auc": verdict.best.auc, "auc_corrected": verdict.corrected}
+        parent.end(numbers, {"best_trial": str(verdict.best.number)})
+    return verdict
+
+
+def apply(verdict: Verdict) -> list[str]:
+    """Write the best trial's values into params.yaml; returns the keys that were changed."""
+    return profiles.merge(search_space.nested(verdict.best.parameters), f"trial {verdict.best.number}")
+
+
+def _key(name: str, wanted: Sequence[Space], over_folds: bool, loaded: Config) -> str:
+    """Names the study by all that its trials rest on but the values that are searched."""
+    neutral = search_space.replaced(loaded, {space.key: space.probes()[0] for space in wanted}, "the spaces")
+    return train_run.key(
+        f"search {name}", neutral.model(name), neutral.train, neutral, *_more(over_folds, neutral, wanted)
+    )
+
+
+def _more(over_folds: bool, loaded: Config, wanted: Sequence[Space] = ()) -> list[str]:
+    """What names a training beside what names that of the train stage."""
+    judged = [str(over_folds), loaded.split.model_dump_json(), loaded.predict.model_dump_json()]
+    return [*judged, *map(str, wanted)]
+
+
+@dataclass
+class _Trainer:
+    """Trains trials of one study."""
+
+    name: str
+    samples: Samples
+    loaded: Config
+    over_folds: bool
+    study: Search
+    parent: Branch
+    bar: "tqdm[Any]"
+
+    def next(self, count: int) -> bool:
+        """Train one more trial; False where there is none."""
+        with self.study.trial(count) as trial:
+            if trial is None:
+                return False
+            self.bar.write(f"{_title(trial)}: {self._train(trial)}")
+            return True
+
+    def _train(self, trial: Trial) -> str:
+        """Train the trial, tell the study and the server; returns what became of it."""
+        again = self.study.known(trial.parameters)
+        if again is not None:
+            self.study.tell(trial, again.predictions)
+            return f"the same as trial {again.number}"
+        changed = search_space.replaced(self.loaded, trial.parameters, f"trial {trial.number}")
+        own, recipe = changed.model(self.name), changed.train
+        parameters = train_run.parameters(own, recipe, changed)
+        ids = self.study.folder / f"trial-{trial.number}.json"
+        run = live_run.trial_run(
+            changed.tracking.experiment, self.name, self.parent, trial.number, data_fingerprint(), parameters, ids
+        )
+        use_precision(recipe.precision)
+        predict = self._held_out_folds if self.over_folds else self._validation
+        more = _more(self.over_folds, changed)
+        with run.closing(), train_run.workplace(f"search {self.name}", own, recipe, changed, *more) as folder:
+            try:
+                predictions = predict(trial, changed, run, folder)
+            except (trials.Pruned, TrainingError) as reason:
+                self.study.tell_pruned(trial)
+                run.end({}, {"search.state": "pruned"})
+                return f"stopped early: {reason}"
+            auc = self.study.tell(trial, predictions)
+        measured = {"auc": auc} if self.over_folds else train_run.validation_metrics(predictions)
+        run.end(measured, {"search.state": "complete"})
+        return f"AUC {auc:.3f}"
+
+    def _validation(self, trial: Trial, changed: Config, run: Branch, folder: Path) -> pd.DataFrame:
+        """What `train` predicts of the validation rows."""
+        keras.backend.clear_session()
+        own = changed.model(self.name)
+        model = models.build(self.name, own, self.samples.image_shape, changed.seed)
+
+        def log(epoch: int, values: Epoch) -> None:
+            run.send(epoch, values)
+            self.bar.set_postfix_str(f"trial {trial.number}, epoch {epoch + 1}: {values['val_auc']:.3f}")
+            trial.report(epoch, values["val_auc"])
+
+        train_run.fit(model, self.samples, changed.train, own, changed, changed.seed, log, folder)
+        validation = self.samples.take("val")
+        prob = probabilities(model, validation, changed.predict.flips)
+        return validation.index[JUDGED].assign(prob=prob)
+
+    def _held_out_folds(self, trial: Trial, changed: Config, run: Branch, folder: Path) -> pd.DataFrame:
+        """What `cross_validate` predicts of the training patients, each by the model of the fold that held him out."""
+        parts: list[pd.DataFrame] = []
+        for fold in range(changed.split.folds):
+            self.bar.set_postfix_str(f"trial {trial.number}, fold {fold + 1}")
+            log = partial(_log_fold, run, fold)
+            predictions, _ = folds.fit_fold(
+                self.name, fold, self.samples, changed, changed.seed, log, folder / f"fold{fold}"
+            )
+            parts.append(predictions[predictions["split"] == "oof"])
+            trial.report(fold, trials.area(pd.concat(parts)))
+        return pd.concat(parts)[[*JUDGED, "fold", "prob"]]
+
+
+def _log_fold(run: Branch, fold: int, epoch: int, values: Epoch) -> None:
+    run.send(epoch, {f"fold{fold}_{name}": value for name, value in values.items()})
+
+
+def _title(trial: Trial) -> str:
+    values = ", ".join(f"{key.rpartition('.')[2]} = {value}" for key, value in trial.parameters.items())
+    return f"trial {trial.number} ({values}{'; params.yaml' if trial.baseline else ''})"
+
+
+def told(verdict: Verdict | None, name: str) -> dict[str, Any]:
+    """The same for programs: the trials, best first, and how far the best is to be believed."""
+    if verdict is None:
+        return {"model": name, "trials": []}
+    return {
+        "model": name,
+        "best": verdict.best.number,
+        "auc": verdict.interval,
+        "auc_corrected": verdict.corrected,
+        "gain": verdict.gain,
+        "pruned": verdict.pruned,
+        "trials": [
+            {"number": trial.number, "auc": trial.auc, "baseline": trial.baseline, "parameters": trial.parameters}
+            for trial in verdict.finished
+        ],
+    }
+
+
+def summary(verdict: Verdict | None, name: str, applied: Sequence[str] | None) -> Iterator[Any]:
+    """For people: the best trials, how far the best is to be believed, and what of params.yaml was `applied`."""
+    if verdict is None:
+        yield "no trial has finished: all were stopped early, or are still in another process"
+        return
+    best, interval = verdict.best, verdict.interval
+    rows = [
+        [f"{trial.number}{' (params.yaml)' if trial.baseline else ''}", f"{trial.auc:.3f}", *trial.parameters.values()]
+        for trial in verdict.finished[:SHOWN]
+    ]
+    title = f"{len(verdict.finished)} trials finished, {verdict.pruned} stopped early"
+    yield output.table(title, ["trial", "AUC", *best.parameters], rows)
+    yield (
+        f"best: trial {best.number}, AUC {interval.value:.3f} ({interval.low:.3f}-{interval.high:.3f}) "
+        f"on {interval.n} samples of {interval.n_patients} patients, none of them of the test set"
+    )
+    if math.isfinite(verdict.corrected):
+        yield f"the best of many is partly the luckiest: {verdict.corrected:.3f} is to be expected of it"
+    gain = verdict.gain
+    if gain is not None and not best.baseline:
+        told = "not told apart" if not gain.p_value < 0.05 else "before any correction for having been chosen"
+        limits = f"{gain.difference:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})"
+        yield f"gain over params.yaml: {limits}, p = {gain.p_value:.3f}, {told}"
+    if applied is None:
+        yield f"--apply writes its values into {PARAMS_FILE}; then `dvc repro` trains {name} with them"
+    else:
+        yield f"{PARAMS_FILE}: {len(applied)} values changed ({', '.join(applied) or 'it held them already'})"

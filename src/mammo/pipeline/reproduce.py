@@ -1,0 +1,181 @@
+"""A finished run once more, from its commit and changes in a temporary worktree; and what then came out otherwise.
+
+Nothing of the user's workspace is touched. The worktree shares the DVC cache, so that inputs are restored where they
+are there and computed where they are not; its runs go to a tracking store of its own.
+"""
+
+import math
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from mammo.core.errors import InputError
+from mammo.core.records import Record, read_record, record_path
+from mammo.tracking import mlflow_client, provenance
+from mammo.tracking.mlflow_client import Origin
+
+MACHINE = ("python", "packages", "hardware", "keras.backend")  # tags that may explain a difference
+SHARED_STAGES = {"compare": "evaluate", "evaluate": "evaluate"}  # records that one stage writes many of
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One metric or artifact of a run that came out otherwise; `before`, `now`: what each attempt has."""
+
+    run: str
+    what: str
+    before: str
+    now: str
+    distance: float  # between two numbers; inf between other things
+
+
+@dataclass(frozen=True)
+class Reproduced:
+    """What a second attempt says of a run."""
+
+    compared: list[str]  # names of the runs whose records were compared
+    differences: list[Difference]
+    machine: dict[str, tuple[str, str]]  # tags of MACHINE that are not the same: then, now
+
+    def largest(self) -> float:
+        """The largest distance; 0 where all is the same."""
+        return max((found.distance for found in self.differences), default=0.0)
+
+
+def reproduce(run_id: str, root: Path, keep: bool = False) -> Reproduced:
+    """Run what `run_id` names again and compare; root: of the user's repository.
+
+    keep: leave the worktree, and say where it is. Raises InputError where the run cannot be had, or where its commit or
+    its changes are not known any more.
+    """
+    source = mlflow_client.origin(run_id)
+    commit = source.tags.get("git.commit", "none")
+    if source.tags.get("git.dirty") == "unknown" and source.patch is None:
+        raise InputError(
+            f"run {run_id}: its workspace was not the commit {commit}, and what it had beside is not known"
+        )
+    if _git(root, "cat-file", "-e", f"{commit}^{{commit}}").returncode != 0:
+        raise InputError(f"run {run_id} was made from the commit {commit}, which is not here; `git fetch` it first")
+    with _worktree(root, commit, keep) as folder:
+        _prepare(folder, root, source)
+        _rerun(folder, source)
+        return compare(source, folder)
+
+
+def target(record: Record) -> str:
+    """The stage of dvc.yaml that writes the record."""
+    if record.stage == "external":
+        return f"external@{str(record.model).split('/')[0]}"
+    return SHARED_STAGES.get(record.stage, record.name)
+
+
+def compare(source: Origin, folder: Path) -> Reproduced:
+    """The records of a run against those that lie in the worktree."""
+    again = {record.name: read_record(folder / record_path(record.stage, record.model)) for record in source.records}
+    found = [difference for record in source.records for difference in _differences(record, again[record.name])]
+    now = provenance.tags()
+    machine = {tag: (source.tags.get(tag, "unknown"), now.get(tag, "unknown")) for tag in MACHINE}
+    return Reproduced(list(again), found, {tag: pair for tag, pair in machine.items() if pair[0] != pair[1]})
+
+
+def _differences(before: Record, now: Record) -> Iterator[Difference]:
+    """Metrics, those of the parts too, and artifacts that are not the same."""
+    pairs = [("", before.metrics, now.metrics)]
+    parts = {part.title: part.metrics for part in now.parts}
+    pairs += [(f"{part.title} ", part.metrics, parts.get(part.title, {})) for part in before.parts]
+    for title, old, new in pairs:
+        for name in sorted(old.keys() | new.keys()):
+            a, b = old.get(name), new.get(name)
+            if a != b:
+                distance = math.inf if a is None or b is None else abs(a - b)
+                yield Difference(before.name, f"{title}{name}", str(a), str(b), distance)
+    for path in sorted(before.artifacts.keys() | now.artifacts.keys()):
+        hashes = [artifacts.get(path, "none") for artifacts in (before.artifacts, now.artifacts)]
+        if hashes[0] != hashes[1]:
+            yield Difference(before.name, path, hashes[0][:12], hashes[1][:12], 0.0)
+
+
+@contextmanager
+def _worktree(root: Path, commit: str, keep: bool) -> Iterator[Path]:
+    """A checkout of `commit` beside the repository, where relative paths of params.yaml lead to the same places."""
+    folder = Path(tempfile.mkdtemp(prefix=f".{root.name}-reproduce-", dir=root.parent))
+    _must(_git(root, "worktree", "add", "--quiet", "--detach", str(folder), commit), f"a worktree of {commit}")
+    try:
+        yield folder
+    finally:
+        if keep:
+            sys.stderr.write(f"{folder} is kept; `git worktree remove --force {folder}` removes it\n")
+        else:
+            _git(root, "worktree", "remove", "--force", str(folder))
+
+
+def _prepare(folder: Path, root: Path, source: Origin) -> None:
+    """The run's changes, and the user's DVC cache, remotes and credentials."""
+    if source.patch is not None:
+        _must(_git(folder, "apply", str(source.patch.resolve())), f"the changes of run {source.run_id}")
+    local = root / ".dvc" / "config.local"
+    if local.is_file():
+        (folder / ".dvc" / "config.local").write_bytes(local.read_bytes())
+    cache = _dvc(root, "cache", "dir").stdout.strip()
+    _must(_dvc(folder, "cache", "dir", "--local", cache), "the DVC cache")
+
+
+def _rerun(folder: Path, source: Origin) -> None:
+    """Everything of a pipeline; of a stage its inputs where they are missing, and itself."""
+    if _dvc(folder, "remote", "list").stdout.strip():
+        _stream(folder, "pull", "--run-cache", "--allow-missing")
+    if source.tags["dvc.stage"] == mlflow_client.PIPELINE:
+        _must_run(folder, "repro", "--force")
+        return
+    stage = target(source.records[0])
+    ran = _must_run(folder, "repro", stage)
+    if f"Running stage '{stage}'" not in ran:
+        _must_run(folder, "repro", "--force", "--single-item", stage)
+
+
+def _must_run(folder: Path, *words: str) -> str:
+    code, text = _stream(folder, *words)
+    if code != 0:
+        raise InputError(f"`dvc {' '.join(words)}` failed in the worktree (above); the run cannot be made again here")
+    return text
+
+
+def _stream(folder: Path, *words: str) -> tuple[int, str]:
+    """Run dvc, showing what it says; its exit code and words."""
+    lines = []
+    with subprocess.Popen(
+        ["dvc", *words],
+        cwd=folder,
+        env=_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as running:
+        for line in running.stdout or ():
+            sys.stderr.write(line)
+            lines.append(line)
+    return running.returncode, "".join(lines)
+
+
+def _environment() -> dict[str, str]:
+    """This one's without what points at the user's repository and server; this Python's programs first."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_", "GIT_"))}
+    return kept | {"PATH": os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", "")])}
+
+
+def _dvc(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["dvc", *words], cwd=folder, env=_environment(), capture_output=True, text=True)
+
+
+def _git(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["git", *words], cwd=folder, env=_environment(), capture_output=True, text=True)
+
+
+def _must(done: subprocess.CompletedProcess[str], what: str) -> None:
+    if done.returncode != 0:
+        raise InputError(f"{what} could not be had: {(done.stderr or done.stdout).strip()}")

@@ -1,0 +1,1 @@
+"""Figures, HTML pages, model cards, comparison tables."""

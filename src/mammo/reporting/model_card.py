@@ -1,0 +1,171 @@
+"""A model card per model, generated from its records and from the tables of the evaluation.
+
+Sections after Mitchell et al., Model Cards for Model Reporting, FAT* 2019. What a card says about data, training and
+limits is read from what was recorded; no sentence in it is kept by hand per model.
+"""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from mammo.core import schemas
+from mammo.core.files import write_text
+from mammo.core.records import Record
+from mammo.evaluation import row_names
+from mammo.evaluation.row_names import ENSEMBLE, TWO_VIEWS
+from mammo.reporting import comparison
+from mammo.reporting.evaluation_report import Content, artifact_hashes, metric_name, why_not
+from mammo.reporting.figures.evaluation import is_baseline, not_estimable
+
+METRICS = ("auc", "average_precision", "sensitivity", "specificity", "ppv", "npv", "accuracy", "f1", "brier")
+
+
+class UnknownModelError(schemas.TableError):
+    """A card was asked for what is no model of the comparison table; the message names those there are."""
+
+
+def names(content: Content) -> list[str]:
+    """The models that get a card: the rows reported on the official test, but the baselines."""
+    on_test = content.comparison[content.comparison["samples"] == "official test"]
+    return [name for name in on_test["model"] if not is_baseline(name)]
+
+
+def write(path: Path, name: str, content: Content) -> None:
+    """Write the card of one model as Markdown."""
+    write_text(path, render(name, content))
+
+
+def render(name: str, content: Content) -> str:
+    """The card of one model as Markdown; raises UnknownModelError for a name that is not in `names(content)`."""
+    if name not in names(content):
+        raise UnknownModelError(f"no model card for {name!r}; there are {', '.join(names(content))}")
+    row = content.comparison[content.comparison["model"] == name].iloc[0]
+    trained, evaluated = training_record(name, content), _record(content, "evaluate", name)
+    records = [record for record in (trained, evaluated) if record is not None]
+    rows = {title: table[table["model"] == name] for title, table in content.tables.items()}
+    template = _environment().get_template("model_card.md.j2")
+    return template.render(
+        name=name,
+        content=content,
+        architecture=_architecture(name, content),
+        trained=trained,
+        training_facts=_training_facts(trained),
+        splits=_split_counts(content),
+        metrics=_metrics(row),
+        row=row,
+        subgroups=[_subgroup(row) for _, row in rows["subgroups"].iterrows()],
+        worse=[row for _, row in rows["subgroups"].iterrows() if row["worse"] == 1],
+        calibration=[_calibration(row) for _, row in rows["calibration"].iterrows()],
+        operating_points=[_drift(row) for _, row in rows["operating_points"].iterrows()],
+        hashes={record.name: record.content() for record in records},
+        artifacts=artifact_hashes(records),
+    )
+
+
+def training_record(name: str, content: Content) -> Record | None:
+    """The record of what made the model: its training, its continued training, or the ensemble stage."""
+    stage = "ensemble" if row_names.is_combined(name) else name
+    found = _record(content, "train", name)
+    return found if found is not None else _record(content, stage, None)
+
+
+def _record(content: Content, stage: str, model: str | None) -> Record | None:
+    return next((record for record in content.records if (record.stage, record.model) == (stage, model)), None)
+
+
+def _environment() -> Environment:
+    """Markdown is a superset of HTML: what is no markup of ours is escaped for both."""
+    return Environment(
+        loader=PackageLoader("mammo.reporting"),
+        autoescape=True,
+        finalize=_on_one_line,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+
+
+def _on_one_line(value: Any) -> Any:
+    """Text that cannot break a table's row; jinja's autoescape sees to HTML, and a macro's output is done already."""
+    if hasattr(value, "__html__"):
+        return value
+    return " ".join(str(value).split()).replace("|", "\\|").replace("`", "\\`")
+
+
+def _architecture(name: str, content: Content) -> str:
+    if name.startswith(ENSEMBLE):
+        return f"ensemble ({name.removeprefix(ENSEMBLE)}) of the probabilities of the members that its record names"
+    if name.startswith(TWO_VIEWS):
+        return f"{name.removeprefix(TWO_VIEWS)}, its log-odds averaged over a lesion's (or breast's) CC and MLO view"
+    if name == "continue_training":
+        return f"{content.params.continue_training.start}, trained on from its finished checkpoint"
+    return name
+
+
+def _training_facts(trained: Record | None) -> dict[str, str]:
+    """What was set, and what came out of the training before the test rows were looked at."""
+    if trained is None:
+        return {}
+    facts = {name: _text(value) for name, value in trained.parameters.items()}
+    facts |= {"epochs run": str(len(trained.history))} if trained.history else {}
+    return facts | {name.replace("_", " "): _number(value) for name, value in trained.metrics.items()}
+
+
+def _text(value: Any) -> str:
+    return (", ".join(map(str, value)) or "none") if isinstance(value, list) else str(value)
+
+
+def _split_counts(content: Content) -> list[list[str]]:
+    cases = content.splits.merge(content.cases, on=["sample_id", "patient_id"], validate="one_to_one")
+    return [_counts(split, cases[cases["split"] == split]) for split in ("train", "val", "test")]
+
+
+def _counts(split: str, rows: pd.DataFrame) -> list[str]:
+    malignant = int(rows["label"].sum())
+    share = f" ({malignant / len(rows):.1%})" if len(rows) else ""
+    return [split, str(len(rows)), str(rows["patient_id"].nunique()), f"{malignant}{share}"]
+
+
+def _metrics(row: pd.Series) -> list[list[str]]:
+    known = [metric for metric in METRICS if metric in row.index]
+    return [[metric_name(metric), _with_reason(row, metric)] for metric in known]
+
+
+def _with_reason(row: pd.Series, metric: str) -> str:
+    return why_not(metric) if pd.isna(row[metric]) else comparison.with_interval(row, metric)
+
+
+def _subgroup(row: pd.Series) -> list[str]:
+    count = f"{row['n']:.0f} ({row['n_patients']:.0f})"
+    value = not_estimable(row["note"])
+    if pd.notna(row["auc"]):
+        value = _interval(row["auc"], row["low"], row["high"])
+    verdict = "significantly worse" if row["worse"] == 1 else ""
+    return [row["variable"].replace("_", " "), row["value"], count, f"{row['n_malignant']:.0f}", value, verdict]
+
+
+def _calibration(row: pd.Series) -> list[str]:
+    limited = [_interval(row[name], row[f"{name}_low"], row[f"{name}_high"]) for name in ("slope", "intercept")]
+    return [row["method"], _number(row["ece"]), _number(row["brier"]), *limited, _number(row["n"])]
+
+
+def _drift(row: pd.Series) -> list[str]:
+    values = [_number(row[name]) for name in ("threshold", "validation", "test", "drift")]
+    return [row["rule"].replace("_", " "), row["metric"], *values]
+
+
+def _interval(value: float, low: float, high: float) -> str:
+    if math.isnan(value):
+        return "not estimable"
+    return f"{value:.3f} ({low:.3f} to {high:.3f})" if pd.notna(low) and pd.notna(high) else f"{value:.3f}"
+
+
+def _number(value: float | None) -> str:
+    """Three decimals; a count without."""
+    if value is None or math.isnan(value):
+        return "not estimable"
+    return f"{value:.0f}" if float(value).is_integer() and abs(value) > 1 else f"{value:.3f}"

@@ -1,0 +1,208 @@
+"""What a report is made of: sections of tables, pictures, tiles and notes, drawn as one HTML file or as Markdown.
+
+templates/page.html.j2 draws them as HTML that links to nothing outside; `markdown` draws the same for a repository, its
+pictures as files beside it. Equal sections give equal bytes.
+"""
+
+import base64
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import ClassVar, Literal
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+ROWS_SHOWN = 24
+DISCLAIMER = (
+    "For research and teaching only. Not a medical device: do not use it, or a number in this report, to diagnose or "
+    "treat anyone."
+)
+SYNTHETIC = (
+    "these films are drawn by a program. The numbers show that the pipeline works, and nothing about mammograms."
+)
+COLOPHON = (
+    "Where data come from CBIS-DDSM (CC BY 3.0), cite Sawyer-Lee et al., The Cancer Imaging Archive 2016, doi "
+    "10.7937/K9/TCIA.2016.7O02S9CY, and Lee et al., Scientific Data 2017, doi 10.1038/sdata.2017.177. “not estimable” "
+    "stands where a number is undefined on these samples; a value without an interval is one whose resamples all "
+    "agree, or that rests on fewer than two patients."
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Text of a table's cell; `value` is the exact number behind it, `interval` stands below it."""
+
+    text: str
+    value: float | None = None
+    interval: str = ""
+    warning: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under a head; groups are (heading or nothing, rows), the first cell of a row names it."""
+
+    kind: ClassVar[str] = "table"
+    caption: str
+    head: list[str]
+    groups: list[tuple[str, list[list[Cell]]]]
+    fold: bool = False
+
+    @property
+    def folded(self) -> bool:
+        """Whether a screen shows the caption alone until it is asked for the rows; print shows them."""
+        return self.fold or sum(len(rows) for _, rows in self.groups) > ROWS_SHOWN
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG; `alt` says what it shows to who cannot see it, `name` is that of its file beside a Markdown page."""
+
+    alt: str
+    caption: str
+    png: bytes
+    name: str = ""
+
+    @property
+    def uri(self) -> str:
+        """The picture itself as an address, for a page without other files."""
+        return f"data:image/png;base64,{base64.b64encode(self.png).decode()}"
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures side by side."""
+
+    kind: ClassVar[str] = "pictures"
+    pictures: list[Picture]
+    size: Literal["third", "half", "full", "thumbnail"] = "third"
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Headline numbers, each (number, what it counts)."""
+
+    kind: ClassVar[str] = "tiles"
+    tiles: list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Note:
+    """A sentence; a warning stands out."""
+
+    kind: ClassVar[str] = "note"
+    text: str
+    warning: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """Blocks beside each other, where the screen is wide enough."""
+
+    kind: ClassVar[str] = "row"
+    blocks: list[Table | Pictures]
+
+
+Block = Table | Pictures | Tiles | Note | Row
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the report; `how` says in one sentence how to read it."""
+
+    id: str
+    title: str
+    how: str
+    blocks: list[Block]
+
+
+def html(title: str, sections: Sequence[Section], *, synthetic: bool) -> str:
+    """The sections as one HTML page; `synthetic` adds the warning that the films are drawn by a program."""
+    environment = Environment(
+        loader=PackageLoader("mammo.reporting"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    template = environment.get_template("page.html.j2")
+    return (
+        template.render(
+            title=title,
+            sections=sections,
+            disclaimer=DISCLAIMER,
+            synthetic=SYNTHETIC if synthetic else None,
+            colophon=COLOPHON,
+        )
+        + "\n"
+    )
+
+
+def markdown(sections: Sequence[Section], folder: str, *, synthetic: bool) -> str:
+    """The sections in GitHub's Markdown, without a title; the pictures are `<folder>/<name>.png`, not written here."""
+    parts = [f"**{DISCLAIMER}**"]
+    if synthetic:
+        parts.append(f"**Synthetic cohort:** {SYNTHETIC}")
+    parts += [text for section in sections for text in _section(section, folder)]
+    return "\n\n".join([*parts, _text(COLOPHON)]) + "\n"
+
+
+def pictures(sections: Sequence[Section]) -> dict[str, bytes]:
+    """The PNGs that `markdown` refers to, by name."""
+    single = [one for section in sections for block in section.blocks for one in _blocks(block)]
+    return {one.name: one.png for block in single if isinstance(block, Pictures) for one in block.pictures}
+
+
+def _blocks(block: Block) -> Sequence[Block]:
+    return block.blocks if isinstance(block, Row) else [block]
+
+
+def _section(section: Section, folder: str) -> Iterator[str]:
+    yield f"## {_text(section.title)}"
+    yield f"*How to read it: {_text(section.how)}*"
+    for block in section.blocks:
+        for one in _blocks(block):
+            yield from _block(one, folder)
+
+
+def _block(block: Block, folder: str) -> Iterator[str]:
+    if isinstance(block, Note):
+        yield f"**Warning:** {_text(block.text)}" if block.warning else _text(block.text)
+    elif isinstance(block, Tiles):
+        yield " · ".join(f"**{_text(number)}** {_text(what)}" for number, what in block.tiles)
+    elif isinstance(block, Pictures):
+        for one in block.pictures:
+            yield f"![{_text(one.alt)}]({folder}/{one.name}.png)"
+            yield _text(one.caption)
+    elif isinstance(block, Table) and block.folded:
+        yield f"<details><summary>{_text(block.caption)}</summary>"
+        yield _rows(block)
+        yield "</details>"
+    elif isinstance(block, Table):
+        yield f"**{_text(block.caption)}**"
+        yield _rows(block)
+
+
+def _rows(table: Table) -> str:
+    lines = [_line(map(_text, table.head)), "|" + "---|" * len(table.head)]
+    for heading, rows in table.groups:
+        if heading:
+            lines.append(_line([f"**{_text(heading)}**", *[""] * (len(table.head) - 1)]))
+        lines += [_line(map(_cell, row)) for row in rows]
+    return "\n".join(lines)
+
+
+def _line(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _cell(cell: Cell) -> str:
+    text = _text(f"{cell.text} {cell.interval}".strip())
+    return f"**{text}**" if cell.warning else text
+
+
+def _text(text: str) -> str:
+    """Text that Markdown shows as it is, on one line."""
+    for sign in "\\`*_|[]":
+        text = text.replace(sign, f"\\{sign}")
+    return escape(" ".join(text.split()), quote=False)

@@ -1,0 +1,1 @@
+"""Fitting a model: trainer, optimizer, health, checkpoints, augmentation, losses, feature cache, search."""

@@ -1,0 +1,126 @@
+"""Random changes of training images, as Keras layers that run on the device and leave inference alone.
+
+Raw pixels (n, h, w, 1) in 0..255 go in and come out. Geometry and intensity as any scan varies, and the artifacts of
+scanned film: labels, tape, borders, scratches.
+"""
+
+import math
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import numpy.typing as npt
+from keras import ops
+
+from mammo.core.config import AugmentationConfig
+
+RANDOM_VALUES = 6  # that place an artifact
+SHARES = ("blur", "artifacts")  # of images, where the others are amounts
+
+
+def layers(params: AugmentationConfig, strength: float, seed: int) -> list[keras.layers.Layer]:
+    """The changes whose amount is not 0, in the order of the fields; `strength` scales every amount."""
+    if strength == 0:
+        return []
+    kinds, fill = keras.layers, "constant"
+    shear = math.tan(math.radians(strength * params.shear_degrees))
+    shift, blurred = strength * params.translation, strength * params.blur
+    wanted: list[tuple[float, Callable[[], keras.layers.Layer]]] = [
+        (params.flip, lambda: kinds.RandomFlip("horizontal_and_vertical", seed=seed)),
+        (
+            params.rotation_degrees,
+            lambda: kinds.RandomRotation(strength * params.rotation_degrees / 360, fill_mode=fill, seed=seed + 1),
+        ),
+        (params.shear_degrees, lambda: kinds.RandomShear(shear, shear, fill_mode=fill, seed=seed + 2)),
+        (params.zoom, lambda: kinds.RandomZoom(strength * params.zoom, fill_mode=fill, seed=seed + 3)),
+        (params.translation, lambda: kinds.RandomTranslation(shift, shift, fill_mode=fill, seed=seed + 4)),
+        (params.gamma, lambda: RandomGamma(strength * params.gamma, seed=seed + 5)),
+        (
+            params.contrast,
+            lambda: kinds.RandomContrast(strength * params.contrast, value_range=(0, 1), seed=seed + 6),
+        ),
+        (
+            params.blur,
+            lambda: kinds.RandomGaussianBlur((blurred, blurred), 3, (1.0, 1.0), value_range=(0, 1), seed=seed + 7),
+        ),
+        (params.noise, lambda: kinds.GaussianNoise(strength * params.noise, seed=seed + 8)),
+        (params.artifacts, lambda: FilmArtifacts(strength * params.artifacts, seed=seed + 9)),
+    ]
+    chosen = [make() for amount, make in wanted if amount]
+    # Noise leaves the range of pixels.
+    return [kinds.Rescaling(1 / 255), *chosen, kinds.Rescaling(255.0), kinds.ReLU(max_value=255.0)] if chosen else []
+
+
+def examples(
+    params: AugmentationConfig, strength: float, images: npt.NDArray[np.uint8], seed: int
+) -> dict[str, npt.NDArray[np.uint8]]:
+    """`images` (n, h, w) as they are, after each change alone by its name in params.yaml, and after all.
+
+    A change that meets a share of images only is shown on each.
+    """
+    found = {"original": images}
+    nothing = {name: type(amount)(0) for name, amount in params}
+    for name, amount in params:
+        if amount and strength:
+            shown = 1.0 / strength if name in SHARES else amount
+            alone = params.model_copy(update=nothing | {name: shown})
+            found[name] = _changed(images, layers(alone, strength, seed))
+    return found | {"all": _changed(images, layers(params, strength, seed))}
+
+
+def _changed(images: npt.NDArray[np.uint8], chain: list[keras.layers.Layer]) -> npt.NDArray[np.uint8]:
+    x = ops.convert_to_tensor(images[..., np.newaxis].astype(np.float32))
+    for layer in chain:
+        x = layer(x, training=True)
+    return np.asarray(ops.convert_to_numpy(x)[..., 0].round(), np.uint8)
+
+
+class RandomGamma(keras.layers.Layer):
+    """Images in 0..1 to a power between 1 / (1 + amount) and 1 + amount: how dark the film was exposed or scanned."""
+
+    def __init__(self, amount: float, seed: int):
+        super().__init__()
+        self.amount = amount
+        self.seed_generator = keras.random.SeedGenerator(seed)
+
+    def call(self, images: keras.KerasTensor, training: bool = False) -> keras.KerasTensor:
+        """(n, h, w, 1) in 0..1 -> the same; one power per image."""
+        if not training:
+            return images
+        limit = math.log1p(self.amount)
+        power = keras.random.uniform((ops.shape(images)[0], 1, 1, 1), -limit, limit, seed=self.seed_generator)
+        return ops.power(ops.clip(images, 1e-6, 1.0), ops.exp(power))
+
+
+class FilmArtifacts(keras.layers.Layer):
+    """Draws one artifact into a share of the images in 0..1: a label, a strip of tape, a border or a scratch."""
+
+    def __init__(self, share: float, seed: int):
+        super().__init__()
+        self.share = share
+        self.seed_generator = keras.random.SeedGenerator(seed)
+
+    def call(self, images: keras.KerasTensor, training: bool = False) -> keras.KerasTensor:
+        """(n, h, w, 1) in 0..1 -> the same."""
+        if not training:
+            return images
+        count, height, width = ops.shape(images)[:3]
+        drawn = keras.random.uniform((count, RANDOM_VALUES + 2), seed=self.seed_generator)
+        hit, kind = drawn[:, -1] < self.share, ops.floor(4 * drawn[:, -2])
+        u = [drawn[:, number, None, None] for number in range(RANDOM_VALUES)]
+        y = ops.reshape(ops.arange(height, dtype="float32") + 0.5, (1, -1, 1)) / height
+        x = ops.reshape(ops.arange(width, dtype="float32") + 0.5, (1, 1, -1)) / width
+        image = images[..., 0]
+        line = ops.abs((x - u[0]) * ops.cos(math.pi * u[2]) + (y - u[1]) * ops.sin(math.pi * u[2]))
+        top = ops.where(u[1] < 0.5, 0.02, 0.86)
+        on_label = (ops.abs(x - 0.1 - 0.8 * u[0]) < 0.06 + 0.08 * u[2]) & (y > top) & (y < top + 0.12)
+        side = ops.where(u[0] < 0.5, ops.where(u[1] < 0.5, x, 1 - x), ops.where(u[1] < 0.5, y, 1 - y))
+        painted = [
+            (on_label, ops.full_like(image, 0.95)),
+            (line < 0.02 + 0.03 * u[3], 0.65 * image + 0.3),
+            (side < 0.02 + 0.06 * u[3], ops.zeros_like(image) + ops.round(u[4])),
+            (line < 0.75 / ops.cast(height, "float32"), 0.4 * image + 0.55),
+        ]
+        for number, (where, paint) in enumerate(painted):
+            image = ops.where((hit & (kind == number))[:, None, None] & where, paint, image)
+        return image[..., None]

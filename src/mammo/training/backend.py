@@ -1,0 +1,34 @@
+"""Settings of the Keras backend: deterministic kernels and precision."""
+
+import keras
+
+
+def use_deterministic_kernels() -> None:
+    """The same seed gives the same weights: on TensorFlow that needs its deterministic kernels."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+
+
+def use_precision(precision: str) -> None:
+    """`mixed`: 16-bit arithmetic with 32-bit weights from here on, where there is a GPU; else 32 bits."""
+    policy = "mixed_bfloat16" if precision == "mixed" and _has_gpu() else "float32"
+    keras.config.set_dtype_policy(policy)
+
+
+def _has_gpu() -> bool:
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return bool(tf.config.list_physical_devices("GPU"))
+    if backend == "jax":
+        import jax
+
+        return bool(jax.default_backend() == "gpu")
+    if backend == "torch":
+        import torch
+
+        return bool(torch.cuda.is_available())
+    return False

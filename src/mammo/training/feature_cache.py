@@ -1,0 +1,116 @@
+"""What a frozen base makes of the images, computed once: the head then trains on vectors.
+
+A training image is seen in `copies` augmented versions; epoch e uses version e modulo `copies`. With a cache a version
+is computed once and read back from disk, without one it is computed anew in every epoch; the vectors are the same.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+
+import keras
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from mammo.core import resume
+from mammo.core.config import AugmentationConfig
+from mammo.core.files import atomic_write
+from mammo.data.samples import Samples
+from mammo.training import augmentation
+
+Floats = npt.NDArray[np.float32]
+BATCH = 32
+VECTOR = "pool"  # the layer that ends the base
+
+
+def base(model: keras.Model) -> keras.Model:
+    """Image -> vector: `model` up to its layer `pool`."""
+    return keras.Model(model.inputs, model.get_layer(VECTOR).output)
+
+
+def head(model: keras.Model) -> keras.Model:
+    """Vector -> probability: the rest of `model`, with which it shares its weights."""
+    return keras.Model(model.get_layer(VECTOR).output, model.output)
+
+
+def base_layers(model: keras.Model) -> list[keras.layers.Layer]:
+    """The layers up to `pool`."""
+    return list(base(model).layers)
+
+
+def extract_features(model: keras.Model, samples: Samples) -> Floats:
+    """Vectors (n, channels) of the images as they are."""
+    return np.concatenate(list(_passes(base(model), samples, [], "features")))
+
+
+class AugmentedFeatures:
+    """Augmented versions of the training images as vectors."""
+
+    def __init__(
+        self,
+        model: keras.Model,
+        samples: Samples,
+        params: AugmentationConfig,
+        strength: float,
+        seed: int,
+        count: int,
+        cached: bool = True,
+    ):
+        self.base = base(model)
+        self.samples = samples
+        self.layers: Callable[[int], Sequence[keras.layers.Layer]] = lambda copy: augmentation.layers(
+            params, strength, seed + 1000 * copy
+        )
+        self.count = count if strength else 1
+        self.folder = None
+        if cached:
+            described = json.dumps([params.model_dump(), strength, seed, keras.__version__, keras.backend.backend()])
+            self.folder = resume.cache_folder(
+                "features", resume.content_key(described, _weights(self.base), _pixels(samples))
+            )
+
+    def __call__(self, epoch: int) -> Floats:
+        """Vectors (n, channels) of all samples for an epoch (from 0)."""
+        copy = epoch % self.count
+        if self.folder is None:
+            return self._compute(copy)
+        path = self.folder / f"{copy}.npy"
+        if not path.is_file():
+            with atomic_write(path) as unfinished, unfinished.open("wb") as file:
+                np.save(file, self._compute(copy))
+        return np.asarray(np.load(path, mmap_mode="r"))
+
+    def _compute(self, copy: int) -> Floats:
+        description = f"features, copy {copy + 1} of {self.count}"
+        return np.concatenate(list(_passes(self.base, self.samples, self.layers(copy), description)))
+
+
+def _passes(
+    base: keras.Model, samples: Samples, layers: Sequence[keras.layers.Layer], description: str
+) -> list[Floats]:
+    """One pass over the samples in their order, so that the augmentation of each depends on its seed alone."""
+    found = []
+    for start in tqdm(range(0, len(samples.index), BATCH), desc=description, mininterval=1):
+        x = samples.pixels(np.arange(start, min(start + BATCH, len(samples.index)))).astype(np.float32)
+        for layer in layers:
+            x = layer(x, training=True)
+        found.append(keras.ops.convert_to_numpy(base.predict_on_batch(x)).astype(np.float32))
+    return found
+
+
+def _weights(base: keras.Model) -> str:
+    # Without names: Keras numbers the layers of one process on and on.
+    layers = [(type(layer).__name__, layer.get_config() | {"name": ""}) for layer in base.layers]
+    digest = hashlib.sha256(json.dumps([base.input_shape, layers], default=str).encode())
+    for array in base.get_weights():
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def _pixels(samples: Samples) -> str:
+    digest = hashlib.sha256(str(samples.image_shape).encode())
+    for start in range(0, len(samples.index), BATCH):
+        positions = np.arange(start, min(start + BATCH, len(samples.index)))
+        digest.update(np.ascontiguousarray(samples.pixels(positions)).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,92 @@
+"""What is watched during training, and what follows.
+
+| monitor | where it shows in the history | action |
+|---|---|---|
+| class collapse: nearly all validation rows called the same, and scores hardly apart | `val_collapsed` | restart |
+| NaN, or a loss that explodes | `loss` | restart |
+| sensitivity below its floor | `val_low_sensitivity` | a warning; the history |
+| over-fitting: validation loss far above training loss | `overfitting` | a warning; the history |
+| resources: CPU, memory, disk, network, GPU | the run's `system/...` metrics on the MLflow server | shown |
+
+A restart goes back to the last good epoch with a lower learning rate and classes sampled equally (`restarts` in the
+history counts them); when there have been too many, the training fails.
+"""
+
+import logging
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from mammo.core.config import HealthConfig
+from mammo.core.errors import InputError
+from mammo.metrics import classification, discrimination
+from mammo.training.checkpoint import Epoch
+
+THRESHOLD = 0.5  # for watching only; the operating point is chosen after training
+WARNINGS = {
+    "val_low_sensitivity": "validation sensitivity is below train.monitors.sensitivity_floor",
+    "overfitting": "validation loss is above training loss by more than train.monitors.overfitting_gap",
+}
+log = logging.getLogger(__name__)
+
+
+class TrainingError(InputError):
+    """Training cannot go on; the message says why and what to try."""
+
+
+def measure_epoch(
+    label: npt.NDArray[np.int64], prob: npt.NDArray[np.float64], loss: float, settings: HealthConfig
+) -> Epoch:
+    """One row of the history: clinical metrics on validation and the flags of the monitors; NaN where prob is."""
+    if not np.isfinite(prob).all():
+        names = ("val_auc", "val_loss", "val_sensitivity", "val_specificity", "val_spread")
+        return dict.fromkeys(names, math.nan) | dict.fromkeys(("val_collapsed", *WARNINGS), 0.0)
+    found = validation_metrics(label, prob)
+    called = found.pop("val_called_malignant")
+    one_class = max(called, 1 - called) > settings.collapse_share
+    return found | {
+        "val_collapsed": float(one_class and found["val_spread"] < settings.collapse_spread),
+        "val_low_sensitivity": float(found["val_sensitivity"] < settings.sensitivity_floor),
+        "overfitting": float(found["val_loss"] - loss > settings.overfitting_gap),
+    }
+
+
+def validation_metrics(label: npt.NDArray[np.int64], prob: npt.NDArray[np.float64]) -> Epoch:
+    """AUC, log-loss, sensitivity and specificity at 0.5, the SD of the scores and the share called malignant."""
+    called = (prob >= THRESHOLD).astype(np.int64)
+    table = discrimination.counts(label, called)
+    clipped = np.clip(prob, 1e-7, 1 - 1e-7)
+    return {
+        "val_auc": discrimination.auc(label, prob),
+        "val_loss": float(-np.mean(np.where(label == 1, np.log(clipped), np.log(1 - clipped)))),
+        "val_sensitivity": float(classification.AT_THRESHOLD["sensitivity"](*table)),
+        "val_specificity": float(classification.AT_THRESHOLD["specificity"](*table)),
+        "val_spread": float(prob.std()),
+        "val_called_malignant": float(called.mean()),
+    }
+
+
+def restart_reason(rows: list[Epoch], settings: HealthConfig) -> str | None:
+    """Why the training must not go on from the last of `rows`, the history since the last restart; None if it may."""
+    last = rows[-1]
+    if not math.isfinite(last["loss"]):
+        return f"the training loss is {last['loss']}"
+    if not math.isfinite(last["val_loss"]):
+        return "the model predicts nan"
+    if last["loss"] > settings.exploding_loss * max(rows[0]["loss"], 0.1):
+        return f"the training loss went from {rows[0]['loss']:.3g} to {last['loss']:.3g}"
+    recent = rows[-settings.collapse_epochs :]
+    if len(recent) == settings.collapse_epochs and all(row["val_collapsed"] for row in recent):
+        return (
+            f"the model has collapsed: for {settings.collapse_epochs} epochs it has called nearly all validation "
+            f"rows the same, with scores of SD {last['val_spread']:.2g}"
+        )
+    return None
+
+
+def warn(rows: list[Epoch]) -> None:
+    """Say it once where the last epoch is the first of its flag."""
+    for flag, message in WARNINGS.items():
+        if rows[-1][flag] and not any(row[flag] for row in rows[:-1]):
+            log.warning("epoch %d: %s", len(rows), message)

@@ -1,0 +1,33 @@
+"""Models -> probabilities and prediction tables."""
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from tqdm import tqdm
+
+from mammo.data.samples import Samples
+
+BATCH = 64
+FLIPS: list[tuple[int, ...]] = [(), (1,), (2,), (1, 2)]  # axes of (n, h, w, 1)
+
+
+def probabilities(
+    model: keras.Model, samples: Samples, flips: bool = False, progress: bool = False
+) -> npt.NDArray[np.float64]:
+    """Probability of malignancy (n,) for every sample, in the order of its index.
+
+    flips: the mean over the image and its mirror images (left-right, up-down, both). progress: show a bar.
+    """
+    parts = []
+    starts = range(0, len(samples.index), BATCH)
+    for start in tqdm(starts, desc="predictions", mininterval=1, disable=not progress):
+        images = samples.pixels(np.arange(start, min(start + BATCH, len(samples.index))))
+        views = [np.flip(images, axes) for axes in FLIPS] if flips else [images]
+        parts.append(np.mean([keras.ops.convert_to_numpy(model.predict_on_batch(view)) for view in views], axis=0))
+    return np.concatenate(parts)[:, 0].astype(np.float64)
+
+
+def predict_table(model: keras.Model, samples: Samples, flips: bool = False) -> pd.DataFrame:
+    """Predictions with the columns of `samples.index` and `prob`, one row per sample."""
+    return samples.index.assign(prob=probabilities(model, samples, flips, progress=True))

@@ -1,0 +1,141 @@
+"""`python -m mammo`: what it prints, and how it refuses."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import imports
+import pytest
+
+from mammo.cli import main
+from mammo.reporting import results
+from mammo.reporting.comparison import read_comparison
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with this repository's parameters, profiles and results, as a run leaves them."""
+    shutil.copy(imports.ROOT / "params.yaml", tmp_path)
+    for folder in ("profiles", "metrics"):
+        shutil.copytree(imports.ROOT / folder, tmp_path / folder)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    return tmp_path
+
+
+def test_the_summary_shows_every_row_and_where_to_look(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main.main(["summary"])
+    printed = capsys.readouterr().out
+    comparison = read_comparison()
+    assert all(name in printed for name in comparison["model"])
+    assert f"{comparison['auc'].iloc[0]:.3f}" in printed
+    assert "data/report/report.html" in printed
+
+
+def test_without_a_run_there_is_nothing_to_show(workspace: Path) -> None:
+    shutil.rmtree(workspace / "metrics")
+    for words in (["summary"], ["results", "mine"]):
+        with pytest.raises(SystemExit, match=r"metrics/comparison\.csv does not exist; run `dvc repro`"):
+            main.main(words)
+
+
+def test_an_unknown_profile_is_refused_with_the_others(workspace: Path) -> None:
+    with pytest.raises(SystemExit, match=r"unknown profile 'nope'.*cbis-ddsm-mass"):
+        main.main(["profile", "nope"])
+
+
+def test_results_become_a_page_and_the_readme_table(workspace: Path) -> None:
+    (workspace / "data/figures/evaluate").mkdir(parents=True)
+    (workspace / "data/figures/evaluate/roc.png").write_bytes(b"png")
+    (workspace / "data/data_report").mkdir()
+    (workspace / "data/data_report/data.md").write_text("## Counts\n")
+    (workspace / "README.md").write_text("before\n<!-- results: mine -->\nstale\n<!-- /results -->\nafter\n")
+    main.main(["results", "mine"])
+    lines = (workspace / "docs/results/mine.csv").read_text().splitlines()
+    assert lines[0] == ",".join(results.COLUMNS)
+    assert len(lines) == 1 + len(read_comparison())
+    assert "python -m mammo profile mine && dvc repro" in (workspace / "docs/results/mine.md").read_text()
+    assert "## Counts" in (workspace / "docs/data/mine.md").read_text()
+    readme = (workspace / "README.md").read_text()
+    assert readme.startswith("before\n<!-- results: mine -->\n| model |")
+    assert readme.endswith("<!-- /results -->\nafter\n")
+    assert "stale" not in readme
+
+
+def test_the_readme_shows_the_committed_results() -> None:
+    table = (imports.ROOT / "README.md").read_text()
+    for line in (imports.ROOT / "docs/results/cbis-ddsm-mass.csv").read_text().splitlines()[1:]:
+        name, _, n, n_patients, auc, *_ = line.split(",")
+        row = next(row for row in table.splitlines() if row.startswith(f"| {name} |"))
+        assert f"| {n} ({n_patients}) | {float(auc):.3f}" in row
+
+
+def test_the_ui_serves_the_store_of_the_workspace(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    started: list[list[str]] = []
+    monkeypatch.setattr(os, "execvp", lambda program, words: started.append(words))
+    main.main(["ui", "--port", "5055"])
+    assert "http://127.0.0.1:5055/#/experiments/1/runs?searchFilter=tags.%60dvc.stage%60" in capsys.readouterr().out
+    assert f"sqlite:///{workspace / 'mlflow.db'}" in started[0]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["nope"],
+        ["predict", "--model", "x"],
+        ["predict", "a.png"],
+        ["predict", "a.png", "--model", "x", "--box", "1,2,3"],
+        ["predict", "a.png", "--model", "x", "--box", "1,2,3,4", "--boxes", "b.csv"],
+        ["predict", "a.png", "--model", "x", "--workers", "0"],
+        ["compare", "--format", "xml"],
+        ["data"],
+        ["data", "mend"],
+        ["search"],
+        ["export", "x"],
+    ],
+)
+def test_wrong_usage_is_exit_code_2(words: list[str]) -> None:
+    with pytest.raises(SystemExit) as error:
+        main.main(words)
+    assert error.value.code == 2
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["predict", "a.png", "--model", "nobody"],
+        ["export", "nobody", "--out", "x"],
+        ["compare", "nobody"],
+        ["report"],
+        ["data", "check"],
+        ["data", "describe"],
+        ["search", "nobody"],
+        ["profile", "nope"],
+    ],
+)
+def test_bad_input_is_exit_code_1_and_one_message(workspace: Path, words: list[str]) -> None:
+    """As a shell sees it."""
+    environment = os.environ | {"PYTHONPATH": f"{imports.ROOT / 'src'}{os.pathsep}{imports.ROOT}"}
+    done = subprocess.run([sys.executable, "-m", "mammo", *words], capture_output=True, text=True, env=environment)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "error: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_help_and_refusals_import_neither_keras_nor_mlflow() -> None:
+    code = (
+        "import sys\nfrom mammo import cli\n"
+        "for words in (['--help'], ['predict', '--help'], ['predict'], ['export', 'x']):\n"
+        "    try:\n        cli.main(words)\n    except SystemExit:\n        pass\n"
+        "heavy = {'tensorflow', 'keras', 'mlflow', 'jax', 'torch', 'pandas'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(imports.ROOT / "src")}
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, env=environment)

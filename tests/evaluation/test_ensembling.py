@@ -1,0 +1,166 @@
+"""Ensembles: means by hand, weights from validation rows alone, never worse than the mean where they were fitted."""
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mammo.core.errors import InputError
+from mammo.evaluation import ensembling
+from tests import arrays
+
+MEMBERS = {
+    "good": arrays.predictions(skill=3, seed=1),
+    "fair": arrays.predictions(skill=1.5, seed=2),
+    "blind": arrays.predictions(skill=0, seed=3),
+}
+
+
+def log_loss(weights: npt.NDArray[np.float64], probs: npt.NDArray[np.float64], label: npt.NDArray[np.float64]) -> float:
+    prob = np.clip(probs @ weights, ensembling.PROB_FLOOR, 1 - ensembling.PROB_FLOOR)
+    return float(-np.mean(label * np.log(prob) + (1 - label) * np.log(1 - prob)))
+
+
+def test_the_mean_by_hand():
+    tables = {name: arrays.predictions(patients=10).assign(prob=prob) for name, prob in (("a", 0.2), ("b", 0.7))}
+    combined, weights = ensembling.combine(tables, "mean")
+    np.testing.assert_allclose(combined["prob"], 0.45)
+    assert weights == {"a": 0.5, "b": 0.5}
+
+
+@pytest.mark.parametrize("method", sorted(ensembling.METHODS))
+def test_the_combined_table_has_the_samples_of_its_members(method):
+    combined, weights = ensembling.combine(MEMBERS, method)
+    pd.testing.assert_frame_equal(combined[ensembling.SAMPLE], MEMBERS["good"][ensembling.SAMPLE])
+    assert combined["prob"].between(0, 1).all()
+    assert list(weights) == list(MEMBERS)
+
+
+@pytest.mark.parametrize("method", sorted(ensembling.METHODS))
+def test_one_member_is_its_own_ensemble(method):
+    combined, weights = ensembling.combine({"good": MEMBERS["good"]}, method)
+    order = MEMBERS["good"]["prob"].argsort()
+    assert combined["prob"].iloc[order].is_monotonic_increasing
+    if method != "stacked":  # which also recalibrates
+        np.testing.assert_allclose(combined["prob"], MEMBERS["good"]["prob"], atol=1e-12)
+        assert weights["good"] == pytest.approx(1)
+
+
+CASES = pd.DataFrame(
+    [
+        ("a_cc", "P1", "LEFT", "CC", "1", "mass"),
+        ("a_mlo", "P1", "LEFT", "MLO", "1", "mass"),
+        ("b_cc", "P1", "LEFT", "CC", "2", "mass"),
+        ("c_mlo", "P1", "RIGHT", "MLO", "1", "mass"),
+        ("d_mlo", "P1", "RIGHT", "MLO", "1", "calcification"),
+    ],
+    columns=["sample_id", "patient_id", "laterality", "view", "abnormality_id", "abnormality_type"],
+)
+
+
+def scored() -> pd.DataFrame:
+    return CASES[["sample_id", "patient_id"]].assign(split="test", label=1, prob=[0.2, 0.8, 0.6, 0.9, 0.3])
+
+
+def test_the_two_views_of_a_lesion_share_the_mean_of_their_log_odds_and_others_stay_alone():
+    together = ensembling.over_views(scored(), CASES, "lesion")
+    np.testing.assert_allclose(together["prob"], [0.5, 0.5, 0.6, 0.9, 0.3])
+    pd.testing.assert_frame_equal(together[ensembling.SAMPLE], scored()[ensembling.SAMPLE])
+
+
+def test_the_images_of_a_breast_share_theirs():
+    odds = np.log([0.2 / 0.8, 0.8 / 0.2, 0.6 / 0.4, 0.9 / 0.1, 0.3 / 0.7])
+    left, right = odds[:3].mean(), odds[3:].mean()
+    together = ensembling.over_views(scored(), CASES, "image")
+    np.testing.assert_allclose(np.log(together["prob"] / (1 - together["prob"])), [left] * 3 + [right] * 2)
+
+
+def test_views_of_unknown_samples_are_refused():
+    with pytest.raises(InputError, match=r"1 predicted sample.*d_mlo"):
+        ensembling.over_views(scored(), CASES.iloc[:4], "lesion")
+
+
+@st.composite
+def validation(draw: st.DrawFn) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Probabilities (n, models), with certain ones and copies among them, and labels (n,) of one or both classes."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    rows, members = draw(st.integers(1, 40)), draw(st.integers(1, 6))
+    probs = rng.random((rows, members))
+    if draw(st.booleans()):
+        probs = probs.round()
+    if draw(st.booleans()):
+        probs[:, -1] = probs[:, 0]
+    return probs, rng.integers(0, 2, rows).astype(np.float64)
+
+
+@settings(max_examples=150, deadline=None)
+@given(validation())
+def test_fitted_weights_are_shares_and_never_worse_than_the_mean(rows):
+    probs, label = rows
+    weights = ensembling.weighted(probs, label).weights
+    assert weights.shape == (probs.shape[1],)
+    assert (weights >= 0).all()
+    assert weights.sum() == pytest.approx(1)
+    assert log_loss(weights, probs, label) <= log_loss(ensembling.mean(probs, label).weights, probs, label) + 1e-9
+
+
+@pytest.mark.parametrize("method", ["weighted", "stacked"])
+def test_the_better_member_weighs_more(method):
+    _, weights = ensembling.combine(MEMBERS, method)
+    assert weights["good"] > weights["blind"]
+
+
+def test_weights_are_those_of_a_fine_grid():
+    rows = MEMBERS["good"]["split"] == "val"
+    probs = np.column_stack([MEMBERS[name].loc[rows, "prob"] for name in ("fair", "blind")])
+    label = MEMBERS["good"].loc[rows, "label"].to_numpy(float)
+    grid = np.linspace(0, 1, 2001)
+    best = grid[np.argmin([log_loss(np.array([share, 1 - share]), probs, label) for share in grid])]
+    assert ensembling.weighted(probs, label).weights[0] == pytest.approx(best, abs=2e-3)
+
+
+@pytest.mark.parametrize("column", ["label", "prob"])
+@pytest.mark.parametrize("method", sorted(ensembling.METHODS))
+def test_test_rows_do_not_reach_the_weights(method, column):
+    def inverted(table: pd.DataFrame) -> pd.DataFrame:
+        return table.assign(**{column: table[column].where(table["split"] == "val", 1 - table[column])})
+
+    _, weights = ensembling.combine(MEMBERS, method)
+    _, same = ensembling.combine({name: inverted(table) for name, table in MEMBERS.items()}, method)
+    assert weights == same
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        MEMBERS["fair"].iloc[1:],
+        MEMBERS["fair"].iloc[::-1],
+        MEMBERS["fair"].assign(label=1 - MEMBERS["fair"]["label"]),
+        MEMBERS["fair"].assign(split="test"),
+    ],
+    ids=["fewer", "another order", "other labels", "other splits"],
+)
+def test_members_over_other_samples_are_refused(other):
+    with pytest.raises(InputError, match="predictions of fair are for other samples than good's"):
+        ensembling.combine({"good": MEMBERS["good"], "fair": other}, "mean")
+
+
+@settings(max_examples=50, deadline=None)
+@given(validation())
+def test_stacking_gives_probabilities_whatever_the_members_say(rows):
+    probs, label = rows
+    combined = ensembling.stacked(probs, label)(probs)
+    assert combined.shape == (len(label),)
+    assert ((combined >= 0) & (combined <= 1)).all()
+
+
+def test_stacking_recalibrates_members_that_are_all_too_sure():
+    rows = MEMBERS["fair"]["split"] == "val"
+    label = MEMBERS["fair"].loc[rows, "label"].to_numpy(float)
+    odds = 8 * np.log(MEMBERS["fair"]["prob"] / (1 - MEMBERS["fair"]["prob"]))
+    sure = (1 / (1 + np.exp(-odds))).loc[rows].to_numpy()[:, np.newaxis]
+    combined = ensembling.stacked(sure, label)(sure)
+    one = np.ones(1)
+    assert log_loss(one, combined[:, np.newaxis], label) < log_loss(one, sure, label)

@@ -1,0 +1,152 @@
+"""Ensembles say of films what the ensemble stage computed for them, and refuse parts that do not fit."""
+
+import shutil
+from pathlib import Path
+
+import finished
+import numpy as np
+import pandas as pd
+import pytest
+from workspaces import change
+
+import mammo
+from mammo import models
+from mammo.core import schemas
+from mammo.core.config import load_config
+from mammo.core.errors import InputError
+from mammo.core.files import read_table, write_table
+from mammo.core.paths import ENSEMBLES, MODELS, PIXELS, PREDICTIONS, data_fingerprint
+from mammo.data.images import preprocess
+from mammo.data.samples import open_store
+from mammo.evaluation import row_names
+from mammo.inference import bundle
+from mammo.inference.ensemble import names, of_workspace
+from mammo.pipeline import train_run
+from mammo.tracking import live_run
+from stages.ensemble import main
+
+NAMES = ["ensemble_mean", "ensemble_weighted", "ensemble_stacked"]
+
+
+@pytest.fixture(scope="module")
+def run(finished_lesions: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run with a second model, one under a further seed, and the ensembles of all three."""
+    folder = tmp_path_factory.mktemp("committee") / "run"
+    shutil.copytree(finished_lesions, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+        patch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        patch.delenv("DVC_ROOT", raising=False)
+        patch.chdir(folder)
+        change(folder, seeds={"count": 1})
+        loaded = load_config()
+        own, samples = loaded.model(finished.NAME), open_store(PIXELS)
+        seed = row_names.seed_member_names(finished.NAME, loaded.seed, loaded.seeds)[loaded.seed + 1]
+        for number, (stage, model, member) in enumerate(
+            [("continue_training", None, "continue_training"), ("seeds", finished.NAME, seed)]
+        ):
+            made = finished.spread(models.build(finished.NAME, own, samples.image_shape, seed=5 + number), samples)
+            models.save(made, MODELS / f"{member}.keras")
+            with train_run.tracked(stage, model, own, loaded.train, loaded, "none", folder) as tracked:
+                train_run.write_predictions(member, made, samples, loaded.predict.flips)
+                tracked.log_artifact(PREDICTIONS / f"{member}.csv")
+        main()
+        for name in [*NAMES, "two_views_ensemble_stacked"]:
+            with live_run.tracked_run(
+                "evaluate",
+                model=name,
+                experiment=loaded.tracking.experiment,
+                parameters=loaded.evaluate.model_dump(),
+                tags={"data": data_fingerprint(), "unit": loaded.ingest.unit},
+            ):
+                pass
+    return folder
+
+
+@pytest.fixture
+def here(run: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(run)
+    return run
+
+
+@pytest.fixture
+def mine(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy that may be spoilt."""
+    for name in ("data/models", "data/predictions", "data/ensembles", "metrics"):
+        shutil.copytree(run / name, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_ensembles_of_the_run_are_known(here: Path) -> None:
+    assert names() == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_films_get_the_runs_own_probabilities(here: Path, name: str) -> None:
+    rows = finished.films(here)
+    boxes = rows.groupby("path", sort=False)["box"].agg(list).to_dict()
+    found = mammo.load(name).predict(list(boxes), boxes=boxes)
+    own = read_table(ENSEMBLES / f"{name}.csv", schemas.PREDICTIONS).set_index("sample_id")["prob"]
+    order = pd.concat([rows.loc[rows["path"] == path, "sample_id"] for path in boxes])
+    expected = own[order].to_numpy()
+    assert found["error"].isna().all()
+    assert np.ptp(expected) > 0.1
+    np.testing.assert_allclose(found["prob"], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_said_rests_on_the_ensembles_own_validation_rows(here: Path, name: str) -> None:
+    evaluate = load_config().evaluate
+    own = read_table(ENSEMBLES / f"{name}.csv", schemas.PREDICTIONS)
+    fitted = bundle.fitted(own, evaluate.rule, evaluate.value, evaluate.conformal)
+    about = of_workspace(name).about
+    assert {key: getattr(about, key) for key in fitted} == fitted
+
+
+def test_a_film_is_prepared_once_for_all_members(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = finished.films(here).iloc[0]
+    prepared: list[object] = []
+    prepare = preprocess.prepare
+    monkeypatch.setattr(preprocess, "prepare", lambda *words: prepared.append(words) or prepare(*words))
+    mammo.load(NAMES[0]).predict(rows["path"], box=rows["box"])
+    assert len(prepared) == 1
+
+
+def test_the_hash_of_an_ensemble_is_that_of_its_members(mine: Path) -> None:
+    before = of_workspace(NAMES[0]).about.model_sha256
+    assert of_workspace(NAMES[1]).about.model_sha256 == before
+    (seed,) = (mine / "data/models/seeds" / finished.NAME).glob("*.keras")
+    seed.write_bytes(seed.read_bytes() + b"x")  # no record holds the hash of a seed's model
+    assert of_workspace(NAMES[0]).about.model_sha256 != before
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        ("data/models/light_cnn.keras", "is not what .* says"),
+        ("data/predictions/continue_training.csv", "is not what .* says"),
+        ("data/ensembles/ensemble_stacked.csv", "do not lead from its members' predictions to its own"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(mine: Path, path: str, why: str) -> None:
+    if path.endswith(".csv"):
+        table = read_table(Path(path), schemas.PREDICTIONS)
+        write_table(Path(path), table.assign(prob=1 - table["prob"]), schemas.PREDICTIONS)
+    else:
+        Path(path).write_bytes(Path(path).read_bytes() + b"x")
+    with pytest.raises(InputError, match=why):
+        of_workspace("ensemble_stacked")
+
+
+def test_what_an_ensemble_cannot_do_is_said(here: Path, tmp_path: Path) -> None:
+    rows = finished.films(here).iloc[0]
+    with pytest.raises(InputError, match="no ensemble 'ensemble_median' in this workspace; there are ensemble_mean"):
+        mammo.load("ensemble_median")
+    with pytest.raises(InputError, match=r"CC and MLO view.*ask ensemble_stacked about each"):
+        mammo.load("two_views_ensemble_stacked")
+    with pytest.raises(InputError, match="no heat map of its own; ask a member: light_cnn, continue_training"):
+        mammo.load(NAMES[0]).predict(rows["path"], box=rows["box"], heat_maps=tmp_path / "maps")
+    with pytest.raises(SystemExit, match=r"ensemble_mean is no single model; .* a bundle one of light_cnn"):
+        main.main(["export", NAMES[0], "--out", str(tmp_path / "x.zip")])
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,670 @@
+"""Statistics against naive double loops, published numbers, repeated rows and the truth in simulation."""
+
+from __future__ import annotations
+
+import warnings
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.integrate import quad
+from scipy.stats import norm, t
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from mammo.metrics import auc_tests, bootstrap, classification, discrimination
+
+AT_THRESHOLD = set(classification.AT_THRESHOLD)
+
+
+def cohort(rng: np.random.Generator, patients: int = 100, models: int = 1) -> tuple[np.ndarray, ...]:
+    """Return label (n,), score (models, n) and patient_id (n,): 1-5 rows per patient, strongly alike.
+
+    The score is 1.2 label + patient effect + noise (standard deviations 1 and 1). Rows of one patient share
+    their label, so that each malignant-benign pair is of two patients and the true AUC exactly TRUE_AUC.
+    """
+    patient_id = np.repeat(np.arange(patients), rng.integers(1, 6, size=patients))
+    label = (rng.random(patients) < 0.45).astype(int)[patient_id]
+    effect = rng.normal(size=(models, patients))[:, patient_id]
+    return label, 1.2 * label + effect + rng.normal(size=effect.shape), patient_id
+
+
+TRUE_AUC = norm.cdf(1.2 / 2)
+TRUE_SENSITIVITY = norm.cdf(0.6 / np.sqrt(2))
+# Called at .6, midway between the classes: sensitivity and specificity are equal.
+TRUE_LIKELIHOOD_RATIO = TRUE_SENSITIVITY / (1 - TRUE_SENSITIVITY)
+TRUE_PARTIAL_AUC = float(
+    classification.standardised(quad(lambda fpr: norm.cdf(1.2 / np.sqrt(2) + norm.ppf(fpr)), 0, 0.2)[0], 0.2)
+)
+
+
+def mixed_cohort(seed: int, models: int = 2) -> tuple[np.ndarray, ...]:
+    """Return label, score, patient_id of 25 patients with both labels in many patients, and tied scores."""
+    rng = np.random.default_rng(seed)
+    patient_id = rng.integers(25, size=80)
+    label = rng.integers(2, size=80)
+    return label, np.round(rng.normal(size=(models, 80)) + label, 1), patient_id
+
+
+# --- resampling ---------------------------------------------------------------------------------------------
+
+
+def test_resamples_draw_whole_patients_and_as_many_as_there_are():
+    patient_id = np.array(["b", "a", "b", "c", "a", "b"])
+    weights = bootstrap.patient_resamples(patient_id, 500, seed=3)
+    assert weights.shape == (500, 6)
+    assert np.issubdtype(weights.dtype, np.integer)
+    assert_array_equal(weights[:, 0], weights[:, 2])
+    assert_array_equal(weights[:, 1], weights[:, 4])
+    assert_array_equal(weights[:, 0] + weights[:, 1] + weights[:, 3], 3)
+    assert_allclose(weights.mean(axis=0), 1, atol=5 * np.sqrt(2 / 3 / 500))
+
+
+def test_resamples_depend_on_the_seed_alone(monkeypatch):
+    patient_id = np.random.default_rng(0).integers(30, size=70)
+    # The legacy generator is the global one that must stay untouched.
+    state = np.random.get_state()[1].copy()  # noqa: NPY002
+    whole = bootstrap.patient_resamples(patient_id, 100, seed=1)
+    assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002
+    monkeypatch.setattr(bootstrap, "BLOCK_WEIGHTS", 1)
+    assert_array_equal(bootstrap.patient_resamples(patient_id, 100, seed=1), whole)
+    assert not np.array_equal(bootstrap.patient_resamples(patient_id, 100, seed=2), whole)
+
+
+def test_blocks_bound_the_memory_of_many_rows():
+    blocks = bootstrap.resample_blocks(np.arange(100_000), 10_000, seed=0)
+    assert next(blocks).nbytes < 10 * 2**20
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 1), st.integers(0, 5), st.integers(0, 3)), min_size=1, max_size=30),
+)
+@settings(deadline=None, max_examples=200)
+def test_weighted_auc_is_the_auc_of_the_repeated_rows(rows):
+    label, score, weight = np.array(rows).T
+    (weighted,) = bootstrap.weighted_auc(label, score, weight[None])
+    repeated = discrimination.auc(np.repeat(label, weight), np.repeat(score, weight))
+    assert_allclose(weighted, repeated, rtol=1e-12)
+
+
+def test_intervals_come_from_the_metrics_of_the_repeated_rows():
+    label, (score,), patient_id = mixed_cohort(0, models=1)
+    prob = norm.cdf(score)
+    called = prob >= 0.6
+    found = bootstrap.clustered_intervals(label, prob, called, patient_id, resamples=200, seed=9)
+    draws = []
+    for weights in bootstrap.patient_resamples(patient_id, 200, seed=9):
+        y, p, c = (np.repeat(column, weights) for column in (label, prob, called))
+        table = discrimination.counts(y, c)
+        draws.append(
+            {
+                "auc": roc_auc_score(y, p),
+                "average_precision": average_precision_score(y, p),
+                "brier": classification.brier(y, p),
+            }
+            | {name: float(metric(*table)) for name, metric in classification.AT_THRESHOLD.items()}
+        )
+    assert set(found) == set(draws[0])
+    for name, interval in found.items():
+        limits = np.quantile([draw[name] for draw in draws], [0.025, 0.975])
+        assert_allclose((interval.low, interval.high), limits, rtol=1e-12)
+        assert (interval.n, interval.n_patients) == (80, np.unique(patient_id).size)
+
+
+def test_curve_and_call_intervals_come_from_the_metrics_of_the_repeated_rows():
+    label, (score,), patient_id = mixed_cohort(2, models=1)
+    called = score > 0.5
+    of_curve = bootstrap.curve_intervals(label, score, patient_id, resamples=150, seed=9, min_specificity=0.7)
+    of_calls = bootstrap.call_intervals(label, called, patient_id, resamples=150, seed=9, prevalence=0.01)
+    draws = {"partial_auc": [], "ppv_at_prevalence": [], "npv_at_prevalence": [], "diagnostic_odds": []}
+    for weights in bootstrap.patient_resamples(patient_id, 150, seed=9):
+        y, p, c = (np.repeat(column, weights) for column in (label, score, called))
+        table = discrimination.counts(y, c)
+        draws["partial_auc"].append(roc_auc_score(y, p, max_fpr=0.3))
+        draws["ppv_at_prevalence"].append(float(classification.ppv_at(0.01)(*table)))
+        draws["npv_at_prevalence"].append(float(classification.npv_at(0.01)(*table)))
+        draws["diagnostic_odds"].append(float(classification.diagnostic_odds(*table)))
+    for name, values in draws.items():
+        assert_allclose(limits((of_curve | of_calls)[name]), np.quantile(values, [0.025, 0.975]), rtol=1e-9)
+    assert of_curve["partial_auc"].value == pytest.approx(classification.partial_auc(label, score, 0.7))
+    assert set(of_calls) == AT_THRESHOLD | {"ppv_at_prevalence", "npv_at_prevalence"}
+
+
+def test_intervals_of_curve_and_calls_alone_are_those_of_both():
+    label, (score,), patient_id = mixed_cohort(3, models=1)
+    called = score > 0.5
+    both = bootstrap.clustered_intervals(label, norm.cdf(score), called, patient_id, resamples=50, seed=1)
+    of_curve = bootstrap.curve_intervals(label, norm.cdf(score), patient_id, resamples=50, seed=1)
+    of_calls = bootstrap.call_intervals(label, called, patient_id, resamples=50, seed=1)
+    del of_curve["partial_auc"]
+    assert both == of_curve | of_calls
+
+
+def test_point_values_are_the_metrics():
+    label, (score,), patient_id = mixed_cohort(1, models=1)
+    prob = norm.cdf(score)
+    found = bootstrap.clustered_intervals(label, prob, prob > 0.5, patient_id, resamples=10, seed=0)
+    assert found["auc"].value == pytest.approx(discrimination.auc(label, prob))
+    assert found["average_precision"].value == pytest.approx(classification.average_precision(label, prob))
+    assert found["brier"].value == pytest.approx(classification.brier(label, prob))
+    table = discrimination.counts(label, prob > 0.5)
+    for name, metric in classification.AT_THRESHOLD.items():
+        assert found[name].value == pytest.approx(float(metric(*table)))
+
+
+def test_auc_over_folds_ignores_that_the_folds_scores_share_no_scale():
+    label, (score,), patient_id = cohort(np.random.default_rng(2), patients=300)
+    fold = patient_id % 3
+    rescaled = score + 10 * fold
+    expected = sum(
+        np.mean(fold == one) * discrimination.auc(label[fold == one], score[fold == one]) for one in range(3)
+    )
+    found = bootstrap.clustered_intervals(label, rescaled, score > 0.6, patient_id, resamples=200, seed=0, group=fold)[
+        "auc"
+    ]
+    assert found.value == pytest.approx(expected)
+    assert found.low < found.value < found.high
+    pooled = bootstrap.clustered_intervals(label, rescaled, score > 0.6, patient_id, resamples=200, seed=0)["auc"]
+    assert pooled.high < found.low
+
+
+# --- not estimable, and wrong input -------------------------------------------------------------------------
+
+
+def intervals(label, prob, called, patient_id):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return bootstrap.clustered_intervals(label, prob, called, patient_id, resamples=300, seed=0)
+
+
+def limits(interval):
+    return interval.low, interval.high
+
+
+def test_no_row_in_no_group_is_nan():
+    found = bootstrap.clustered_intervals([], [], [], [], resamples=5, seed=0, group=[])
+    assert np.isnan(found["auc"].value)
+
+
+def test_a_missing_class_is_nan_where_it_matters():
+    found = intervals(np.zeros(40), np.linspace(0, 1, 40), np.arange(40) % 2, np.arange(40))
+    for name in ("auc", "average_precision", "sensitivity", "balanced_accuracy", "mcc"):
+        assert np.isnan([found[name].value, *limits(found[name])]).all()
+    assert found["specificity"].value == 0.5
+    assert found["specificity"].low < 0.5 < found["specificity"].high
+
+
+def test_one_patient_has_values_but_no_limits():
+    found = intervals([1, 0, 1], [0.9, 0.4, 0.2], [1, 0, 0], ["P_1"] * 3)
+    assert found["auc"].value == 0.5
+    for interval in found.values():
+        assert np.isnan(limits(interval)).all()
+
+
+def test_no_row_is_nan_throughout():
+    found = intervals([], [], [], [])
+    for interval in found.values():
+        assert np.isnan([interval.value, *limits(interval)]).all()
+        assert interval.n == interval.n_patients == 0
+
+
+def test_a_rare_class_that_resamples_often_miss_has_no_limits():
+    label = np.arange(40) < 2
+    found = intervals(label, np.linspace(0, 1, 40), label, np.arange(40))
+    assert np.isnan(limits(found["auc"])).all()
+    assert np.isnan(limits(found["sensitivity"])).all()
+    assert np.isfinite(limits(found["brier"])).all()
+
+
+def test_a_likelihood_ratio_that_is_infinite_in_many_resamples_has_no_limits():
+    """One patient has all false calls: without it, in a third of the resamples, the ratio has no bound."""
+    label = np.arange(40) % 2
+    called = np.where(np.arange(40) < 8, 0, label)
+    called[0] = 1
+    found = intervals(label, label, called, np.arange(40))
+    assert found["likelihood_ratio_positive"].value == pytest.approx((16 / 20) / (1 / 20))
+    assert np.isnan(limits(found["likelihood_ratio_positive"])).all()
+    assert np.isnan(limits(found["diagnostic_odds"])).all()
+    assert np.isfinite(limits(found["likelihood_ratio_negative"])).all()
+    assert np.isfinite(limits(found["specificity"])).all()
+
+
+def test_a_few_infinite_resamples_raise_the_upper_limit_of_a_likelihood_ratio():
+    """Left out, they would be the upper tail that is missing: of 200 draws, 4 undefined, the limit is the 199th."""
+    draws = np.append(np.arange(196.0), [np.nan] * 4)
+    assert bootstrap._open_percentiles(draws, 0.95)[1] == pytest.approx(np.quantile(np.arange(200), 0.975))
+    assert np.isnan(bootstrap._open_percentiles(np.append(np.arange(190.0), [np.nan] * 10), 0.95)).all()
+
+
+def test_certainty_is_never_claimed():
+    label = np.arange(40) % 2
+    found = intervals(label, label, label, np.arange(40) // 4)
+    assert found["auc"].value == 1
+    assert np.isnan(limits(found["auc"])).all()
+    # Ten patients without a miss: exact limits are .025 ** (1 / 10) and 1.
+    assert_allclose(limits(found["sensitivity"]), (0.025**0.1, 1))
+    none = intervals(label, label, np.zeros(40), np.arange(40) // 4)
+    assert_allclose(limits(none["sensitivity"]), (0, 1 - 0.025**0.1))
+    constant = intervals(label, np.full(40, 0.3), label, np.arange(40))["auc"]
+    assert constant.value == 0.5
+    assert np.isnan(limits(constant)).all()
+
+
+def test_a_score_that_is_no_probability_has_no_brier():
+    label, (score,), patient_id = mixed_cohort(1, models=1)
+    found = intervals(label, score, score > 0, patient_id)
+    assert np.isnan([found["brier"].value, *limits(found["brier"])]).all()
+    assert np.isfinite(limits(found["auc"])).all()
+
+
+ROWS = {"label": [0, 1, 1], "prob": [0.1, 0.2, 0.3], "called": [0, 0, 1], "patient_id": [1, 2, 3]}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"label": [0, 1, 3]}, "label holds .*3.* at row 2"),
+        ({"prob": [0.1, np.nan, 0.3]}, "not finite in 1 of 3 rows"),
+        ({"prob": [0.1, 0.2]}, r"prob has shape \(2,\) but there are 3 labels"),
+        ({"called": [0, 1]}, "called has 2 rows"),
+        ({"patient_id": [1, 2]}, "patient_id has 2 rows but there are 3 labels"),
+        ({"patient_id": [1, 2, np.nan]}, "patient_id is .*nan.* at row 2"),
+        ({"patient_id": ["a", None, "b"]}, "patient_id is None at row 1"),
+        ({"patient_id": np.array(["a", 7, "b"], dtype=object)}, "patient_id is 7 at row 1"),
+        ({"group": [0, 1]}, "group has 2 rows but there are 3 labels"),
+        ({"resamples": 0}, "resamples is 0"),
+        ({"confidence": 95}, "confidence is 95"),
+    ],
+)
+def test_wrong_input_is_refused_with_what_and_where(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        bootstrap.clustered_intervals(**({"resamples": 5, "seed": 0} | ROWS | wrong))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: bootstrap.weighted_auc([0, 1], [0.1, 0.2], [1, 1]), r"expected \(resamples, 2\)"),
+        (lambda: bootstrap.weighted_auc([0, 1], [0.1, 0.2], [[1, -1]]), "negative value"),
+        (lambda: bootstrap.patient_resamples([], 5, 0), "patient_id is empty"),
+        (lambda: auc_tests.delong([0, 1], [[0.1, np.nan]]), r"probs\[0\] is not finite"),
+        (lambda: auc_tests.delong_test([0, 1], [0.1, 0.2], [0.1]), r"probs\[1\] has shape"),
+        (
+            lambda: auc_tests.paired_auc_test(
+                [0, 1, 1, 0],
+                [1, 2, 3, 4],
+                [1, 2, 4, 3],
+                [1, 1, 2, 2],
+                resamples=5,
+                seed=0,
+                group=[0, 1, 0, 1],
+            ),
+            "rows in two groups",
+        ),
+        (lambda: auc_tests.holm([0.1, 1.2]), "from 0 to 1"),
+    ],
+)
+def test_other_wrong_input_is_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+# --- DeLong -------------------------------------------------------------------------------------------------
+
+
+def naive_delong(label, probs, patient_id):
+    """Obuchowski 1997 by double loops over pairs and patients; DeLong 1988 at one row per patient."""
+    malignant, benign = np.flatnonzero(label == 1), np.flatnonzero(label == 0)
+    models, m, n = range(len(probs)), malignant.size, benign.size
+
+    def wins(model, i, j):
+        return (probs[model][i] > probs[model][j]) + (probs[model][i] == probs[model][j]) / 2
+
+    v10 = np.array([[np.mean([wins(k, i, j) for j in benign]) for i in malignant] for k in models])
+    v01 = np.array([[np.mean([wins(k, i, j) for i in malignant]) for j in benign] for k in models])
+    aucs = v10.mean(axis=1)
+    patients = np.unique(patient_id)
+    x = np.array([[np.sum(v10[k][patient_id[malignant] == p] - aucs[k]) for p in patients] for k in models])
+    y = np.array([[np.sum(v01[k][patient_id[benign] == p] - aucs[k]) for p in patients] for k in models])
+    i10, i01, i = np.unique(patient_id[malignant]).size, np.unique(patient_id[benign]).size, patients.size
+    covariance = np.empty((len(probs), len(probs)))
+    for r, s in product(models, models):
+        s10 = i10 / ((i10 - 1) * m) * np.sum(x[r] * x[s])
+        s01 = i01 / ((i01 - 1) * n) * np.sum(y[r] * y[s])
+        s11 = i / (i - 1) * np.sum(x[r] * y[s])
+        s11_other = i / (i - 1) * np.sum(x[s] * y[r])
+        covariance[r, s] = s10 / m + s01 / n + (s11 + s11_other) / (m * n)
+    return aucs, covariance
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_delong_agrees_with_double_loops(seed):
+    label, probs, patient_id = mixed_cohort(seed, models=3)
+    assert np.unique(probs[0]).size < probs[0].size, "ties are wanted"
+    aucs, covariance = naive_delong(label, probs, np.arange(label.size))
+    for ours, naive in zip(auc_tests.delong(label, probs), (aucs, covariance), strict=True):
+        assert_allclose(ours, naive, rtol=0, atol=1e-9)
+    clustered = naive_delong(label, probs, patient_id)
+    for ours, naive in zip(auc_tests.clustered_delong(label, probs, patient_id), clustered, strict=True):
+        assert_allclose(ours, naive, rtol=0, atol=1e-9)
+    a, b = probs[:2]
+    z = (aucs[1] - aucs[0]) / np.sqrt(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
+    test = auc_tests.delong_test(label, a, b)
+    assert test.p_value == pytest.approx(2 * norm.sf(abs(z)), abs=1e-9)
+    assert test.difference == pytest.approx(aucs[1] - aucs[0], abs=1e-12)
+
+
+def test_delong_gives_the_published_numbers():
+    """Ratings of 109 CT images: Hanley & McNeil, Radiology 1982, table I; AUC .893.
+
+    Error and limits: Stata base reference manual, `roctab disease rating`, whose default is DeLong's.
+    """
+    normal, abnormal = (33, 6, 6, 11, 2), (3, 2, 2, 11, 33)
+    rating = np.concatenate([np.repeat(np.arange(1, 6), normal), np.repeat(np.arange(1, 6), abnormal)])
+    label = np.repeat([0, 1], [58, 51])
+    (auc,), ((variance,),) = auc_tests.delong(label, [rating])
+    error = np.sqrt(variance)
+    assert auc == pytest.approx(0.8932, abs=5e-5)
+    assert error == pytest.approx(0.0307, abs=5e-5)
+    assert_allclose(auc + norm.ppf([0.025, 0.975]) * error, (0.83295, 0.95339), atol=5e-6)
+
+
+def test_a_copied_row_of_the_same_patient_adds_no_information():
+    label, probs, _ = mixed_cohort(3)
+    once = auc_tests.clustered_delong(label, probs, np.arange(80))[1]
+    patient_id = np.tile(np.arange(80), 3)
+    thrice = auc_tests.clustered_delong(np.tile(label, 3), np.tile(probs, 3), patient_id)[1]
+    assert_allclose(thrice, once, rtol=1e-9)
+
+
+def test_delong_interval_stays_within_0_and_1_and_knows_its_patients():
+    label, (score,), patient_id = cohort(np.random.default_rng(0), patients=60)
+    by_patient = auc_tests.delong_interval(label, score, patient_id)
+    by_row = auc_tests.delong_interval(label, score)
+    assert (by_patient.n_patients, by_row.n_patients) == (60, label.size)
+    assert 0 < by_patient.low < by_row.low < by_row.value < by_row.high < by_patient.high < 1
+
+
+def test_delong_interval_over_folds_averages_their_aucs_and_is_blind_to_their_scale():
+    label, (score,), patient_id = cohort(np.random.default_rng(6), patients=150)
+    fold = patient_id % 3
+    folds = auc_tests.delong_interval(label, score, patient_id, group=fold)
+    assert folds == auc_tests.delong_interval(label, score + 10 * fold, patient_id, group=fold)
+    expected = sum(
+        np.mean(fold == one) * discrimination.auc(label[fold == one], score[fold == one]) for one in range(3)
+    )
+    assert folds.value == pytest.approx(expected)
+    plain = auc_tests.delong_interval(label, score, patient_id)
+    assert folds.high - folds.low == pytest.approx(plain.high - plain.low, rel=0.2)
+
+
+def test_delong_without_variance_is_not_estimable():
+    for prob in ([0, 0, 1, 1], [1, 1, 1, 1]):
+        assert np.isnan(limits(auc_tests.delong_interval([0, 0, 1, 1], prob))).all()
+    aucs, covariance = auc_tests.delong([1, 1], [[0.1, 0.2]])
+    assert np.isnan(aucs).all()
+    assert np.isnan(covariance).all()
+    aucs, covariance = auc_tests.delong([1, 0, 0], [[0.1, 0.2, 0.05]])
+    assert aucs[0] == 0.5
+    assert np.isnan(covariance).all()
+    assert np.isnan(auc_tests.delong_test([0, 0, 1, 1], [0, 0, 1, 1], [1, 1, 1, 1]).p_value)
+
+
+# --- comparison ---------------------------------------------------------------------------------------------
+
+
+def test_paired_test_is_antisymmetric_and_equal_rankings_do_not_differ():
+    label, (a, b), patient_id = mixed_cohort(5)
+    forward = auc_tests.paired_auc_test(label, a, b, patient_id, resamples=300, seed=0)
+    backward = auc_tests.paired_auc_test(label, b, a, patient_id, resamples=300, seed=0)
+    assert forward.difference == pytest.approx(discrimination.auc(label, b) - discrimination.auc(label, a))
+    assert (forward.difference, forward.p_value) == pytest.approx((-backward.difference, backward.p_value))
+    assert_allclose((forward.low, forward.high), (-backward.high, -backward.low), atol=1e-12)
+    same = auc_tests.paired_auc_test(label, a, 3 * a + 1, patient_id, resamples=300, seed=0)
+    assert (same.difference, same.p_value) == (0, 1)
+    assert np.isnan((same.low, same.high)).all()
+
+
+def test_paired_test_over_one_group_is_the_plain_one_and_over_folds_is_blind_to_their_scale():
+    label, (a, b), patient_id = cohort(np.random.default_rng(4), patients=150, models=2)
+    plain = auc_tests.paired_auc_test(label, a, b, patient_id, resamples=100, seed=0)
+    one = auc_tests.paired_auc_test(label, a, b, patient_id, resamples=100, seed=0, group=np.zeros(a.size))
+    assert plain == one
+    fold = patient_id % 3
+    folds = auc_tests.paired_auc_test(label, a, b, patient_id, resamples=100, seed=0, group=fold)
+    shifted = auc_tests.paired_auc_test(label, a, b + 10 * fold, patient_id, resamples=100, seed=0, group=fold)
+    assert folds == shifted
+
+
+@pytest.mark.parametrize(
+    ("label", "patient_id"), [([1, 1, 1, 1], [1, 2, 3, 4]), ([1, 0, 1, 0], [1, 1, 1, 1]), ([], [])]
+)
+def test_paired_test_is_nan_where_not_estimable(label, patient_id):
+    score = np.arange(len(label))
+    found = auc_tests.paired_auc_test(label, score, score[::-1], patient_id, resamples=20, seed=0)
+    assert np.isnan((found.low, found.high, found.p_value)).all()
+
+
+def test_subsets_without_a_common_patient_are_independent():
+    label, (score,), patient_id = mixed_cohort(6, models=1)
+    a, b = patient_id < 12, patient_id >= 12
+    found = auc_tests.subset_auc_test(label, score, a, b, patient_id)
+    values, variances = zip(
+        *(auc_tests.clustered_delong(label[s], score[None, s], patient_id[s]) for s in (a, b)), strict=True
+    )
+    difference = float(values[1][0] - values[0][0])
+    error = np.sqrt(variances[0][0, 0] + variances[1][0, 0])
+    freedom = min(np.unique(patient_id[s & (label == one)]).size for s in (a, b) for one in (0, 1)) - 1
+    assert found.difference == pytest.approx(difference)
+    assert found.p_value == pytest.approx(2 * t.sf(abs(difference) / error, freedom))
+    assert found.high - found.difference == pytest.approx(t.ppf(0.975, freedom) * error)
+
+
+def naive_subset_variance(label, score, a, b, patient_id):
+    """Var b - a by double loops: Obuchowski's formula for each set, and for two sets as for two models."""
+
+    def parts(chosen):
+        m, n = (np.flatnonzero(chosen & (label == one)) for one in (1, 0))
+        wins = np.array([[(score[i] > score[j]) + (score[i] == score[j]) / 2 for j in n] for i in m])
+        sums = np.zeros((2, patient_id.max() + 1))
+        for i, row in zip(m, wins, strict=True):
+            sums[0, patient_id[i]] += (row.mean() - wins.mean()) / m.size
+        for j, column in zip(n, wins.T, strict=True):
+            sums[1, patient_id[j]] += (column.mean() - wins.mean()) / n.size
+        return sums
+
+    def factors(chosen):
+        sizes = [np.unique(patient_id[chosen & rows]).size for rows in (label == 1, label == 0, label >= 0)]
+        return [size / (size - 1) for size in sizes]
+
+    def product_sum(x, y, malignant, benign, all_):
+        return malignant * x[0] @ y[0] + benign * x[1] @ y[1] + all_ * (x[0] @ y[1] + x[1] @ y[0])
+
+    of_a, of_b = parts(a), parts(b)
+    own = product_sum(of_a, of_a, *factors(a)) + product_sum(of_b, of_b, *factors(b))
+    return own - 2 * product_sum(of_a, of_b, *factors(a | b))
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+def test_subset_test_agrees_with_double_loops(overlap):
+    label, (score,), patient_id = mixed_cohort(7, models=1)
+    b = np.random.default_rng(7).random(label.size) < 0.4
+    a = ~b | (label == 1) if overlap else ~b
+    found = auc_tests.subset_auc_test(label, score, a, b | (overlap & (label == 1)), patient_id)
+    b = b | (overlap & (label == 1))
+    freedom = min(np.unique(patient_id[s & (label == one)]).size for s in (a, b) for one in (0, 1)) - 1
+    error = (found.high - found.difference) / t.ppf(0.975, freedom)
+    assert error**2 == pytest.approx(naive_subset_variance(label, score, a, b, patient_id), abs=1e-9)
+    assert found.difference == pytest.approx(
+        discrimination.auc(label[b], score[b]) - discrimination.auc(label[a], score[a])
+    )
+
+
+def test_subset_test_over_folds_is_blind_to_their_scale():
+    label, (score,), patient_id = cohort(np.random.default_rng(8), patients=150)
+    a, fold = np.arange(label.size) % 2 == 0, patient_id % 3
+    found = [auc_tests.subset_auc_test(label, s, a, ~a, patient_id, group=fold) for s in (score, score + 10 * fold)]
+    assert found[0] == found[1]
+    one = auc_tests.subset_auc_test(label, score, a, ~a, patient_id, group=np.zeros(label.size))
+    assert one == auc_tests.subset_auc_test(label, score, a, ~a, patient_id)
+
+
+@pytest.mark.parametrize(
+    ("label", "prob", "b", "patient_id"),
+    [
+        ([1, 0, 1, 0, 1, 0], [3, 2, 1, 4, 6, 5], [0, 0, 0, 0, 0, 0], [1, 2, 3, 4, 5, 6]),
+        ([1, 0, 1, 0, 1, 1], [3, 2, 1, 4, 6, 5], [0, 0, 0, 0, 1, 1], [1, 2, 3, 4, 5, 6]),
+        ([1, 0, 1, 0, 1, 0], [3, 2, 1, 4, 6, 5], [0, 0, 0, 0, 1, 1], [1, 2, 3, 4, 5, 6]),
+        ([1, 0, 1, 0] * 2, [3, 2, 1, 2, 4, 1, 4, 1], [0, 0, 0, 0, 1, 1, 1, 1], np.arange(8)),
+        ([], [], [], []),
+    ],
+    ids=["empty subset", "one class", "one patient of a class", "no variance", "no row"],
+)
+def test_subset_test_is_nan_where_not_estimable(label, prob, b, patient_id):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = auc_tests.subset_auc_test(label, prob, 1 - np.array(b, int), b, patient_id)
+    assert np.isnan((found.low, found.high, found.p_value)).all()
+
+
+def test_holm_by_hand():
+    assert_allclose(auc_tests.holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
+    assert_allclose(auc_tests.holm([0.6, np.nan, 0.5]), [1, np.nan, 1])
+    assert auc_tests.holm([]).size == 0
+
+
+# --- the known truth in simulation --------------------------------------------------------------------------
+
+
+def covers(interval, truth):
+    return interval.low <= truth <= interval.high
+
+
+def test_clustered_limits_cover_the_truth_where_row_wise_limits_do_not():
+    """In 1,000 simulations the coverage of 95 % limits has a standard error of .7 %; 93-97 % is 2.9 of them.
+
+    The row-wise limits, much too narrow, show it in a fifth of the simulations.
+    """
+    rng = np.random.default_rng(20)
+    by_patient, by_row = [], []
+    for seed in range(1000):
+        label, (score,), patient_id = cohort(rng, patients=300)
+        rows = np.arange(label.size)
+        for units, coverage in ((patient_id, by_patient), (rows, by_row))[: 2 if seed % 5 == 0 else 1]:
+            found = bootstrap.clustered_intervals(label, score, score >= 0.6, units, resamples=400, seed=seed)
+            by_delong = auc_tests.delong_interval(label, score, units)
+            coverage.append(
+                [
+                    covers(found["auc"], TRUE_AUC),
+                    covers(found["sensitivity"], TRUE_SENSITIVITY),
+                    covers(by_delong, TRUE_AUC),
+                ]
+            )
+    clustered, naive = np.mean(by_patient, axis=0), np.mean(by_row, axis=0)
+    assert np.all((clustered >= 0.93) & (clustered <= 0.97)), clustered
+    assert np.all(naive < 0.88), naive
+
+
+def test_null_is_rejected_at_its_level_where_the_row_wise_test_is_not():
+    """With 2,000 simulations a rejection rate of 5 % has a standard error of .5 %: 3-7 % is 4 of them."""
+    rng = np.random.default_rng(21)
+    simulations = 2000
+    clustered = by_row = 0
+    for _ in range(simulations):
+        label, (a, b), patient_id = cohort(rng, patients=150, models=2)
+        clustered += auc_tests.delong_test(label, a, b, patient_id).p_value < 0.05
+        by_row += auc_tests.delong_test(label, a, b).p_value < 0.05
+    assert 0.03 <= clustered / simulations <= 0.07
+    assert by_row / simulations > 0.10
+
+
+def test_paired_test_keeps_its_level_and_its_limits_agree_with_its_p_value():
+    """With 600 simulations a rate of 5 % has a standard error of .9 %: 2.3-7.7 % is 3 of them."""
+    rng = np.random.default_rng(22)
+    simulations = 600
+    rejected = excluded = agreed = 0
+    for seed in range(simulations):
+        label, (a, b), patient_id = cohort(rng, patients=120, models=2)
+        found = auc_tests.paired_auc_test(label, a, b, patient_id, resamples=400, seed=seed)
+        without_zero = not found.low <= 0 <= found.high
+        rejected += found.p_value < 0.05
+        excluded += without_zero
+        agreed += without_zero == (found.p_value < 0.05)
+    assert 0.023 <= rejected / simulations <= 0.077
+    assert 0.023 <= excluded / simulations <= 0.077
+    assert agreed / simulations > 0.95
+
+
+def test_limits_of_partial_auc_and_likelihood_ratio_cover_the_truth():
+    """In 400 simulations the coverage of 95 % limits has a standard error of 1.1 %; 92-98 % is 2.8 of them."""
+    rng = np.random.default_rng(23)
+    covered = []
+    for seed in range(400):
+        label, (score,), patient_id = cohort(rng, patients=200)
+        of_curve = bootstrap.curve_intervals(label, score, patient_id, resamples=250, seed=seed)
+        of_calls = bootstrap.call_intervals(label, score >= 0.6, patient_id, resamples=250, seed=seed)
+        covered.append(
+            [
+                covers(of_curve["partial_auc"], TRUE_PARTIAL_AUC),
+                covers(of_calls["likelihood_ratio_positive"], TRUE_LIKELIHOOD_RATIO),
+                covers(of_calls["likelihood_ratio_negative"], 1 / TRUE_LIKELIHOOD_RATIO),
+            ]
+        )
+    coverage = np.mean(covered, axis=0)
+    assert np.all((coverage >= 0.92) & (coverage <= 0.98)), coverage
+
+
+def test_subset_test_keeps_its_level_where_patients_are_in_both_sets():
+    """With 800 simulations a rate of 5 % has a standard error of .8 %: 2.7-7.3 % is 3 of them."""
+    rng = np.random.default_rng(24)
+    rejected = np.zeros(2)
+    for _ in range(800):
+        label, (score,), patient_id = cohort(rng, patients=120)
+        half = rng.random(label.size) < 0.5
+        few = (rng.random(120) < 0.12)[patient_id]
+        for place, b in enumerate((half, few)):
+            rejected[place] += auc_tests.subset_auc_test(label, score, ~b, b, patient_id).p_value < 0.05
+    assert 0.027 <= rejected[0] / 800 <= 0.073
+    assert rejected[1] / 800 <= 0.073
+
+
+def test_the_best_of_many_useless_models_is_expected_to_be_useless() -> None:
+    """The highest of 40 AUCs of noise is far above .5, what is to be expected of it is not."""
+    rng = np.random.default_rng(4)
+    highest, expected = [], []
+    for seed in range(15):
+        label = np.tile([0, 1], 40)
+        probs = rng.random((40, label.size))
+        patient_id = np.repeat(np.arange(40), 2)
+        highest.append(max(discrimination.auc(label, prob) for prob in probs))
+        expected.append(auc_tests.chosen_auc(label, probs, patient_id, resamples=200, seed=seed))
+    assert np.mean(highest) > 0.62
+    assert abs(np.mean(expected) - 0.5) < 0.03
+
+
+def test_of_one_model_the_expected_auc_is_its_auc() -> None:
+    rng = np.random.default_rng(5)
+    label = rng.integers(0, 2, 200)
+    prob = rng.normal(label, 1.0)
+    expected = auc_tests.chosen_auc(label, [prob], np.arange(200), resamples=500, seed=0)
+    assert expected == pytest.approx(discrimination.auc(label, prob), abs=0.01)
+
+
+def test_the_expected_auc_knows_folds_and_patients_in_two_folds_are_refused() -> None:
+    rng = np.random.default_rng(6)
+    label, fold = np.tile([0, 1], 60), np.repeat([0, 1], 60)
+    prob = rng.normal(label, 1.0)
+    shifted = prob + 9 * fold
+    one, other = (
+        auc_tests.chosen_auc(label, [scores], np.arange(120), resamples=100, seed=0, group=fold)
+        for scores in (prob, shifted)
+    )
+    assert one == other
+    with pytest.raises(ValueError, match="a patient has rows in two groups"):
+        auc_tests.chosen_auc(label, [prob], np.tile(np.arange(60), 2), resamples=100, seed=0, group=fold)
+
+
+def test_without_both_classes_nothing_is_expected() -> None:
+    assert np.isnan(auc_tests.chosen_auc([1, 1, 1], [[0.1, 0.2, 0.3]], [1, 2, 3], resamples=50, seed=0))

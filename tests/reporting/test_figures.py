@@ -1,0 +1,189 @@
+"""Figures draw from the contract's tables, the same bytes each time, and survive missing classes and empty groups."""
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from reporting import test_evaluation_report as run
+
+from mammo.reporting.figures import evaluation
+
+ONE = "light_cnn"
+
+
+def roc() -> Figure:
+    return evaluation.roc(run.roc(), {ONE: f"{ONE} .7"}, {ONE: (0.2, 0.8)}, "ROC")
+
+
+def roc_band() -> Figure:
+    return evaluation.roc_band(run.roc(), ONE, ONE)
+
+
+def calibration() -> Figure:
+    return evaluation.calibration(run.reliability([ONE]), ONE)
+
+
+def decision_curve() -> Figure:
+    return evaluation.decision_curve(run.decision_curve())
+
+
+def forest() -> Figure:
+    return evaluation.forest(run.subgroups([ONE]), 0.6, ONE)
+
+
+def conformal() -> Figure:
+    return evaluation.conformal(run.conformal())
+
+
+def chosen(models: list[str] = run.ON_TEST) -> pd.DataFrame:
+    table = run.operating_points(models)
+    return table[table["rule"] == "target_sensitivity=0.9"]
+
+
+def drift() -> Figure:
+    return evaluation.drift(chosen())
+
+
+FIGURES = [roc, roc_band, calibration, decision_curve, forest, conformal, drift]
+
+
+@pytest.mark.parametrize("draw", FIGURES, ids=lambda draw: draw.__name__)
+def test_a_figure_drawn_twice_is_the_same_png(draw: Callable[[], Figure]):
+    one = evaluation.png(draw())
+    assert one.startswith(b"\x89PNG\r\n\x1a\n") and b"matplotlib" not in one.lower()
+    assert one == evaluation.png(draw())
+    assert cv2.imdecode(np.frombuffer(one, np.uint8), cv2.IMREAD_COLOR).std() > 1
+
+
+def test_a_model_looks_the_same_everywhere_and_like_no_other():
+    names = [*(f"model_{number}" for number in range(16)), "baseline_birads", "baseline_prevalence"]
+    styles = evaluation.styles(names)
+    assert list(styles) == names
+    assert len(set(styles.values())) == len(names)
+    assert {styles[name].colour for name in names[16:]} == {evaluation.BASELINE_COLOUR}
+    assert evaluation.styles([*names[:3], names[16]])["model_2"] == styles["model_2"]
+
+
+def test_neighbouring_models_differ_by_more_than_colour():
+    styles = list(evaluation.styles([f"model_{number}" for number in range(8)]).values())
+    for one, other in pairwise(styles):
+        assert one.line != other.line and one.marker != other.marker
+
+
+def test_the_reader_s_curve_shows_each_of_its_points():
+    (axes,) = roc().axes
+    (reader,) = [line for line in axes.lines if line.get_label() == "baseline_birads"]
+    assert reader.get_marker() != "None" and reader.get_marker() != ""
+    (model,) = [line for line in axes.lines if line.get_label() == f"{ONE} .7"]
+    assert model.get_marker() in ("", "None")
+    assert any(line.get_xydata().tolist() == [[0.2, 0.8]] for line in axes.lines)
+
+
+def test_a_band_is_drawn_where_limits_are_given():
+    assert len(roc_band().axes[0].collections) == 1
+    without = run.roc().drop(columns=["low", "high"])
+    assert not evaluation.has_band(without)
+    assert len(evaluation.roc_band(without, ONE, ONE).axes[0].collections) == 0
+    assert not evaluation.has_band(run.roc().assign(low=np.nan))
+
+
+def test_an_empty_bin_is_not_drawn():
+    upper, _ = calibration().axes
+    (raw,) = [line for line in upper.lines if str(line.get_label()).startswith("raw")]
+    assert len(raw.get_xdata()) == 9
+
+
+def test_the_decision_curve_shows_both_ways_without_a_model():
+    (axes,) = decision_curve().axes
+    labels = [line.get_label() for line in axes.lines]
+    assert labels[:2] == ["call everyone", "call no one"] and ONE in labels
+    assert axes.get_ylim()[0] > -0.2
+
+
+def test_the_forest_plot_says_what_is_worse_and_what_cannot_be_estimated():
+    (axes,) = forest().axes
+    texts = [text.get_text() for text in axes.texts]
+    assert sum(text.endswith("worse") for text in texts) == 1
+    assert "not estimable (no malignant row)" in texts
+    assert [text for text in texts if text == "breast density"] == ["breast density"]
+    assert sum(line.get_marker() == "D" for line in axes.lines) == 1
+
+
+@pytest.mark.parametrize(
+    "note, text",
+    [
+        ("", "not estimable"),
+        ("no benign row", "not estimable (no benign row)"),
+        ("not estimable (no benign row)", "not estimable (no benign row)"),
+    ],
+)
+def test_a_note_says_once_that_nothing_can_be_estimated(note: str, text: str):
+    assert evaluation.not_estimable(note) == text
+
+
+def test_a_forest_of_no_or_unknown_subgroups_draws():
+    evaluation.png(evaluation.forest(run.subgroups([ONE]).iloc[:0], np.nan, ONE))
+    unknown = run.subgroups([ONE]).assign(auc=np.nan, low=np.nan, high=np.nan, note="no benign sample")
+    evaluation.png(evaluation.forest(unknown, np.nan, ONE))
+
+
+def test_drift_goes_from_validation_to_test():
+    table = chosen([ONE])
+    left, right = evaluation.drift(table).axes
+    for axes, (_, row) in zip((left, right), table.iterrows(), strict=True):
+        (change,) = [line for line in axes.lines if len(line.get_xdata()) == 2]
+        assert change.get_xdata().tolist() == [row["validation"], row["test"]]
+
+
+def test_an_operating_point_without_a_class_draws_what_is_known():
+    table = chosen([ONE]).assign(test=np.nan)
+    left, _ = evaluation.drift(table).axes
+    assert not [line for line in left.lines if len(line.get_xdata()) == 2]
+
+
+def test_several_rules_of_a_model_are_told_apart():
+    table = chosen([ONE])
+    both = pd.concat([table, table.assign(rule="youden")])
+    left, _ = evaluation.drift(both).axes
+    assert [label.get_text() for label in left.get_yticklabels()] == [
+        f"{ONE}, target_sensitivity=0.9",
+        f"{ONE}, youden",
+    ]
+
+
+@pytest.mark.parametrize("draw", [evaluation.decision_curve, evaluation.conformal, evaluation.drift])
+def test_an_empty_table_draws_empty_axes(draw: Callable[..., Figure]):
+    tables = {"decision_curve": run.decision_curve, "conformal": run.conformal, "drift": run.operating_points}
+    assert evaluation.png(draw(tables[draw.__name__]().iloc[:0]))
+
+
+def test_a_case_is_shown_with_its_outline_and_its_heat_beside():
+    image, mask = np.full((16, 16), 90, np.uint8), np.zeros((16, 16), np.uint8)
+    mask[4:12, 4:12] = 1
+    plain = _decoded(evaluation.case_png(image, mask))
+    pair = _decoded(evaluation.case_png(image, mask, np.ones((16, 16), np.float32)))
+    size = evaluation.THUMBNAIL_PX
+    assert plain.shape == (size, size, 3) and pair.shape == (size, 2 * size, 3)
+    assert (plain == (136, 255, 0)).all(axis=2).any()
+    np.testing.assert_array_equal(pair[:, :size], plain)
+    assert not np.array_equal(pair[:, size:], plain)
+    none = _decoded(evaluation.case_png(image, np.zeros_like(mask)))
+    assert (none == 90).all()
+
+
+def _decoded(png: bytes) -> np.ndarray:
+    return cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
+
+
+def test_the_history_marks_restarts_once_in_its_legend():
+    row = {"loss": 0.6, "val_loss": 0.6, "val_auc": 0.7, "val_sensitivity": 0.5, "val_specificity": 0.5}
+    rows = [row | {"restarts": restarts} for restarts in (0.0, 0.0, 1.0, 1.0, 2.0)]
+    left, right = evaluation.history(rows, 4, "a model").axes
+    for axes in (left, right):
+        marks = [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == "--"]
+        assert marks == [2.5, 4.5]
+        assert [text.get_text() for text in axes.get_legend().get_texts()].count("restart") == 1

@@ -1,0 +1,278 @@
+"""The models on another data set: nothing is chosen there, and what is written says what was asked."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from mammo import models
+from mammo.core import schemas
+from mammo.core.config import Config, ConfigError, parse_config
+from mammo.core.errors import InputError
+from mammo.core.files import read_table, sha256, write_table
+from mammo.core.paths import ENSEMBLES, MODELS, PIXELS, PREDICTIONS
+from mammo.core.records import read_record, record_path
+from mammo.data import datasets
+from mammo.data.cohort import manifest
+from mammo.data.datasets import Located
+from mammo.evaluation import ensembling, evaluate, external
+from mammo.metrics import discrimination
+from stages.external import main
+from tests import arrays, external_fixtures
+
+ROOT = Path(__file__).resolve().parents[2]
+SETTINGS = {"source": "folder", "root": "elsewhere", "expect": "subset", "on_error": "exclude", "patients": None}
+
+
+def loaded(external_sets: dict[str, dict[str, object]], **ingest: object) -> Config:
+    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+    content["models"] = {"light_cnn": content["models"]["light_cnn"]}
+    content["cross_validate"]["models"] = []
+    content["seeds"] = {"models": ["light_cnn"], "count": 1}
+    content["external"] = external_sets
+    content["evaluate"]["resamples"] = 100
+    content["preprocess"]["size_px"] = arrays.SIZE_PX
+    content["ingest"] |= ingest
+    return parse_config(content)
+
+
+def strangers(skill: float = 2.0) -> pd.DataFrame:
+    """Predictions on the patients of another data set."""
+    rows = arrays.predictions(skill=skill, seed=4)
+    rows = rows[rows["split"] == "test"]
+    return rows.assign(patient_id="mini_mias_" + rows["patient_id"], sample_id="mini_mias_" + rows["sample_id"])
+
+
+# What is frozen
+
+
+def test_the_operating_point_does_not_depend_on_the_external_rows():
+    home, abroad = arrays.predictions(), strangers()
+    flipped = abroad.assign(label=1 - abroad["label"], prob=abroad["prob"] ** 3)
+    evaluated = [evaluate.evaluate(external.frozen(home, rows), arrays.EVALUATE, seed=0) for rows in (abroad, flipped)]
+    at_home = evaluate.evaluate(home, arrays.EVALUATE, seed=0)
+    assert evaluated[0].thresholds == evaluated[1].thresholds == at_home.thresholds
+
+
+def test_only_external_rows_are_reported():
+    found = evaluate.evaluate(external.frozen(arrays.predictions(), strangers()), arrays.EVALUATE, seed=0)
+    assert set(found.rows["sample_id"]) == set(strangers()["sample_id"])
+    assert found.intervals["auc"].value == pytest.approx(discrimination.auc(strangers()["label"], strangers()["prob"]))
+
+
+def test_a_patient_known_from_validation_is_refused():
+    home = arrays.predictions()
+    known = home[home["split"] == "val"].head(2).assign(split="test", sample_id=["a", "b"])
+    with pytest.raises(InputError, match=f"1 patient.*{known['patient_id'].iloc[0]}.*not external"):
+        external.frozen(home, known)
+
+
+def test_recalibration_is_not_fitted_on_the_external_rows():
+    home, abroad = arrays.predictions(patients=200), strangers()
+    half = abroad.assign(prob=abroad["prob"] / 2)
+    one, other = (external.calibrated(external.frozen(home, rows), arrays.EVALUATE) for rows in (abroad, half))
+    assert one["brier_raw"] != other["brier_raw"]
+    assert other["intercept_platt"] > one["intercept_platt"]
+
+
+def test_an_external_set_of_one_class_has_no_auc_but_a_row():
+    rows = strangers().query("label == 1")
+    found = evaluate.evaluate(external.frozen(arrays.predictions(), rows), arrays.EVALUATE, seed=0)
+    table = external.table(
+        {
+            "m": {"samples": "external: x", "unit": "image", "weights": "none", "auc_official_test": 0.7}
+            | external.calibrated(external.frozen(arrays.predictions(), rows), arrays.EVALUATE)
+        },
+        {"m": found},
+    )
+    assert np.isnan(table.loc[0, "auc"])
+    assert table.loc[0, "n_malignant"] == len(rows)
+    assert 0 <= table.loc[0, "sensitivity"] <= 1
+
+
+# Parameters
+
+
+def test_an_external_set_is_read_like_the_training_set():
+    own = loaded({"mini_mias": SETTINGS | {"patients": 7}}, unit="image", abnormality_types=["mass"])
+    ingest = external.ingest_params(own, "mini_mias")
+    assert (ingest.unit, ingest.abnormality_types) == ("image", ["mass"])
+    assert (ingest.dataset, ingest.source, ingest.root, ingest.idc.patients) == ("mini_mias", "folder", "elsewhere", 7)
+
+
+def test_an_unknown_set_lists_the_known_ones():
+    with pytest.raises(ConfigError, match=r"'cmd'.*mini_mias"):
+        external.ingest_params(loaded({"mini_mias": SETTINGS}), "cmd")
+
+
+def test_the_training_set_is_not_external():
+    with pytest.raises(ConfigError, match="trained on cbis_ddsm"):
+        external.ingest_params(loaded({"cbis_ddsm": SETTINGS}), "cbis_ddsm")
+
+
+def test_errors_of_readers_name_the_section_they_are_about():
+    with pytest.raises(InputError, match=r"external\.cmmd.*set ingest\.root"), external.blaming("cmmd"):
+        raise InputError("set ingest.root")
+
+
+def located(root: Path, unit: str = "image") -> Located:
+    external_fixtures.write_mini_mias(root)
+    return datasets.get("mini_mias").locate(root, unit, ["mass", "calcification"], 1)
+
+
+def test_expect_full_names_what_is_missing(tmp_path):
+    ingest = external.ingest_params(loaded({"mini_mias": SETTINGS | {"expect": "full"}}), "mini_mias")
+    with pytest.raises(datasets.DatasetError, match="films: 8 instead of 322"):
+        external.check(located(tmp_path), ingest)
+
+
+def test_on_error_fail_refuses_damage_but_not_what_nobody_asked_for(tmp_path):
+    ingest = external.ingest_params(loaded({"mini_mias": SETTINGS | {"on_error": "fail"}}), "mini_mias")
+    external.check(located(tmp_path, "lesion"), ingest)
+    (tmp_path / "mdb001.pgm").write_bytes(b"")
+    broken = datasets.get("mini_mias").locate(tmp_path, "lesion", ["mass", "calcification"], 1)
+    with pytest.raises(datasets.DatasetError, match="1 unusable row"):
+        external.check(broken, ingest)
+
+
+# Pixels
+
+
+def test_a_film_that_cannot_be_decoded_moves_to_the_excluded_rows(tmp_path):
+    found = located(tmp_path)
+    torn = tmp_path / "mdb003.pgm"
+    torn.write_bytes(torn.read_bytes()[:9000])
+    bad = found.cases.set_index("image_path").loc["mdb003.pgm", "sample_id"]
+    size_px = 32
+    images = np.zeros((len(found.cases), size_px, size_px), np.uint8)
+    settings = loaded({}).preprocess
+    damaged = external.prepare(found.cases, tmp_path, "image", settings, images, workers=2)
+    left = manifest.without(found, damaged)
+    assert set(damaged) == {bad}
+    assert damaged[bad].startswith("mdb003.pgm: ")
+    assert (images.any(axis=(1, 2)) == (found.cases["sample_id"] != bad)).all()
+    assert bad not in set(left.cases["sample_id"])
+    assert left.excluded["reason"].to_list()[-1] == damaged[bad]
+    assert len(left.cases) + len(left.excluded) == len(found.cases) + len(found.excluded)
+    schemas.check_table(left.excluded, schemas.EXCLUDED, "excluded")
+
+
+def test_no_usable_film_is_an_error(tmp_path):
+    found = located(tmp_path)
+    with pytest.raises(datasets.DatasetError, match="first reason: torn"):
+        manifest.without(found, dict.fromkeys(found.cases["sample_id"], "torn"))
+
+
+# The stage
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A finished pipeline of one small, untrained model, and a copy of mini-MIAS beside it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    external_fixtures.write_mini_mias(tmp_path / "mias", patients=12)
+    sets = {"mini_mias": SETTINGS | {"root": "mias"}}
+    own = loaded(sets, unit="image")
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(own.model_dump(mode="json")))
+    index = arrays.index()
+    PIXELS.mkdir(parents=True)
+    write_table(PIXELS / "index.csv", index, schemas.INDEX)
+    np.save(PIXELS / "images.npy", arrays.images(index["label"].to_numpy())[0])
+    for number, name in enumerate(MEMBERS):
+        models.save(models.build("light_cnn", arrays.LIGHT, arrays.SHAPE, seed=number), MODELS / f"{name}.keras")
+        write_table(PREDICTIONS / f"{name}.csv", arrays.predictions(seed=number), schemas.PREDICTIONS)
+    for name in ENSEMBLES_MADE:
+        write_table(ENSEMBLES / f"{name}.csv", arrays.predictions(seed=9), schemas.PREDICTIONS)
+    return tmp_path
+
+
+MEMBERS = ["light_cnn", "continue_training", "seeds/light_cnn/21"]
+ENSEMBLES_MADE = ["ensemble_mean", "ensemble_weighted", "ensemble_stacked", "two_views_ensemble_stacked"]
+MODELS_AND_ENSEMBLES = ["light_cnn", "continue_training", *ENSEMBLES_MADE]
+
+
+def test_the_stage_leaves_a_row_and_a_record_for_every_model(workspace):
+    main("mini_mias")
+    table = pd.read_csv("metrics/external/mini_mias.csv")
+    assert table["model"].to_list() == MODELS_AND_ENSEMBLES
+    assert table.columns.to_list() == external.COLUMNS
+    assert set(table["samples"]) == {"external: mini_mias"}
+    for name in MODELS_AND_ENSEMBLES:
+        record = read_record(record_path("external", f"mini_mias/{name}"))
+        assert (record.tags["samples"], record.tags["unit"]) == ("external: mini_mias", "image")
+        row = table.set_index("model").loc[name]
+        assert record.metrics["auc"] == pytest.approx(row["auc"], abs=1e-6)
+        assert record.metrics["n"] == row["n"]
+        assert f"data/external/mini_mias/predictions/{name}.csv" in record.artifacts
+
+
+def test_the_stage_accounts_for_every_film_and_a_torn_one(workspace):
+    folder = Path("data/external/mini_mias")
+    main("mini_mias")
+    whole = read_table(folder / "predictions" / "light_cnn.csv", schemas.PREDICTIONS).set_index("sample_id")["prob"]
+    film = workspace / "mias" / "mdb003.pgm"
+    film.write_bytes(film.read_bytes()[:4000])
+    main("mini_mias")
+    cases, excluded = (
+        read_table(folder / "cases.csv", schemas.CASES),
+        read_table(folder / "excluded.csv", schemas.EXCLUDED),
+    )
+    predicted = read_table(folder / "predictions" / "light_cnn.csv", schemas.PREDICTIONS)
+    assert predicted["sample_id"].to_list() == cases["sample_id"].to_list()
+    assert set(predicted["split"]) == {"test"}
+    np.testing.assert_allclose(predicted["prob"], whole[predicted["sample_id"]], rtol=1e-5)
+    assert not cases["image_path"].eq("mdb003.pgm").any()
+    assert any("mdb003.pgm" in reason for reason in excluded["reason"])
+    assert not list(folder.glob("pixels*"))
+
+
+def test_the_stage_refuses_a_torn_film_on_request(workspace):
+    film = workspace / "mias" / "mdb003.pgm"
+    film.write_bytes(film.read_bytes()[:4000])
+    content = yaml.safe_load(Path("params.yaml").read_text())
+    content["external"]["mini_mias"]["on_error"] = "fail"
+    Path("params.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(InputError, match=r"1 unusable row.*mdb003\.pgm"):
+        main("mini_mias")
+    assert not Path("data/external/mini_mias").exists()
+
+
+def test_the_stage_is_deterministic(workspace):
+    def outcome() -> dict[str, str]:
+        main("mini_mias")
+        return {path.name: sha256(path) for path in sorted(Path("metrics").rglob("*.*")) if path.is_file()}
+
+    assert outcome() == outcome()
+
+
+def test_the_mean_ensemble_is_the_mean_of_its_members_abroad_too(workspace):
+    main("mini_mias")
+    folder = Path("data/external/mini_mias/predictions")
+    prob = {name: read_table(folder / f"{name}.csv", schemas.PREDICTIONS)["prob"] for name in MODELS_AND_ENSEMBLES}
+    under_another_seed = 3 * prob["ensemble_mean"] - prob["light_cnn"] - prob["continue_training"]
+    assert under_another_seed.between(0, 1).all()
+    assert not np.allclose(under_another_seed, prob["light_cnn"])
+
+
+def test_a_breasts_views_share_a_score_abroad_too(workspace):
+    main("mini_mias")
+    folder = Path("data/external/mini_mias")
+    cases = read_table(folder / "cases.csv", schemas.CASES)
+    single, together = (
+        read_table(folder / "predictions" / f"{name}.csv", schemas.PREDICTIONS)
+        for name in ("ensemble_stacked", "two_views_ensemble_stacked")
+    )
+    expected = ensembling.over_views(single, cases, "image")
+    np.testing.assert_allclose(together["prob"], expected["prob"], atol=1e-9)
+
+
+def test_the_stage_blames_the_section_when_the_data_are_not_there(workspace):
+    shutil.rmtree(workspace / "mias")
+    with pytest.raises(InputError, match=r"external\.mini_mias.*mias"):
+        main("mini_mias")
+    assert not Path("data/external/mini_mias").exists()

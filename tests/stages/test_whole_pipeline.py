@@ -1,0 +1,395 @@
+"""The whole DAG on the smallest cohort, driven through the real dvc, with a real MLflow server process.
+
+All in a copy of this repository. The tests are in the order of a day's work; each leaves the workspace at its last
+commit, or says what it changes.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import imports
+import mlflow
+import pandas as pd
+import pytest
+import yaml
+
+from mammo.reporting import comparison
+from tests import mlflow_server
+
+pytestmark = pytest.mark.slow
+
+TINY = {
+    "ingest": {"demo": {"patients": 40, "height_px": 96}},
+    "split": {"folds": 2},
+    "preprocess": {"size_px": 32},
+    "train": {"epochs": 2},
+    "continue_training": {"epochs": 1},
+    "seeds": {"count": 1},
+    "cross_validate": {"repeats": 2},
+    "evaluate": {"resamples": 100},
+    "gradcam": {"samples": 4},
+}
+KEPT_MODELS = ["basic_vgg16", "light_cnn"]
+
+
+class Repository:
+    """A copy of this repository with its own git history and DVC cache; its runs go to `server`, or stay with it."""
+
+    def __init__(self, root: Path, server: str | None = None):
+        self.root = root
+        foreign = {name for name in os.environ if name.startswith(("DVC_", "MLFLOW_", "GIT_"))}
+        self.environment = {key: value for key, value in os.environ.items() if key not in foreign}
+        self.environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        if server is not None:
+            self.environment["MLFLOW_TRACKING_URI"] = server
+
+    def run(self, *words: str, expect: int = 0) -> str:
+        done = subprocess.run(words, cwd=self.root, env=self.environment, capture_output=True, text=True)
+        output = done.stdout + done.stderr
+        assert (done.returncode == 0) == (expect == 0), f"{' '.join(words)} gave {done.returncode}:\n{output[-4000:]}"
+        return output
+
+    def commit(self) -> None:
+        self.run("git", "add", "--all")
+        self.run("git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "--quiet", "--message", "x")
+
+    def runs(self, condition: str = "") -> list[mlflow.entities.Run]:
+        experiment = self.client().get_experiment_by_name("mammo")
+        assert experiment is not None
+        return list(self.client().search_runs([experiment.experiment_id], condition))
+
+    def client(self) -> mlflow.MlflowClient:
+        return mlflow.MlflowClient(self.environment["MLFLOW_TRACKING_URI"])
+
+    def read(self, path: str) -> bytes:
+        return (self.root / path).read_bytes()
+
+    def stages_run(self, *words: str) -> list[str]:
+        """Names of the stages that `dvc repro` runs, and does not restore or find unchanged."""
+        lines = self.run("dvc", "repro", *words).splitlines()
+        return [line.split("'")[1] for line in lines if line.startswith("Running stage")]
+
+    def reset(self) -> None:
+        """The last commit, with its data."""
+        self.run("git", "checkout", "--quiet", ".")
+        self.run("dvc", "checkout", "--quiet")
+
+
+def copy_repository(target: Path, server: str) -> Repository:
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=imports.ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    for name in listed:
+        if (imports.ROOT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(imports.ROOT / name, target / name)
+    repository = Repository(target, server)
+    repository.run("git", "init", "--quiet")
+    return repository
+
+
+def change(path: Path, values: dict[str, dict[str, Any]]) -> None:
+    """Merge values into the sections of params.yaml."""
+    content = yaml.safe_load(path.read_text())
+    for section, changed in values.items():
+        for key, value in changed.items():
+            content[section][key] = content[section][key] | value if isinstance(value, dict) else value
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+
+
+def shrink(path: Path) -> None:
+    change(path, TINY)
+    content = yaml.safe_load(path.read_text())
+    content["models"] = {name: content["models"][name] for name in KEPT_MODELS}
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repository]:
+    store = tmp_path_factory.mktemp("server")
+    with mlflow_server.serving(f"sqlite:///{store}/mlflow.db", store) as server:
+        copy = copy_repository(tmp_path_factory.mktemp("day") / "repository", server.url)
+        shrink(copy.root / "params.yaml")
+        (copy.root / "dvc.lock").unlink()
+        copy.commit()
+        copy.run("dvc", "repro")
+        copy.commit()
+        yield copy
+    shutil.rmtree(copy.root.parent, ignore_errors=True)
+    shutil.rmtree(store, ignore_errors=True)
+
+
+def test_the_table_has_a_row_per_model_ensemble_baseline_and_cross_validation(repository: Repository) -> None:
+    table = pd.read_csv(repository.root / "metrics/comparison.csv")
+    assert list(table["model"]) == [
+        "basic_vgg16",
+        "light_cnn",
+        "continue_training",
+        "ensemble_mean",
+        "ensemble_weighted",
+        "ensemble_stacked",
+        "two_views_ensemble_stacked",
+        "baseline_birads",
+        "baseline_density_type",
+        "baseline_prevalence",
+        "cross_validate_light_cnn",
+    ]
+    cases = pd.read_csv(repository.root / "data/cases.csv")
+    assert set(table["n"][:-1]) == {(cases["official_split"] == "test").sum()}
+
+
+def test_further_seeds_and_draws_of_the_folds_tell_how_far_the_auc_varies(repository: Repository) -> None:
+    table = pd.read_csv(repository.root / "metrics/comparison.csv").set_index("model")
+    assert table.loc[["light_cnn", "cross_validate_light_cnn"], "retrained"].to_list() == [2, 2]
+    assert table.loc["basic_vgg16", ["retrained", "auc_retrained_sd"]].isna().all()
+    drawn = pd.read_csv(repository.root / "data/predictions/out_of_fold/light_cnn.csv")
+    training = (pd.read_csv(repository.root / "data/splits.csv")["split"] != "test").sum()
+    held_out = drawn[drawn["split"] == "oof"].groupby("repeat")["sample_id"]
+    assert held_out.nunique().to_list() == held_out.size().to_list() == [training, training]
+    members = json.loads((repository.root / "metrics/records/ensemble.json").read_text())["parameters"]["members"]
+    assert members == [*KEPT_MODELS, "continue_training", "seeds/light_cnn/21"]
+
+
+def test_every_tracked_stage_is_a_finished_run_with_parameters(repository: Repository) -> None:
+    runs = repository.runs()
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert {run.data.tags["dvc.stage"] for run in runs} == {
+        "ingest",
+        "split",
+        "preprocess",
+        "data_report",
+        "train",
+        "continue_training",
+        "seeds",
+        "cross_validate",
+        "ensemble",
+        "evaluate",
+        "compare",
+        "gradcam",
+        "retrained_maps",
+        "report",
+        "pipeline",
+    }
+    stages = [run for run in runs if run.data.tags["dvc.stage"] != "pipeline"]
+    assert all(run.data.params for run in stages)
+    commit = repository.run("git", "rev-parse", "HEAD~1").strip()
+    assert {(run.data.tags["git.commit"], run.data.tags["git.dirty"]) for run in runs} == {(commit, "false")}
+    assert all(run.data.tags["hardware"] and run.data.tags["packages"] for run in runs)
+
+
+def test_runs_are_nested_as_pipeline_stage_and_fold_or_seed(repository: Repository) -> None:
+    runs = {run.info.run_id: run for run in repository.runs()}
+    (pipeline,) = (run for run in runs.values() if run.data.tags["dvc.stage"] == "pipeline")
+    parents = {run.info.run_name: run.data.tags.get("mlflow.parentRunId") for run in runs.values()}
+    assert parents.pop(pipeline.info.run_name) is None
+    above = {name: runs[parent].info.run_name for name, parent in parents.items()}
+    assert above["train@light_cnn"] == above["report"] == pipeline.info.run_name
+    assert above["cross_validate@light_cnn repeat1_fold0"] == "cross_validate@light_cnn"
+    assert above["seeds@light_cnn seed21"] == "seeds@light_cnn"
+    table = pd.read_csv(repository.root / "metrics/comparison.csv").set_index("model")
+    assert pipeline.data.metrics["light_cnn/auc"] == pytest.approx(table.loc["light_cnn", "auc"], abs=1e-6)
+
+
+def test_the_best_model_on_validation_is_the_registered_champion(repository: Repository) -> None:
+    version = repository.client().get_model_version_by_alias("mammo-demo-lesion", "champion")
+    stages = ("train", "continue_training")
+    trained = {run.info.run_name: run for run in repository.runs() if run.data.tags["dvc.stage"] in stages}
+    aucs = {name: run.data.metrics["val_auc"] for name, run in trained.items()}
+    (best,) = (name for name, run in trained.items() if run.info.run_id == version.run_id)
+    assert aucs[best] == max(aucs.values())
+    assert version.tags["val_auc"] == f"{aucs[best]:.4f}"
+
+
+def test_the_report_shows_the_very_numbers_of_the_table(repository: Repository) -> None:
+    page = (repository.root / "data/report/report.html").read_text()
+    table = pd.read_csv(repository.root / "metrics/comparison.csv")
+    assert all(comparison.with_interval(row, "auc").split(" ")[0] in page for _, row in table.iterrows())
+    cards = {path.stem for path in (repository.root / "data/report/model_cards").glob("*.md")}
+    assert cards >= {*KEPT_MODELS, "continue_training"}
+
+
+def test_a_second_repro_runs_publish_alone_and_replays_nothing(repository: Repository) -> None:
+    before = len(repository.runs())
+    assert repository.stages_run() == ["publish"]
+    assert len(repository.runs()) == before
+    assert repository.run("git", "status", "--porcelain") == ""
+
+
+def test_the_status_is_clean_but_for_publish(repository: Repository) -> None:
+    assert repository.run("dvc", "status").split() == ["publish:", "always", "changed"]
+
+
+def test_a_forced_run_gives_the_same_bytes(repository: Repository) -> None:
+    files = [f"data/{kind}/light_cnn.{end}" for kind, end in (("predictions", "csv"), ("models", "keras"))]
+    before = [repository.read(name) for name in files]
+    repository.run("dvc", "repro", "--force", "--single-item", "train@light_cnn")
+    assert [repository.read(name) for name in files] == before
+    assert repository.run("git", "status", "--porcelain", "dvc.lock") == ""
+
+
+def results_of(run: mlflow.entities.Run) -> dict[str, float]:
+    """The metrics without those of the machine that ran it."""
+    return {name: value for name, value in run.data.metrics.items() if not name.startswith("system/")}
+
+
+def test_a_killed_training_goes_on_as_the_same_run(repository: Repository) -> None:
+    change(repository.root / "params.yaml", {"models": {"light_cnn": {"epochs": 60}}, "train": {"patience": 60}})
+    condition = "attributes.run_name = 'train@light_cnn' AND attributes.status = 'RUNNING'"
+    training = ["dvc", "repro", "--single-item", "train@light_cnn"]
+    with subprocess.Popen(
+        training,
+        cwd=repository.root,
+        env=repository.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as process:
+        deadline = time.monotonic() + 120
+        while not any("val_auc" in run.data.metrics for run in repository.runs(condition)):
+            assert process.poll() is None
+            assert time.monotonic() < deadline, "no epoch within 120 s"
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGKILL)
+    (killed,) = repository.runs(condition)
+    repository.run(*training)
+    assert repository.runs(condition) == []
+    finished = repository.client().get_run(killed.info.run_id)
+    assert (finished.info.status, finished.data.tags["resumed"]) == ("FINISHED", "1")
+    steps = [entry.step for entry in repository.client().get_metric_history(killed.info.run_id, "val_auc")]
+    epochs = len(pd.read_csv(repository.root / "metrics/history/light_cnn.csv"))
+    assert sorted(steps)[:epochs] == list(range(epochs))
+    repository.reset()
+
+
+OVERRIDES = ["-S", "train.epochs=1", "-S", "cross_validate.models=[]", "-S", "seeds.models=[]"]
+
+
+def test_two_queued_experiments_and_a_repro_at_once_land_in_the_same_store(repository: Repository) -> None:
+    before = {run.info.run_id for run in repository.runs()}
+    for name, rate in (("slow", "0.001"), ("fast", "0.01")):
+        rates = ["-S", f"models.light_cnn.learning_rate={rate}"]
+        repository.run("dvc", "exp", "run", "--queue", "--name", name, *rates, *OVERRIDES)
+    repository.run("dvc", "queue", "start", "--jobs", "2")
+    change(repository.root / "params.yaml", {"evaluate": {"resamples": 110}})
+    assert {"evaluate", "report", "publish"} <= set(repository.stages_run())
+    rows = len(pd.read_csv(repository.root / "metrics/comparison.csv"))
+    for name in ("slow", "fast"):
+        repository.run("dvc", "queue", "logs", "--follow", name)
+    assert repository.run("dvc", "queue", "status").count("Success") == 2
+    repository.reset()
+    runs = [run for run in repository.runs() if run.info.run_id not in before]
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    names = [(run.data.tags.get("dvc.exp"), run.info.run_name) for run in runs]
+    assert len(set(names)) == len(names)
+    assert sum(name.startswith("evaluate@") for experiment, name in names if experiment is None) == rows
+    for name, rate in (("slow", "0.001"), ("fast", "0.01")):
+        (trained,) = (
+            run for run in runs if (name, "train@light_cnn") == (run.data.tags.get("dvc.exp"), run.info.run_name)
+        )
+        assert trained.data.params["learning_rate"] == rate
+        assert trained.data.tags["git.dirty"] == "true"
+        assert repository.client().list_artifacts(trained.info.run_id)
+
+
+def test_an_applied_experiment_is_the_workspace_and_back_again_trains_nothing(repository: Repository) -> None:
+    """The experiment's stages were run in a copy, the first ones before it: both are restored, and both tables hold."""
+    before, runs = repository.read("metrics/comparison.csv"), len(repository.runs())
+    repository.run("dvc", "exp", "apply", "fast")
+    applied = repository.read("metrics/comparison.csv")
+    assert applied != before
+    assert repository.stages_run() == ["publish"]
+    assert repository.read("metrics/comparison.csv") == applied
+    repository.run("git", "checkout", "--quiet", "params.yaml")  # a parameter changed back: dvc.lock knows the other
+    assert repository.stages_run() == ["publish"]
+    assert repository.read("metrics/comparison.csv") == before
+    assert len(repository.runs()) == runs
+    repository.reset()
+
+
+def test_a_branch_of_an_experiment_and_a_checkout_of_the_commit_before_it(repository: Repository) -> None:
+    before = repository.read("metrics/comparison.csv")
+    home = repository.run("git", "branch", "--show-current").strip()
+    repository.run("dvc", "exp", "branch", "slow", "slow-branch")
+    repository.run("git", "checkout", "--quiet", "slow-branch")
+    repository.run("dvc", "checkout", "--quiet")
+    assert repository.stages_run() == ["publish"]
+    assert repository.read("metrics/comparison.csv") != before
+    assert "light_cnn" in repository.run("dvc", "metrics", "diff", home)
+    assert "Validation AUC" in repository.run("dvc", "plots", "diff", home, "--json")
+    repository.reset()
+    repository.run("git", "checkout", "--quiet", home)
+    repository.run("dvc", "checkout", "--quiet")
+    assert repository.stages_run() == ["publish"]
+    assert repository.read("metrics/comparison.csv") == before
+
+
+def test_a_run_of_an_experiment_is_reproduced_from_its_commit_and_patch(repository: Repository) -> None:
+    (run,) = repository.runs("tags.`dvc.exp` = 'fast' AND attributes.run_name = 'train@light_cnn'")
+    output = repository.run(sys.executable, "-m", "mammo", "reproduce", run.info.run_id)
+    assert "reproduced: 1 run, with the same bytes" in " ".join(output.split())
+    assert "Running stage 'train@light_cnn'" in output
+    assert repository.run("git", "status", "--porcelain") == ""
+    assert [path.name for path in repository.root.parent.iterdir()] == ["repository"]
+
+
+def test_a_clone_that_pulls_computes_nothing_and_fills_a_store_of_its_own(repository: Repository) -> None:
+    remote, copy = repository.root.parent / "remote", repository.root.parent / "clone"
+    repository.run("dvc", "remote", "add", "--default", "--force", "shared", str(remote))
+    repository.run("dvc", "push", "--quiet")
+    repository.run("git", "clone", "--quiet", str(repository.root), str(copy))
+    clone = Repository(copy)
+    (clone.root / ".dvc/config").write_bytes(repository.read(".dvc/config"))
+    clone.run("dvc", "pull", "--quiet")
+    output = clone.run("dvc", "repro")
+    assert [line for line in output.splitlines() if line.startswith("Running stage")] == ["Running stage 'publish':"]
+    assert clone.read("metrics/comparison.csv") == repository.read("metrics/comparison.csv")
+    clone.environment["MLFLOW_TRACKING_URI"] = f"sqlite:///{clone.root}/mlflow.db"
+    there = {run.data.tags["content"]: run for run in repository.runs() if "content" in run.data.tags}
+    here = [run for run in clone.runs() if "content" in run.data.tags]
+    assert len(here) > 20
+    for run in here:
+        assert results_of(run) == results_of(there[run.data.tags["content"]])
+    repository.reset()
+
+
+def test_three_processes_at_once_that_publish_to_a_lost_store_send_each_run_once(repository: Repository) -> None:
+    environment = {name: value for name, value in repository.environment.items() if name != "MLFLOW_TRACKING_URI"}
+    publish = [sys.executable, "-m", "stages.publish"]
+    processes = [subprocess.Popen(publish, cwd=repository.root, env=environment) for _ in range(3)]
+    assert [process.wait() for process in processes] == [0, 0, 0]
+    own = Repository(repository.root, f"sqlite:///{repository.root}/mlflow.db")
+    contents = [run.data.tags["content"] for run in own.runs() if "content" in run.data.tags]
+    assert len(contents) > 20
+    assert len(set(contents)) == len(contents)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("epochs: 2", "epoch: 2", "unknown key 'train.epoch'"),
+        ("source: demo", "source: nowhere", "src/mammo/sources/nowhere.py"),
+        ("source: demo", "source: folder", "ingest.root is not set"),
+    ],
+)
+def test_bad_parameters_end_in_one_message(old: str, new: str, message: str, repository: Repository) -> None:
+    parameters = repository.root / "params.yaml"
+    text = parameters.read_text()
+    try:
+        parameters.write_text(text.replace(old, new, 1))
+        output = repository.run("dvc", "repro", expect=1)
+        assert message in output
+        assert "Traceback" not in output
+    finally:
+        parameters.write_text(text)

@@ -1,0 +1,108 @@
+"""The MLflow UI in a real browser: the experiment is found, the table sorted, runs compared, a figure seen."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from mammo.core.records import read_record, record_path
+from mammo.reporting.figures import evaluation
+from mammo.tracking import live_run, mlflow_client
+from tests import arrays, browser, mlflow_server
+
+pytestmark = pytest.mark.slow
+
+EXPERIMENT = "screening"
+AUC = {"light_cnn": 0.71, "ensemble_mean": 0.83, "basic_vgg16": 0.64, "baseline_birads": 0.79}
+BY_AUC = [f"evaluate@{name}" for name in sorted(AUC, key=AUC.__getitem__, reverse=True)]
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of the table's page, on a server with a few runs as a pipeline leaves them."""
+    browser.program()
+    folder = tmp_path_factory.mktemp("ui")
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        mlflow_server.serving(f"sqlite:///{folder / 'runs.db'}", folder) as server,
+    ):
+        for variable in ("DVC_ROOT", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV"):
+            patch.delenv(variable, raising=False)
+        patch.setenv("MLFLOW_TRACKING_URI", server.url)
+        patch.chdir(folder)
+        records = [evaluated(order, name, auc) for order, (name, auc) in enumerate(AUC.items())]
+        with live_run.tracked_run(
+            "split", experiment=EXPERIMENT, parameters={"seed": 1}, tags={"data": "abc"}
+        ) as tracked:
+            tracked.log_metrics({"patients": 60})
+        assert mlflow_client.publish(EXPERIMENT, records).replayed == []
+        address, page = mlflow_client.table_page(EXPERIMENT)
+        yield f"{address}{page}"
+
+
+def evaluated(order: int, name: str, auc: float) -> object:
+    path = Path("data/figures/evaluate") / name / "roc.png"
+    rows = arrays.predictions(60, skill=8 * auc - 4, seed=order).query("split == 'test'").assign(called=0)
+    evaluation.save(evaluation.roc(evaluation.roc_curve(name, rows), {name: name}, {}, "ROC"), path)
+    with live_run.tracked_run(
+        "evaluate",
+        model=name,
+        experiment=EXPERIMENT,
+        parameters={"seed": 3, "rule": "target_sensitivity"},
+        tags={"order": f"{order:03d}", "unit": "lesion", "data": "abc"},
+    ) as tracked:
+        tracked.log_metrics({"auc": auc, "sensitivity": 0.9 - order / 20})
+        tracked.log_artifact(path)
+    return read_record(record_path("evaluate", name))
+
+
+@pytest.fixture
+def page(table: str) -> Iterator[Page]:
+    with browser.page() as opened:
+        yield opened
+
+
+def test_the_experiment_is_found_from_the_front_page(page: Page, table: str) -> None:
+    page.goto(f"{table.split('/#')[0]}/#/experiments")
+    page.get_by_text("Model training", exact=True).click()
+    page.get_by_role("link", name=EXPERIMENT).first.click()
+    page.locator("a", has_text="split").first.wait_for()
+    expect(page.locator("a", has_text="evaluate@")).to_have_count(len(AUC))
+
+
+def test_the_printed_page_lists_the_rows_by_auc_and_turns_round(page: Page, table: str) -> None:
+    browser.open_table(page, table)
+    assert browser.names(page) == BY_AUC
+    browser.change_columns(page, "auc", "Source")
+    shown = [
+        page.locator(f".ag-row[row-index='{row}']", has_text=str(AUC[name.removeprefix("evaluate@")]))
+        for row, name in enumerate(BY_AUC)
+    ]
+    for cell in shown:
+        expect(cell.first).to_be_visible()
+    page.get_by_role("button", name="Sort: auc").click()
+    page.get_by_role("button", name="Sort ascending").click()
+    page.wait_for_function(
+        "name => document.querySelector('.ag-row[row-index=\"0\"] a')?.innerText === name", arg=BY_AUC[-1]
+    )
+    assert browser.names(page) == BY_AUC[::-1]
+
+
+def test_two_runs_stand_side_by_side_with_their_metrics(page: Page, table: str) -> None:
+    browser.open_table(page, table)
+    browser.compare(page, *BY_AUC[:2])
+    text = page.locator("main, body").first.inner_text()
+    for name in BY_AUC[:2]:
+        assert name in text
+        assert str(AUC[name.removeprefix("evaluate@")]) in text
+
+
+def test_the_roc_curve_of_a_run_is_seen(page: Page, table: str) -> None:
+    browser.open_table(page, table)
+    browser.open_artifact(page, "evaluate@light_cnn", "roc.png")
+    image = page.locator("img[src^='blob:']").first
+    assert image.evaluate("image => image.complete && image.naturalWidth") > 300
+    box = image.bounding_box()
+    assert box is not None
+    assert min(box["width"], box["height"]) > 200

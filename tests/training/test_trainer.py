@@ -1,0 +1,481 @@
+"""Fitting, its monitors and losses: reproducible, honest about the kept epoch, and able to learn a planted cue."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from mammo import models
+from mammo.core.config import FocalConfig, HealthConfig, ModelConfig
+from mammo.data.samples import Samples
+from mammo.metrics import discrimination
+from mammo.training import feature_cache, health, loader, losses, predict, trainer
+from mammo.training.backend import use_deterministic_kernels
+from mammo.training.checkpoint import Epoch
+from mammo.training.health import TrainingError
+from mammo.training.optimizer import build_optimizer
+from mammo.training.phases import training_phases
+from mammo.training.result import TrainingResult
+from tests import arrays
+
+ROOT = Path(__file__).resolve().parents[2]
+QUIET = arrays.light(augmentation_strength=0.0)
+BREAKING = arrays.light(augmentation_strength=0.0, learning_rate=1e38)
+
+
+def ignore(epoch: int, values: Epoch) -> None:
+    """A log that keeps nothing."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def deterministic_kernels() -> None:
+    use_deterministic_kernels()
+
+
+@pytest.fixture(scope="module")
+def samples() -> Samples:
+    index = arrays.index(patients=60)
+    return Samples(index, arrays.images(index["label"].to_numpy())[0])
+
+
+@pytest.fixture(scope="module")
+def noise(samples: Samples) -> Samples:
+    """The same rows with images that say nothing."""
+    return Samples(samples.index, arrays.images(np.zeros(len(samples.index), np.int64), seed=1)[0])
+
+
+def fit(
+    model: keras.Model,
+    samples: Samples,
+    seed: int = 5,
+    log: Callable[[int, Epoch], None] = ignore,
+    own: ModelConfig = arrays.LIGHT,
+    folder: Path | None = None,
+    **changes: object,
+) -> TrainingResult:
+    train, validation = samples.take("train"), samples.take("val")
+    with tempfile.TemporaryDirectory() as own_folder:
+        place = folder or Path(own_folder)
+        return trainer.fit(model, train, validation, arrays.recipe(**changes), own, arrays.FOCAL, seed, log, place)
+
+
+def light(seed: int = 5) -> keras.Model:
+    return models.build("light_cnn", arrays.LIGHT, arrays.SHAPE, seed)
+
+
+def disturb_global_generators(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 the global generator is what must not matter
+    keras.utils.set_random_seed(seed)
+
+
+def test_the_seed_decides_the_predictions_to_the_byte_whatever_the_test_images(samples):
+    images = samples.images.copy()
+    images[samples.take("test").index.index] = 255
+
+    def probabilities(seen: Samples) -> bytes:
+        model = light()
+        fit(model, seen, epochs=2)
+        return predict.probabilities(model, samples.take("test")).tobytes()
+
+    first = probabilities(samples)
+    disturb_global_generators(99)
+    assert probabilities(Samples(samples.index, images)) == first
+
+
+def test_training_a_saved_model_on_does_not_depend_on_global_generators(samples, tmp_path):
+    models.save(light(), tmp_path / "light.keras")
+
+    def continued(global_seed: int) -> bytes:
+        disturb_global_generators(global_seed)
+        model = models.load(tmp_path / "light.keras")
+        fit(model, samples, own=QUIET, epochs=2)
+        return predict.probabilities(model, samples.take("test")).tobytes()
+
+    assert continued(global_seed=1) == continued(global_seed=2)
+
+
+def test_building_seeds_the_global_generators_because_keras_draws_weights_from_them():
+    disturb_global_generators(1)
+    light(seed=5)
+    after_build = np.random.random()  # noqa: NPY002
+    disturb_global_generators(5)
+    assert after_build == np.random.random()  # noqa: NPY002
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A training on the planted blob and what was seen of it."""
+
+    model: keras.Model
+    fitted: TrainingResult
+    logged: list[tuple[int, Epoch]]
+    batches: list[int]
+    layers: tuple[list[str], list[str]]
+    numpy_state: tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]
+
+
+def numpy_state() -> npt.NDArray[np.uint32]:
+    return np.random.get_state()[1].copy()  # noqa: NPY002
+
+
+def layer_names(model: keras.Model) -> list[str]:
+    return [layer.name for layer in model.layers]
+
+
+@pytest.fixture(scope="module")
+def learned(samples: Samples) -> Learned:
+    asked: list[int] = []
+    logged: list[tuple[int, Epoch]] = []
+    whole = loader.TrainingBatches.__getitem__
+
+    def recorded(data: loader.TrainingBatches, number: int) -> tuple[npt.NDArray[np.float32], ...]:
+        asked.append(number)
+        return whole(data, number)
+
+    model = light()
+    layers, state = layer_names(model), numpy_state()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loader.TrainingBatches, "__getitem__", recorded)
+        fitted = fit(model, samples, log=lambda epoch, values: logged.append((epoch, values)))
+    return Learned(model, fitted, logged, asked, (layers, layer_names(model)), (state, numpy_state()))
+
+
+def test_a_planted_blob_is_learned(learned, samples):
+    test = samples.take("test")
+    assert learned.fitted.history[-1]["val_auc"] > 0.9
+    assert discrimination.auc(test.labels, predict.probabilities(learned.model, test)) > 0.9
+
+
+def test_keras_sees_the_batches_in_the_order_of_their_seed(learned, samples):
+    count = -(-len(samples.take("train").index) // arrays.RECIPE.batch_size)
+    # Keras looks at the first batches once more beforehand, to learn their shapes.
+    assert learned.batches[-arrays.RECIPE.epochs * count :] == arrays.RECIPE.epochs * list(range(count))
+
+
+def test_every_epoch_is_logged_once_and_in_order(learned):
+    history = learned.fitted.history
+    assert learned.logged == list(enumerate(history))
+    assert set(history[0]) == {
+        "loss",
+        "val_auc",
+        "val_collapsed",
+        "val_loss",
+        "val_sensitivity",
+        "val_specificity",
+        "val_spread",
+        "val_low_sensitivity",
+        "overfitting",
+        "learning_rate",
+        "restarts",
+    }
+    assert all(type(value) is float for epoch in history for value in epoch.values())
+
+
+def test_augmentation_is_no_part_of_the_trained_model(learned):
+    assert learned.layers[0] == learned.layers[1]
+
+
+def test_fitting_leaves_the_global_numpy_generator_alone(learned):
+    np.testing.assert_array_equal(*learned.numpy_state)
+
+
+def val_auc(model: keras.Model, samples: Samples) -> float:
+    return discrimination.auc(samples.take("val").labels, predict.probabilities(model, samples.take("val")))
+
+
+@pytest.fixture(scope="module")
+def stopped(noise: Samples) -> tuple[keras.Model, TrainingResult]:
+    """A training that has nothing to learn, stopped early and set back to its best epoch."""
+    model = light()
+    return model, fit(model, noise, own=QUIET, keep="best", epochs=25, patience=3, monitors=monitored())
+
+
+def test_the_best_weights_are_those_of_the_best_validation_auc(stopped, noise):
+    model, fitted = stopped
+    aucs = [epoch["val_auc"] for epoch in fitted.history]
+    assert fitted.kept_epoch == int(np.argmax(aucs)) < len(aucs) - 1
+    assert val_auc(model, noise) == aucs[fitted.kept_epoch] != aucs[-1]
+
+
+def test_training_stops_when_patience_is_spent(stopped):
+    _, fitted = stopped
+    assert len(fitted.history) == fitted.kept_epoch + 1 + 3 < 25
+
+
+def test_the_last_weights_are_those_of_the_last_epoch(noise):
+    model = light()
+    fitted = fit(model, noise, own=QUIET, keep="last", epochs=5, patience=1, monitors=monitored())
+    assert len(fitted.history) == 5
+    assert fitted.kept_epoch == 4
+    assert val_auc(model, noise) == fitted.history[-1]["val_auc"]
+
+
+def test_a_broken_loss_stops_the_training(samples):
+    model = light()
+    logit = model.get_layer("logit")
+    logit.set_weights([np.full_like(weights, np.nan) for weights in logit.get_weights()])
+    with pytest.raises(TrainingError, match="epoch 1: the training loss is nan; lower the learning rate"):
+        fit(model, samples, own=QUIET)
+
+
+def test_weights_that_break_in_the_last_step_stop_the_training_too(samples):
+    one_step_an_epoch = len(samples.index)
+    with pytest.raises(TrainingError, match=r"epoch 1: .*lower the learning rate"):
+        fit(light(), samples, own=BREAKING, batch_size=one_step_an_epoch, warmup_fraction=0.0)
+
+
+SCRIPT = """
+import os, signal, sys
+import numpy as np
+from mammo import inference, models, training
+from tests import arrays
+from training.test_trainer import Samples, arrays_samples
+folder, die_at, phase = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+training.use_deterministic_kernels()
+samples = arrays_samples()
+own = arrays.light(trainable=["all"], head_epochs=2 if phase == "two" else 0)
+model = models.build("light_cnn", own, arrays.SHAPE, 5)
+def log(row, values):
+    if row == die_at:
+        os.kill(os.getpid(), signal.SIGKILL)
+recipe = arrays.recipe(epochs=4, ema=0.9, keep="best", mixup=0.2)
+fitted = training.fit(
+    model, samples.take("train"), samples.take("val"), recipe, own, arrays.FOCAL, 5, log, training.Path(folder)
+)
+np.savez(folder + "/result.npz", prob=inference.probabilities(model, samples), loss=[r["loss"] for r in fitted.history])
+"""
+
+
+def arrays_samples() -> Samples:
+    index = arrays.index(patients=30)
+    return Samples(index, arrays.images(index["label"].to_numpy())[0])
+
+
+def in_a_process(folder: Path, die_at: int, phases: str) -> int:
+    words = [sys.executable, "-c", SCRIPT, str(folder), str(die_at), phases]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "DVC_ROOT": str(folder)}
+    return subprocess.run(words, cwd=ROOT, env=environment, capture_output=True).returncode
+
+
+@pytest.mark.parametrize("phases", ["one", "two"])
+def test_a_killed_training_ends_as_an_unbroken_one(phases, tmp_path):
+    for name, deaths in (("whole", []), ("broken", [1, 3])):
+        (tmp_path / name).mkdir()
+        for die_at in deaths:
+            assert in_a_process(tmp_path / name, die_at, phases) == -signal.SIGKILL
+        assert in_a_process(tmp_path / name, -1, phases) == 0
+    whole, broken = (np.load(tmp_path / name / "result.npz") for name in ("whole", "broken"))
+    np.testing.assert_array_equal(whole["loss"], broken["loss"])
+    assert whole["prob"].tobytes() == broken["prob"].tobytes()
+
+
+def test_a_finished_training_is_not_done_again(samples, tmp_path, monkeypatch):
+    first, again = light(), light()
+    fitted = fit(first, samples, folder=tmp_path, epochs=2)
+    monkeypatch.setattr(keras.Model, "fit", lambda *args, **kwargs: pytest.fail("trained again"))
+    logged: list[int] = []
+    assert fit(again, samples, log=lambda row, values: logged.append(row), folder=tmp_path, epochs=2) == fitted
+    assert logged == [0, 1]
+    np.testing.assert_array_equal(predict.probabilities(first, samples), predict.probabilities(again, samples))
+
+
+def collapse(monkeypatch, epochs: int) -> list[float]:
+    """Make the first `epochs` epochs predict the same for all; returns the learning rates that were used."""
+    whole, seen, rates = health.measure_epoch, [], []
+
+    def measure(label, prob, loss, settings):
+        seen.append(loss)
+        return whole(label, np.full_like(prob, 0.1) if len(seen) <= epochs else prob, loss, settings)
+
+    optimizer = build_optimizer
+
+    def recorded(rate, recipe, steps):
+        rates.append(rate)
+        return optimizer(rate, recipe, steps)
+
+    monkeypatch.setattr(health, "measure", measure)
+    monkeypatch.setattr(trainer, "_optimizer", recorded)
+    return rates
+
+
+def monitored(**changes: object) -> HealthConfig:
+    return arrays.RECIPE.monitors.model_copy(update={"collapse_epochs": 2, "collapse_spread": 1e-6, **changes})
+
+
+def test_a_collapse_restarts_with_a_lower_rate_and_balanced_sampling(samples, monkeypatch, caplog):
+    rates, balances = collapse(monkeypatch, epochs=2), []
+    whole = loader.TrainingBatches.__init__
+
+    def recorded(data, *args, **kwargs):
+        balances.append(args[2])
+        whole(data, *args, **kwargs)
+
+    monkeypatch.setattr(loader.TrainingBatches, "__init__", recorded)
+    fitted = fit(light(), samples, epochs=3, monitors=monitored(restarts=1, slowdown=0.5))
+    assert [row["restarts"] for row in fitted.history] == [0, 0, 1, 1, 1]
+    assert [row["val_collapsed"] for row in fitted.history] == [1, 1, 0, 0, 0]
+    assert fitted.kept_epoch == 4
+    assert (balances, {rates[0], rates[-1]}) == (["class_weights", "sampling"], {0.003, 0.0015})
+    assert "epoch 2: the model has collapsed" in caplog.text
+    assert "back to epoch 0 with a lower learning rate" in caplog.text
+
+
+def test_a_collapse_that_stays_fails_loudly(samples, monkeypatch):
+    collapse(monkeypatch, epochs=99)
+    with pytest.raises(TrainingError, match=r"epoch 2: the model has collapsed.*lower the learning rate \(1 restarts"):
+        fit(light(), samples, epochs=9, monitors=monitored(restarts=1))
+
+
+def test_the_average_of_the_weights_is_kept_where_asked(samples):
+    plain, averaged, weightless = light(), light(), light()
+    for model, ema in ((plain, 0.0), (averaged, 0.95), (weightless, 0.001)):
+        fit(model, samples, own=QUIET, epochs=3, ema=ema)
+    kernels = [model.get_layer("logit").get_weights()[0] for model in (plain, averaged, weightless)]
+    assert np.abs(kernels[1] - kernels[0]).max() > 1e-3
+    np.testing.assert_allclose(kernels[2], kernels[0], atol=1e-3)
+
+
+def basic(**changes: object) -> ModelConfig:
+    return arrays.light(trainable=[], head_units=[8], augmentation_strength=1.0, **changes)
+
+
+def frozen_model() -> keras.Model:
+    return models.build("basic_vgg16", basic(), arrays.SHAPE, 5)
+
+
+def test_vectors_of_a_frozen_base_are_computed_once_and_change_no_result(tmp_path, monkeypatch):
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    samples = arrays_samples()
+    passes: list[str] = []
+    whole = feature_cache._passes
+
+    def counted(base, seen, layers, description):
+        passes.append(description)
+        return whole(base, seen, layers, description)
+
+    monkeypatch.setattr(feature_cache, "_passes", counted)
+
+    def trained(cached: bool) -> tuple[bytes, int]:
+        passes.clear()
+        model = frozen_model()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(feature_cache.AugmentedFeatures.__init__, "__defaults__", (cached,))
+            fit(model, samples, own=basic(), epochs=6, feature_copies=2)
+        return predict.probabilities(model, samples).tobytes(), len(passes)
+
+    first, computed = trained(cached=True)
+    again, read = trained(cached=True)
+    without, every_time = trained(cached=False)
+    assert first == again == without
+    assert (computed, read) == (3, 1)  # two copies and validation; then validation alone
+    assert every_time > 6
+
+
+def test_training_on_vectors_leaves_the_base_alone(samples, tmp_path, monkeypatch):
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    model = frozen_model()
+    before = [layer.get_weights() for layer in feature_cache.base_layers(model)]
+    head = model.get_layer("logit").get_weights()[0].copy()
+    fitted = fit(model, arrays_samples(), own=basic(), epochs=2)
+    after = [layer.get_weights() for layer in feature_cache.base_layers(model)]
+    assert all(
+        np.array_equal(a, b) for old, new in zip(before, after, strict=True) for a, b in zip(old, new, strict=True)
+    )
+    assert (model.get_layer("logit").get_weights()[0] != head).any()
+    assert len(fitted.history) == 2
+
+
+def test_the_head_goes_first_where_asked(samples, tmp_path, monkeypatch):
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    own = arrays.light(head_epochs=2, head_learning_rate=0.01, learning_rate=0.001)
+    model = light()
+    fitted = fit(model, samples, own=own, epochs=3, warmup_fraction=0.0)
+    assert [phase.name for phase in training_phases(arrays.RECIPE, own)] == ["head", "all"]
+    assert len(fitted.history) == 5
+    assert fitted.kept_epoch == 4
+    assert fitted.history[0]["learning_rate"] > 0.004 > 0.001 >= fitted.history[2]["learning_rate"]
+    assert all(layer.trainable for layer in model.layers)
+
+
+def test_logistic_regression_ends_up_in_the_model(tmp_path, monkeypatch):
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    samples = arrays_samples()
+    own = basic(solver="logistic_regression", inverse_l2=0.01).model_copy(
+        update={"head_units": [], "augmentation_strength": 0.0}
+    )
+    model = models.build("basic_vgg16", own, arrays.SHAPE, 5)
+    fitted = fit(model, samples, own=own)
+    vectors, train = feature_cache.extract_features(model, samples), (samples.index["split"] == "train").to_numpy()
+    reference = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, class_weight="balanced", max_iter=2000))
+    reference.fit(vectors[train], samples.labels[train])
+    np.testing.assert_allclose(predict.probabilities(model, samples), reference.predict_proba(vectors)[:, 1], atol=1e-4)
+    assert len(fitted.history) == 1
+
+
+def test_logistic_regression_needs_a_frozen_base(samples):
+    with pytest.raises(TrainingError, match="trainable"):
+        fit(light(), samples, own=arrays.light(solver="logistic_regression"))
+
+
+def test_probabilities_do_not_depend_on_the_batch_size(samples, monkeypatch):
+    model = light()
+    whole = predict.probabilities(model, samples)
+    monkeypatch.setattr(predict, "BATCH", 7)
+    np.testing.assert_allclose(predict.probabilities(model, samples), whole, atol=1e-6)
+
+
+def test_flips_are_averaged(samples):
+    model, test = light(), samples.take("test")
+    mirrored = [Samples(samples.index, np.flip(samples.images, axes)).take("test") for axes in ((), 1, 2, (1, 2))]
+    alone = [predict.probabilities(model, each) for each in mirrored]
+    np.testing.assert_allclose(predict.probabilities(model, test, flips=True), np.mean(alone, axis=0), atol=1e-6)
+    assert np.ptp(alone, axis=0).max() > 1e-4
+
+
+def test_predictions_keep_the_rows_and_their_order(samples):
+    test = samples.take("test")
+    predicted = predict.predict_table(light(), test)
+    pd.testing.assert_frame_equal(predicted.drop(columns="prob"), test.index)
+    assert predicted["prob"].between(0, 1).all()
+
+
+LABEL = np.array([[1.0], [0.0], [1.0]])
+PROB = np.array([[0.9], [0.4], [0.2]])
+
+
+def value(loss: keras.losses.Loss) -> float:
+    return float(loss(LABEL, PROB))
+
+
+def test_focal_loss_by_its_formula():
+    """Lin et al., ICCV 2017, equation 5."""
+    right = np.where(LABEL == 1, PROB, 1 - PROB)
+    alpha = np.where(LABEL == 1, 0.3, 0.7)
+    by_hand = (-alpha * (1 - right) ** 2 * np.log(right)).mean()
+    assert value(losses.get_loss("focal", FocalConfig(gamma=2, alpha=0.3))) == pytest.approx(by_hand, rel=1e-4)
+
+
+def test_focal_loss_without_focus_is_half_the_crossentropy():
+    plain = value(losses.get_loss("binary_crossentropy", arrays.FOCAL))
+    assert value(losses.get_loss("focal", FocalConfig(gamma=0, alpha=0.5))) == pytest.approx(plain / 2, rel=1e-4)
+
+
+def test_every_loss_that_params_allow_exists():
+    for name in get_args(ModelConfig.model_fields["loss"].annotation):
+        assert isinstance(losses.get_loss(name, arrays.FOCAL), keras.losses.Loss)
