@@ -21,7 +21,7 @@ from tempfile import TemporaryDirectory
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from mammo.core.records import Record, read_record, record_path
-from mammo.tracking import live_run, mlflow_client
+from mammo.tracking import live_run, publishing
 
 SOURCE = Path(__file__).resolve().parents[1] / "src"
 EXPERIMENT, WORKSPACE, STORED, REPEATS = "benchmark", 5, 500, 7
@@ -34,10 +34,10 @@ mlflow.MlflowClient().get_experiment_by_name("benchmark")
 PUBLISH = """
 import sys
 from pathlib import Path
-from mammo import tracking
-from mammo.record import read_record
-published = tracking.publish("benchmark", [read_record(path) for path in sorted(Path("metrics").rglob("*.json"))])
-assert published.replayed == [] and len(tracking.rows_of_runs(published.runs, ["model"]))
+from mammo.core.records import read_record
+from mammo.tracking import publishing
+published = publishing.publish("benchmark", [read_record(path) for path in sorted(Path("metrics").rglob("*.json"))])
+assert published.replayed == [] and len(publishing.table_of_runs(published.runs, ["model"]))
 assert not {"tensorflow", "keras"} & set(sys.modules), "publish has imported TensorFlow"
 """
 
@@ -56,8 +56,8 @@ def evaluated(number: int) -> Record:
 def workspace() -> list[Record]:
     """The records of one finished workspace, published as `stages.publish` does."""
     records = [evaluated(number) for number in range(WORKSPACE)]
-    published = mlflow_client.publish(EXPERIMENT, records)
-    mlflow_client.log_pipeline(EXPERIMENT, records, published.runs, [])
+    published = publishing.publish(EXPERIMENT, records)
+    publishing.log_pipeline(EXPERIMENT, records, published.runs, [])
     return records
 
 
@@ -75,9 +75,9 @@ def seconds(work: Callable[[], object]) -> float:
 def table(records: list[Record]) -> None:
     """What `publish` reads for metrics/comparison.csv, so many times."""
     for _ in range(TABLES):
-        published = mlflow_client.publish(EXPERIMENT, records)
+        published = publishing.publish(EXPERIMENT, records)
         assert published.replayed == []
-        assert len(mlflow_client.rows_of_runs(published.runs, ["model"])) == WORKSPACE
+        assert len(publishing.table_of_runs(published.runs, ["model"])) == WORKSPACE
 
 
 def process(script: str) -> Callable[[], object]:

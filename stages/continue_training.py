@@ -39,8 +39,8 @@ def _checkpoint(start: ContinueConfig) -> Path:
     """The .keras file to go on from."""
     if start.checkpoint is None:
         return MODELS / f"{start.model}.keras"
-    if mlflow_client.is_uri(start.checkpoint):
-        return mlflow_client.model_file(start.checkpoint)
+    if mlflow_client.is_model_uri(start.checkpoint):
+        return mlflow_client.download_model(start.checkpoint)
     return resolve_path(start.checkpoint)
 
 

@@ -9,7 +9,7 @@ from mammo.core.records import Record, read_record, record_path
 from mammo.pipeline.workspace_records import TABLE_TAGS, external_paths, result_paths
 from mammo.reporting import results
 from mammo.reporting.comparison import comparison_markdown
-from mammo.tracking import mlflow_client
+from mammo.tracking import mlflow_client, publishing
 from stages import run
 
 PAGES = ("data_report", "report")  # stages that show what others computed
@@ -20,13 +20,15 @@ def main() -> None:
     loaded = load_config()
     paths = [*result_paths(loaded), *external_paths(loaded), *map(record_path, PAGES)]
     records = [read_record(path) for path in paths]
-    with mlflow_client.turn("publish"):  # queued experiments share most records, and each asks before it sends
+    with mlflow_client.exclusive_lock(
+        "publish"
+    ):  # queued experiments share most records, and each asks before it sends
         _publish(loaded, records)
 
 
 def _publish(loaded: Config, records: list[Record]) -> None:
-    published = mlflow_client.publish(loaded.tracking.experiment, records)
-    comparison = mlflow_client.rows_of_runs(published.runs, TABLE_TAGS)
+    published = publishing.publish(loaded.tracking.experiment, records)
+    comparison = publishing.table_of_runs(published.runs, TABLE_TAGS)
     others = [column for column in comparison.columns if column not in results.COLUMNS]
     comparison = comparison[results.COLUMNS + others]
     write_rounded_table(COMPARISON, comparison)
@@ -34,7 +36,7 @@ def _publish(loaded: Config, records: list[Record]) -> None:
     console = Console()
     if published.pipeline is None:
         pages = [COMPARISON, COMPARISON.with_suffix(".md")]
-        mlflow_client.log_pipeline(loaded.tracking.experiment, records, published.runs, pages)
+        publishing.log_pipeline(loaded.tracking.experiment, records, published.runs, pages)
         from mammo.pipeline.promotion import promote  # statistics are heavy, and needed on this path only
 
         console.print(promote(loaded, records, published))

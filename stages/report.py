@@ -28,7 +28,7 @@ from mammo.core.records import read_record
 from mammo.pipeline.workspace_records import TABLE_TAGS, result_paths
 from mammo.reporting import evaluation_report, model_card
 from mammo.reporting.figures.evaluation import case_png
-from mammo.tracking import live_run, mlflow_client
+from mammo.tracking import live_run, publishing
 from stages import run
 
 
@@ -59,7 +59,7 @@ def _content(loaded: Config) -> evaluation_report.Content:
         splits=read_splits(SPLITS),
         excluded=read_table(EXCLUDED, schemas.EXCLUDED),
         dropped=read_table(DROPPED, schemas.EXCLUDED),
-        comparison=mlflow_client.rows_of_records(records, TABLE_TAGS),
+        comparison=publishing.table_of_records(records, TABLE_TAGS),
         paired_tests=pd.read_csv(PAIRED_TESTS),
         roc=pd.read_csv(ROC),
         tables=evaluation,

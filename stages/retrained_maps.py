@@ -16,6 +16,7 @@ from mammo.explain.saliency import Explainer, Floats
 from mammo.metrics.clustered_means import Resampling
 from mammo.pipeline import train_run
 from mammo.tracking import live_run
+from mammo.tracking.live_run import StageSpec
 from mammo.training.result import EpochCallback
 from stages import run
 
@@ -30,16 +31,11 @@ def main(name: str) -> None:
     loaded = load_config()
     own, recipe = loaded.model(name), unwatched(loaded.train)
     samples = train_run.open_samples(recipe)
+    parameters = loaded.gradcam.model_dump() | {"seed": loaded.seed, "seeds": loaded.seeds.count}
+    spec = StageSpec("retrained_maps", name, loaded.tracking.experiment, parameters, {"data": data_fingerprint()})
     with (
         train_run.workplace(f"retrained_maps {name}", own, recipe, loaded) as unfinished,
-        live_run.tracked_run(
-            "retrained_maps",
-            model=name,
-            experiment=loaded.tracking.experiment,
-            parameters=loaded.gradcam.model_dump() | {"seed": loaded.seed, "seeds": loaded.seeds.count},
-            tags={"data": data_fingerprint()},
-            unfinished=unfinished,
-        ) as tracked,
+        live_run.resumable_run(spec, unfinished) as tracked,
     ):
         with fresh_folder(RETRAINED_MAPS / name) as folder:
             train(name, samples, folder / PERMUTED, loaded, tracked.log_epoch, unfinished)

@@ -37,7 +37,7 @@ def make(folder: Path, unit: str) -> Path:
             stage.main()
         samples = open_store(PIXELS)
         own = loaded.model(NAME)
-        model = spread(models.build(NAME, own, samples.image_shape, seed=3), samples)
+        model = spread(models.build(own, samples.image_shape, seed=3), samples)
         models.save(model, MODELS / f"{NAME}.keras")
         with train_run.tracked("train", NAME, own, loaded.train, loaded, own.weights_name, folder) as tracked:
             train_run.write_predictions(NAME, model, samples, loaded.predict.flips)

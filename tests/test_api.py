@@ -18,7 +18,7 @@ from mammo.core.files import read_table, sha256
 from mammo.display import Shown
 from mammo.evaluation import evaluate
 from mammo.inference import bundle
-from mammo.pipeline import repro
+from mammo.pipeline import dvc
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def pipeline_of(workspace: Path) -> dict[str, str]:
 
 def test_data_are_prepared_by_dvc(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, ...]] = []
-    monkeypatch.setattr(repro, "run", lambda *words: asked.append(words))
+    monkeypatch.setattr(dvc, "run_dvc", lambda *words: asked.append(words))
     counts = api.prepare_data_only().tables["samples"]
     assert asked == [("repro", "preprocess")]
     assert counts.index.to_list() == ["train", "val", "test"]
@@ -67,7 +67,7 @@ def test_data_are_prepared_by_dvc(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_failing_dvc_is_quoted() -> None:
     with api._workspace(), pytest.raises(InputError, match=r"dvc repro nothing failed:\nERROR: .*not a git repository"):
-        repro.run("repro", "nothing")
+        dvc.run_dvc("repro", "nothing")
 
 
 def test_the_splits_share_no_patient_and_miss_no_sample(workspace: Path) -> None:

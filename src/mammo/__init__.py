@@ -5,9 +5,9 @@ from typing import Any
 
 
 def load(source: Any) -> Any:
-    """A finished model, ready for image files: a `mammo.prediction.Predictor`.
+    """A finished model, ready for image files: a `mammo.inference.predictor.Predictor`.
 
     source: a bundle of `python -m mammo export` (folder or .zip), a .keras file, an MLflow URI, or the name of a model
     of this workspace. Keras is imported here, and not with the package.
     """
-    return importlib.import_module("mammo.prediction").load(source)
+    return importlib.import_module("mammo.inference.predictor").load(source)

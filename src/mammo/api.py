@@ -31,7 +31,7 @@ from mammo.explain.saliency import Explainer
 from mammo.inference import bundle, predictor
 from mammo.inference.predictor import Predictor
 from mammo.metrics import classification, discrimination
-from mammo.pipeline import repro
+from mammo.pipeline import dvc
 from mammo.reporting.comparison import HEADLINE_METRICS, with_interval
 from mammo.reporting.figures import evaluation
 from mammo.training import predict
@@ -92,7 +92,7 @@ class Explanation(Shown):
 def prepare_data_only() -> Shown:
     """Get the data, split them by patient and turn films into arrays (`dvc repro preprocess`): how many of what."""
     with _workspace():
-        repro.run("repro", "preprocess")
+        dvc.run_dvc("repro", "preprocess")
         return Shown("Prepared data", {"samples": _counts(open_store(PIXELS))})
 
 
@@ -100,7 +100,7 @@ def create_robust_dataset() -> Dataset:
     """The prepared data as splits of whole patients, prepared first where they are not; a patient in two is refused."""
     with _workspace():
         if not (PIXELS / "index.csv").is_file():
-            repro.run("repro", "preprocess")
+            dvc.run_dvc("repro", "preprocess")
         samples = open_store(PIXELS)
         return Dataset(
             "Samples, split by patient",

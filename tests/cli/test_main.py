@@ -129,11 +129,16 @@ def test_bad_input_is_exit_code_1_and_one_message(workspace: Path, words: list[s
     assert "Traceback" not in done.stderr
 
 
+def test_every_file_with_a_command_is_registered() -> None:
+    files = {path for path in (imports.ROOT / "src/mammo/cli").glob("*.py") if "def add_parser" in path.read_text()}
+    assert {Path(str(command.__file__)) for command in main.COMMANDS} == files
+
+
 def test_help_and_refusals_import_neither_keras_nor_mlflow() -> None:
     code = (
-        "import sys\nfrom mammo import cli\n"
+        "import sys\nfrom mammo.cli import main\n"
         "for words in (['--help'], ['predict', '--help'], ['predict'], ['export', 'x']):\n"
-        "    try:\n        cli.main(words)\n    except SystemExit:\n        pass\n"
+        "    try:\n        main.main(words)\n    except SystemExit:\n        pass\n"
         "heavy = {'tensorflow', 'keras', 'mlflow', 'jax', 'torch', 'pandas'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )

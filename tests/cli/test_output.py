@@ -66,7 +66,7 @@ def test_an_asked_format_goes_before_the_suffix(tmp_path, capsys):
 
 def test_a_table_cuts_nothing_off():
     long = "-".join(map(str, range(200)))
-    drawn = output.drawn(output.table("", ["one", "other"], [[long, long]]), "[not a style]")
+    drawn = output.render(output.table("", ["one", "other"], [[long, long]]), "[not a style]")
     kept = "".join(drawn.split("│")[1::3]).replace(" ", "")
     assert long in kept
     assert "[not a style]" in drawn

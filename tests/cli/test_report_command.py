@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from mammo.cli import commands, main
+from mammo.cli import main
 from mammo.core.errors import InputError
 from mammo.core.files import write_text
-from mammo.pipeline import repro
+from mammo.core.paths import DATA_REPORT_PAGE, MODEL_CARDS, REPORT_PAGE
+from mammo.pipeline import dvc
 
 STAGE = """stages:
   {name}:
@@ -24,53 +25,53 @@ STATUS = {"train@light_cnn": [{"changed deps": {"params.yaml": {"seed": "modifie
 
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    write_text(tmp_path / commands.REPORT, "<html></html>")
-    write_text(tmp_path / commands.MODEL_CARDS / "light_cnn.md", "# card")
+    write_text(tmp_path / REPORT_PAGE, "<html></html>")
+    write_text(tmp_path / MODEL_CARDS / "light_cnn.md", "# card")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 @pytest.fixture
-def dvc(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+def dvc_calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     """What DVC is asked; it says that two stages would run again."""
-    asked: list[tuple[str, ...]] = []
-    monkeypatch.setattr(repro, "run", lambda *words, show=False: asked.append(words) or json.dumps(STATUS))
-    return asked
+    calls: list[tuple[str, ...]] = []
+    monkeypatch.setattr(dvc, "run_dvc", lambda *words, show=False: calls.append(words) or json.dumps(STATUS))
+    return calls
 
 
-def test_it_says_where_the_report_is_and_what_is_stale(workspace: Path, dvc, capsys) -> None:
+def test_it_says_where_the_report_is_and_what_is_stale(workspace: Path, dvc_calls, capsys) -> None:
     main.main(["report"])
     place, stale = capsys.readouterr().out.splitlines()
-    assert place == str(workspace / commands.REPORT)
+    assert place == str(workspace / REPORT_PAGE)
     assert "train@light_cnn, report would run again" in stale
     main.main(["report", "--json"])
-    found = json.loads(capsys.readouterr().out)
-    assert found["stale"] == list(STATUS)
-    assert found["model_cards"] == ["data/report/model_cards/light_cnn.md"]
-    assert {words[0] for words in dvc} == {"status"}
+    content = json.loads(capsys.readouterr().out)
+    assert content["stale"] == list(STATUS)
+    assert content["model_cards"] == ["data/report/model_cards/light_cnn.md"]
+    assert {words[0] for words in dvc_calls} == {"status"}
 
 
-def test_open_opens_it(workspace: Path, dvc, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_open_opens_it(workspace: Path, dvc_calls, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
     monkeypatch.setattr(webbrowser, "open", opened.append)
     main.main(["report", "--open"])
-    assert opened == [(workspace / commands.REPORT).as_uri()]
+    assert opened == [(workspace / REPORT_PAGE).as_uri()]
 
 
-def test_a_missing_report_is_an_error_with_its_cure(workspace: Path, dvc) -> None:
-    (workspace / commands.REPORT).unlink()
+def test_a_missing_report_is_an_error_with_its_cure(workspace: Path, dvc_calls) -> None:
+    (workspace / REPORT_PAGE).unlink()
     with pytest.raises(SystemExit, match=r"error: data/report/report\.html does not exist; run `dvc repro report`"):
         main.main(["report"])
 
 
 def test_outside_of_a_repository_dvc_is_quoted(workspace: Path) -> None:
     with pytest.raises(InputError, match=r"dvc status .* failed:\n(.|\n)*not inside of a DVC repository"):
-        repro.stale("report")
+        dvc.stale_stages("report")
 
 
 @pytest.mark.slow
 def test_update_makes_what_is_missing_and_what_is_stale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd) -> None:
-    outs = {"report": commands.REPORT, "data_report": commands.DATA_REPORT}
+    outs = {"report": REPORT_PAGE, "data_report": DATA_REPORT_PAGE}
     stages = [STAGE.format(name=name, folder=out.parent, out=out) for name, out in outs.items()]
     (tmp_path / "dvc.yaml").write_text(stages[0] + stages[1].removeprefix("stages:\n"))
     (tmp_path / "made.txt").write_text("first")
@@ -80,11 +81,11 @@ def test_update_makes_what_is_missing_and_what_is_stale(tmp_path: Path, monkeypa
     with pytest.raises(SystemExit, match="does not exist"):
         main.main(["report"])
     main.main(["report", "--update"])
-    assert commands.REPORT.read_text() == "first"
+    assert REPORT_PAGE.read_text() == "first"
     (tmp_path / "made.txt").write_text("second")
     capfd.readouterr()
     main.main(["report"])
     assert "it is stale: " in capfd.readouterr().out
     main.main(["report", "--update", "--json"])
     assert json.loads(capfd.readouterr().out)["stale"] == []
-    assert commands.REPORT.read_text() == "second"
+    assert REPORT_PAGE.read_text() == "second"

@@ -45,7 +45,7 @@ def run(finished_lesions: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
         for number, (stage, model, member) in enumerate(
             [("continue_training", None, "continue_training"), ("seeds", finished.NAME, seed)]
         ):
-            made = finished.spread(models.build(finished.NAME, own, samples.image_shape, seed=5 + number), samples)
+            made = finished.spread(models.build(own, samples.image_shape, seed=5 + number), samples)
             models.save(made, MODELS / f"{member}.keras")
             with train_run.tracked(stage, model, own, loaded.train, loaded, "none", folder) as tracked:
                 train_run.write_predictions(member, made, samples, loaded.predict.flips)

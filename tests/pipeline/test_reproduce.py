@@ -11,7 +11,7 @@ from mammo.cli import main
 from mammo.core.files import write_text
 from mammo.core.records import Part, Record, record_path
 from mammo.pipeline import reproduce
-from mammo.tracking.mlflow_client import Origin
+from mammo.tracking.publishing import Origin
 
 RECORD = Record(
     "cross_validate",
@@ -26,7 +26,7 @@ RECORD = Record(
 )
 
 
-def compared(now: Record, folder: Path) -> reproduce.Reproduced:
+def compared(now: Record, folder: Path) -> reproduce.Reproduction:
     write_text(folder / record_path(now.stage, now.model), now.text())
     return reproduce.compare(Origin("id", {"hardware": "another"}, None, [RECORD]), folder)
 

@@ -22,7 +22,7 @@ def test_a_path_is_relative_to_the_repository(tmp_path, monkeypatch):
 
 
 def test_a_run_is_asked_of_the_server(monkeypatch):
-    monkeypatch.setattr(mlflow_client, "model_file", lambda uri: Path("/there") / uri[6:])
+    monkeypatch.setattr(mlflow_client, "download_model", lambda uri: Path("/there") / uri[6:])
     assert continue_training._checkpoint(asked("runs:/1/m")) == Path("/there/1/m")
 
 

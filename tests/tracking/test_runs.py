@@ -21,8 +21,9 @@ from mammo.core.errors import InputError
 from mammo.core.files import write_text
 from mammo.core.records import Part, Record, read_record, record_path
 from mammo.reporting.comparison import with_interval
-from mammo.tracking import live_run, mlflow_client, model_registry
-from mammo.tracking.live_run import StageRun
+from mammo.tracking import live_run, mlflow_client, model_registry, publishing
+from mammo.tracking.live_run import StageRun, StageSpec
+from mammo.tracking.model_registry import VersionSpec
 from tests import arrays
 
 EXPERIMENT = "tests"
@@ -205,9 +206,13 @@ def test_what_cannot_be_estimated_is_null_and_not_sent(server):
 
 def cross_validate(folder: Path | None = None, killed_in: int | None = None) -> Record:
     """A run of two folds with an epoch each; killed after that epoch of one of them."""
-    with live_run.tracked_run(
-        "cross_validate", model="light_cnn", experiment=EXPERIMENT, parameters={}, tags={}, unfinished=folder
-    ) as tracked:
+    spec = StageSpec("cross_validate", "light_cnn", EXPERIMENT, {}, {})
+    opened = (
+        live_run.tracked_run("cross_validate", model="light_cnn", experiment=EXPERIMENT, parameters={}, tags={})
+        if folder is None
+        else live_run.resumable_run(spec, folder)
+    )
+    with opened as tracked:
         for fold in range(2):
             with tracked.part(f"fold{fold}", {"fold": fold}) as part:
                 part.log_epoch(0, {"loss": fold + 0.5})
@@ -253,7 +258,7 @@ def test_folds_are_runs_below_their_stage_and_are_replayed_so(server, new_server
     assert record.parts[1] == Part("fold1", {"fold": 1}, {"auc": 0.75}, [{"epoch": 0, "loss": 1.5}])
     assert family() == FOLDS
     new_server("empty")
-    mlflow_client.publish(EXPERIMENT, [record])
+    publishing.publish(EXPERIMENT, [record])
     assert family() == FOLDS
 
 
@@ -288,7 +293,7 @@ def test_a_run_that_the_server_lost_is_begun_anew(server, new_server, tmp_path):
 
 
 def test_a_tracked_model_loads_back_and_predicts_the_same(server):
-    model = models.build("light_cnn", arrays.LIGHT, arrays.SHAPE, seed=1)
+    model = models.build(arrays.LIGHT, arrays.SHAPE, seed=1)
     path = Path("data/models/light_cnn.keras")
     models.save(model, path)
     with live_run.tracked_run("train", model="light_cnn", experiment=EXPERIMENT, parameters={}, tags={}) as tracked:
@@ -304,23 +309,23 @@ def test_a_tracked_model_loads_back_and_predicts_the_same(server):
 
 
 def test_the_model_of_a_run_is_had_back_by_its_uri(server):
-    model = models.build("light_cnn", arrays.LIGHT, arrays.SHAPE, seed=1)
+    model = models.build(arrays.LIGHT, arrays.SHAPE, seed=1)
     path = Path("data/models/light_cnn.keras")
     models.save(model, path)
     with live_run.tracked_run("train", model="light_cnn", experiment=EXPERIMENT, parameters={}, tags={}) as tracked:
         tracked.log_model(path)
     (run,) = runs()
     uri = f"runs:/{run.info.run_id}/light_cnn"
-    assert mlflow_client.is_uri(uri)
-    assert not mlflow_client.is_uri(path.as_posix())
-    again = models.load(mlflow_client.model_file(uri))
+    assert mlflow_client.is_model_uri(uri)
+    assert not mlflow_client.is_model_uri(path.as_posix())
+    again = models.load(mlflow_client.download_model(uri))
     assert all(np.array_equal(a, b) for a, b in zip(again.get_weights(), model.get_weights(), strict=True))
 
 
 @pytest.mark.parametrize("uri", ["runs:/0123456789abcdef0123456789abcdef/light_cnn", "models:/none/1"])
 def test_a_model_that_is_not_there_is_refused_by_its_uri(server, uri):
-    with pytest.raises(InputError, match=f"{uri} cannot be had from sqlite"):
-        mlflow_client.model_file(uri)
+    with pytest.raises(InputError, match=f"{uri} cannot be downloaded from sqlite"):
+        mlflow_client.download_model(uri)
 
 
 def test_a_run_without_a_model_is_refused(server):
@@ -328,12 +333,12 @@ def test_a_run_without_a_model_is_refused(server):
         pass
     (run,) = runs()
     with pytest.raises(InputError, match=r"holds 0 \.keras files"):
-        mlflow_client.model_file(f"runs:/{run.info.run_id}/")
+        mlflow_client.download_model(f"runs:/{run.info.run_id}/")
 
 
 def test_publish_finds_what_a_run_left(server):
     record = run_stage()
-    replayed, found, pipeline = mlflow_client.publish(EXPERIMENT, [record])
+    replayed, found, pipeline = publishing.publish(EXPERIMENT, [record])
     assert replayed == []
     assert pipeline is None
     assert [run.info.run_id for run in found] == [runs()[0].info.run_id]
@@ -342,14 +347,14 @@ def test_publish_finds_what_a_run_left(server):
 def test_a_published_workspace_has_a_run_of_its_own_and_is_found_by_two_questions(server, monkeypatch):
     records = [run_stage(model=name, parameters={"name": name}) for name in ("light_cnn", "basic_vgg16")]
     records.append(evaluated("light_cnn", 0, 0.75, 0.5))
-    first = mlflow_client.publish(EXPERIMENT, records)
-    pipeline = mlflow_client.log_pipeline(EXPERIMENT, records, first.runs, [PREDICTIONS])
+    first = publishing.publish(EXPERIMENT, records)
+    pipeline = publishing.log_pipeline(EXPERIMENT, records, first.runs, [PREDICTIONS])
     questions = []
     ask = mlflow.MlflowClient.search_runs
     monkeypatch.setattr(
         mlflow.MlflowClient, "search_runs", lambda *words, **named: questions.append(words) or ask(*words, **named)
     )
-    again = mlflow_client.publish(EXPERIMENT, records)
+    again = publishing.publish(EXPERIMENT, records)
     assert again.pipeline == pipeline
     assert again.replayed == []
     assert [run.info.run_id for run in again.runs] == [run.info.run_id for run in first.runs]
@@ -358,22 +363,22 @@ def test_a_published_workspace_has_a_run_of_its_own_and_is_found_by_two_question
     assert own.data.metrics == {"light_cnn/auc": 0.75}
     assert set(artifacts(own)) == {"light_cnn.csv"}
     assert {run.data.tags["mlflow.parentRunId"] for run in again.runs} == {pipeline}
-    assert mlflow_client.publish(EXPERIMENT, records[:2]).pipeline is None
+    assert publishing.publish(EXPERIMENT, records[:2]).pipeline is None
 
 
 def test_a_run_of_two_pipelines_stays_below_the_first(server):
     records = [run_stage(model=name, parameters={"name": name}) for name in ("light_cnn", "basic_vgg16")]
-    first = mlflow_client.log_pipeline(EXPERIMENT, records[:1], mlflow_client.publish(EXPERIMENT, records[:1]).runs, [])
-    second = mlflow_client.log_pipeline(EXPERIMENT, records, mlflow_client.publish(EXPERIMENT, records).runs, [])
-    shared, new = mlflow_client.publish(EXPERIMENT, records).runs
+    first = publishing.log_pipeline(EXPERIMENT, records[:1], publishing.publish(EXPERIMENT, records[:1]).runs, [])
+    second = publishing.log_pipeline(EXPERIMENT, records, publishing.publish(EXPERIMENT, records).runs, [])
+    shared, new = publishing.publish(EXPERIMENT, records).runs
     assert [run.data.tags["mlflow.parentRunId"] for run in (shared, new)] == [first, second]
 
 
 def test_a_pipeline_that_names_a_lost_run_is_published_again(server):
     records = [run_stage(model=name, parameters={"name": name}) for name in ("light_cnn", "basic_vgg16")]
-    mlflow_client.log_pipeline(EXPERIMENT, records, mlflow_client.publish(EXPERIMENT, records).runs, [])
-    mlflow.MlflowClient().delete_run(mlflow_client.publish(EXPERIMENT, records).runs[1].info.run_id)
-    again = mlflow_client.publish(EXPERIMENT, records)
+    publishing.log_pipeline(EXPERIMENT, records, publishing.publish(EXPERIMENT, records).runs, [])
+    mlflow.MlflowClient().delete_run(publishing.publish(EXPERIMENT, records).runs[1].info.run_id)
+    again = publishing.publish(EXPERIMENT, records)
     assert (again.replayed, again.pipeline) == (["train@basic_vgg16"], None)
 
 
@@ -381,9 +386,9 @@ def test_a_lost_server_gets_every_record_back_once(server, new_server):
     records = [run_stage(model=name, parameters={"name": name}) for name in ("light_cnn", "basic_vgg16")]
     records.append(run_stage("ingest", model=None))
     new_server("empty")
-    replayed, found, _ = mlflow_client.publish(EXPERIMENT, records)
+    replayed, found, _ = publishing.publish(EXPERIMENT, records)
     assert replayed == ["train@light_cnn", "train@basic_vgg16", "ingest"]
-    assert mlflow_client.publish(EXPERIMENT, records)[0] == []
+    assert publishing.publish(EXPERIMENT, records)[0] == []
     assert len(runs()) == 3
     for run, record in zip(found, records, strict=True):
         assert run.info.status == "FINISHED"
@@ -395,7 +400,7 @@ def test_a_lost_server_gets_every_record_back_once(server, new_server):
 def test_an_unfinished_or_failed_run_does_not_count_as_published(server):
     record = run_stage()
     mlflow.MlflowClient().set_terminated(runs()[0].info.run_id, "FAILED")
-    assert mlflow_client.publish(EXPERIMENT, [record])[0] == ["train@light_cnn"]
+    assert publishing.publish(EXPERIMENT, [record])[0] == ["train@light_cnn"]
 
 
 @pytest.mark.parametrize("change", [lambda: PREDICTIONS.write_text("other"), PREDICTIONS.unlink], ids=["other", "gone"])
@@ -404,32 +409,32 @@ def test_an_artifact_that_changed_since_is_refused(server, new_server, change):
     new_server("empty")
     change()
     with pytest.raises(schemas.TableError, match=r"light_cnn\.csv is not what its record says.*`dvc checkout`"):
-        mlflow_client.publish(EXPERIMENT, [record])
+        publishing.publish(EXPERIMENT, [record])
     assert runs() == []
     write_text(PREDICTIONS, "sample_id,prob\na,0.5\n")
-    assert mlflow_client.publish(EXPERIMENT, [record])[0] == ["train@light_cnn"]
+    assert publishing.publish(EXPERIMENT, [record])[0] == ["train@light_cnn"]
 
 
 def test_a_model_file_that_changed_since_is_refused(server, new_server):
     path = Path("data/models/light_cnn.keras")
-    models.save(models.build("light_cnn", arrays.LIGHT, arrays.SHAPE, seed=1), path)
+    models.save(models.build(arrays.LIGHT, arrays.SHAPE, seed=1), path)
     with live_run.tracked_run("train", model="light_cnn", experiment=EXPERIMENT, parameters={}, tags={}) as tracked:
         tracked.log_model(path)
     new_server("empty")
-    models.save(models.build("light_cnn", arrays.LIGHT, arrays.SHAPE, seed=2), path)
+    models.save(models.build(arrays.LIGHT, arrays.SHAPE, seed=2), path)
     with pytest.raises(schemas.TableError, match=r"light_cnn\.keras is not what its record says"):
-        mlflow_client.publish(EXPERIMENT, [read_record(record_path("train", "light_cnn"))])
+        publishing.publish(EXPERIMENT, [read_record(record_path("train", "light_cnn"))])
 
 
 def test_without_a_server_the_work_goes_on_and_its_record_is_kept(new_server, monkeypatch, caplog):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    with caplog.at_level(logging.WARNING, "mammo.tracking"):
+    with caplog.at_level(logging.WARNING, "mammo.tracking.live_run"):
         record = run_stage()
-    assert [entry.levelname for entry in caplog.records if entry.name == "mammo.tracking"] == ["WARNING"]
+    assert [entry.levelname for entry in caplog.records if entry.name == "mammo.tracking.live_run"] == ["WARNING"]
     assert "http://127.0.0.1:9 failed" in caplog.text
     assert "dvc repro publish" in caplog.text
     new_server("later")
-    assert mlflow_client.publish(EXPERIMENT, [record])[0] == ["train@light_cnn"]
+    assert publishing.publish(EXPERIMENT, [record])[0] == ["train@light_cnn"]
     assert as_the_record_says(runs()[0], record)
 
 
@@ -443,7 +448,7 @@ def test_a_server_that_leaves_midway_changes_no_record(server, monkeypatch, capl
         send(client, run_id, **others)
 
     monkeypatch.setattr(mlflow.MlflowClient, "log_batch", leave)
-    with caplog.at_level(logging.WARNING, "mammo.tracking"):
+    with caplog.at_level(logging.WARNING, "mammo.tracking.live_run"):
         again = run_stage()
     assert again == record
     assert caplog.text.count("connection reset") == 1
@@ -451,9 +456,7 @@ def test_a_server_that_leaves_midway_changes_no_record(server, monkeypatch, capl
 
 def test_a_run_shows_what_the_machine_did_and_its_record_does_not(server, tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.05")
-    with live_run.tracked_run(
-        "train", model="light_cnn", experiment=EXPERIMENT, parameters={}, tags={}, unfinished=tmp_path
-    ):
+    with live_run.resumable_run(StageSpec("train", "light_cnn", EXPERIMENT, {}, {}), tmp_path):
         deadline = time.monotonic() + 30
         while not shown(runs()[0]) and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -472,7 +475,7 @@ def trained(server: None) -> list[Run]:
     """Two runs of one training each; the same architecture under other seeds."""
     path = Path("data/models/light_cnn.keras")
     for seed in (1, 2):
-        models.save(models.build("light_cnn", arrays.LIGHT, arrays.SHAPE, seed=seed), path)
+        models.save(models.build(arrays.LIGHT, arrays.SHAPE, seed=seed), path)
         with live_run.tracked_run(
             "train", model="light_cnn", experiment=EXPERIMENT, parameters={"seed": seed}, tags={}
         ) as tracked:
@@ -481,29 +484,35 @@ def trained(server: None) -> list[Run]:
 
 
 def test_an_alias_names_the_version_that_was_registered_last_under_it(trained):
-    assert model_registry.held_by("mammo-demo", "champion") is None
-    first = model_registry.register("mammo-demo", trained[0], "light_cnn", "champion", {"val_auc": "0.7"}, "the first")
-    assert model_registry.held_by("mammo-demo", "champion") == first
-    assert model_registry.held_by("mammo-demo", "challenger") is None
-    second = model_registry.register("mammo-demo", trained[1], "light_cnn", "champion", {}, "better")
-    assert model_registry.held_by("mammo-demo", "champion") == second
+    assert model_registry.find_version("mammo-demo", "champion") is None
+    first = model_registry.register_version(
+        trained[0], VersionSpec("mammo-demo", "light_cnn", "champion", {"val_auc": "0.7"}, "the first")
+    )
+    assert model_registry.find_version("mammo-demo", "champion") == first
+    assert model_registry.find_version("mammo-demo", "challenger") is None
+    second = model_registry.register_version(
+        trained[1], VersionSpec("mammo-demo", "light_cnn", "champion", {}, "better")
+    )
+    assert model_registry.find_version("mammo-demo", "champion") == second
     assert (first.number, second.number) == ("1", "2")
     assert second.content == trained[1].data.tags["content"]
-    again = model_registry.register("mammo-demo", trained[0], "light_cnn", "challenger", {}, "once more")
+    again = model_registry.register_version(
+        trained[0], VersionSpec("mammo-demo", "light_cnn", "challenger", {}, "once more")
+    )
     assert again == first
-    loaded = models.load(mlflow_client.model_file("models:/mammo-demo@champion"))
-    expected = models.build("light_cnn", arrays.LIGHT, arrays.SHAPE, seed=2)
+    loaded = models.load(mlflow_client.download_model("models:/mammo-demo@champion"))
+    expected = models.build(arrays.LIGHT, arrays.SHAPE, seed=2)
     assert all(np.array_equal(a, b) for a, b in zip(loaded.get_weights(), expected.get_weights(), strict=True))
 
 
 def test_a_version_that_a_person_registered_has_neither_model_nor_content(trained):
     mlflow.register_model(f"runs:/{trained[0].info.run_id}/light_cnn", "mammo-demo")
     mlflow.MlflowClient().set_registered_model_alias("mammo-demo", "champion", "1")
-    found = model_registry.held_by("mammo-demo", "champion")
+    found = model_registry.find_version("mammo-demo", "champion")
     assert found is not None
     assert (found.model, found.content) == ("", "")
     with pytest.raises(InputError, match=r"missing\.csv of mammo-demo, version 1"):
-        model_registry.artifact(found, "missing.csv")
+        model_registry.download_version_artifact(found, "missing.csv")
 
 
 def evaluated(name: str, order: int, auc: float, ppv: float) -> Record:
@@ -521,9 +530,7 @@ def evaluated(name: str, order: int, auc: float, ppv: float) -> Record:
 @pytest.fixture
 def comparison(server: None) -> pd.DataFrame:
     records = [evaluated("b", 2, 0.8, 0.3), evaluated("c", 10, 0.7, 0.2), evaluated("a", 0, 0.9, NAN)]
-    return mlflow_client.rows_of_runs(
-        mlflow_client.publish(EXPERIMENT, [*records, run_stage()]).runs, ["model", "unit"]
-    )
+    return publishing.table_of_runs(publishing.publish(EXPERIMENT, [*records, run_stage()]).runs, ["model", "unit"])
 
 
 def test_the_table_stands_in_the_stated_order(comparison):
@@ -540,8 +547,8 @@ def test_what_cannot_be_estimated_is_missing_in_the_table_and_a_dash_for_people(
 def test_the_table_holds_this_workspaces_runs_and_no_newer_ones(server):
     mine = evaluated("a", 0, 0.9, 0.5)
     evaluated("a", 0, 0.6, 0.1)
-    found = mlflow_client.publish(EXPERIMENT, [mine]).runs
-    assert mlflow_client.rows_of_runs(found, ["model"])["auc"].tolist() == [0.9]
+    found = publishing.publish(EXPERIMENT, [mine]).runs
+    assert publishing.table_of_runs(found, ["model"])["auc"].tolist() == [0.9]
 
 
 def test_without_an_address_the_store_lies_in_the_users_repository(tmp_path, empty_store, monkeypatch):
@@ -585,16 +592,16 @@ def test_a_number_that_json_cannot_hold_never_reaches_a_record(server):
 
 def test_the_origin_of_a_run_is_its_record_and_of_a_pipeline_all_of_them(server):
     records = [run_stage(model=name, parameters={"name": name}) for name in ("light_cnn", "basic_vgg16")]
-    found = mlflow_client.publish(EXPERIMENT, records).runs
-    pipeline = mlflow_client.log_pipeline(EXPERIMENT, records, found, [])
-    assert mlflow_client.origin(found[0].info.run_id).records == records[:1]
-    assert {record.name for record in mlflow_client.origin(pipeline).records} == {record.name for record in records}
-    with pytest.raises(InputError, match="run 0000 cannot be had from sqlite"):
-        mlflow_client.origin("0000")
+    found = publishing.publish(EXPERIMENT, records).runs
+    pipeline = publishing.log_pipeline(EXPERIMENT, records, found, [])
+    assert publishing.find_origin(found[0].info.run_id).records == records[:1]
+    assert {record.name for record in publishing.find_origin(pipeline).records} == {record.name for record in records}
+    with pytest.raises(InputError, match="run 0000 cannot be read from sqlite"):
+        publishing.find_origin("0000")
 
 
 def test_a_run_that_did_not_finish_has_no_origin(server):
     with pytest.raises(ValueError, match="no"):
         fail(ValueError("no"))
     with pytest.raises(InputError, match=r"train@light_cnn, FAILED\) is no finished run"):
-        mlflow_client.origin(runs()[0].info.run_id)
+        publishing.find_origin(runs()[0].info.run_id)

@@ -17,7 +17,7 @@ from mammo import models
 from mammo.core.errors import InputError
 from mammo.core.files import write_text
 from mammo.core.records import Record, read_record, record_path
-from mammo.tracking import live_run, mlflow_client
+from mammo.tracking import live_run, mlflow_client, publishing
 from tests import arrays, mlflow_server
 from tests.mlflow_server import Server
 
@@ -38,22 +38,24 @@ PREDICTIONS = Path("data/predictions/light_cnn.csv")
 PIPELINE = """
 import sys, time
 from pathlib import Path
-from mammo import tables, tracking
-from mammo.record import read_record, record_path
+from mammo.core.files import write_text
+from mammo.core.records import read_record, record_path
+from mammo.tracking import live_run, publishing
 number, barrier, count = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
 (barrier / number).touch()
 while len(list(barrier.iterdir())) < count:
     time.sleep(0.01)
-tables.write_text(Path("out.csv"), number)
+write_text(Path("out.csv"), number)
 records = []
 for stage in ("split", "evaluate"):
-    with tracking.run(stage, experiment="several", parameters={"seed": number}, tags={"data": "abc"}) as tracked:
+    parameters, tags = {"seed": number}, {"data": "abc"}
+    with live_run.tracked_run(stage, experiment="several", parameters=parameters, tags=tags) as tracked:
         for epoch in range(3):
             tracked.log_epoch(epoch, {"loss": float(number)})
         tracked.log_metrics({"auc": 0.5})
         tracked.log_artifact(Path("out.csv"))
     records.append(read_record(record_path(stage)))
-print(tracking.publish("several", records).replayed)
+print(publishing.publish("several", records).replayed)
 """
 
 
@@ -124,18 +126,18 @@ def test_a_run_lands_on_the_server_with_its_artifacts_and_is_found_again(server:
     assert run.info.artifact_uri.startswith("mlflow-artifacts:/")
     assert artifact(run, "light_cnn.csv") == PREDICTIONS.read_text()
     assert list(server.artifacts.rglob("light_cnn.csv"))
-    published = mlflow_client.publish(EXPERIMENT, [record])
+    published = publishing.publish(EXPERIMENT, [record])
     assert (published.replayed, published.runs[0].info.run_id) == ([], run.info.run_id)
 
 
 def test_a_model_comes_back_from_the_server_and_predicts_the_same() -> None:
-    model = models.build("light_cnn", arrays.LIGHT, arrays.SHAPE, seed=1)
+    model = models.build(arrays.LIGHT, arrays.SHAPE, seed=1)
     path = Path("data/models/light_cnn.keras")
     models.save(model, path)
     with live_run.tracked_run("train", model="light_cnn", experiment=EXPERIMENT, parameters={}, tags={}) as tracked:
         tracked.log_model(path)
     (run,) = runs(read_record(record_path("train", "light_cnn")))
-    again = models.load(mlflow_client.model_file(f"runs:/{run.info.run_id}/light_cnn"))
+    again = models.load(mlflow_client.download_model(f"runs:/{run.info.run_id}/light_cnn"))
     images = arrays.images(np.array([0, 1]))[0][..., np.newaxis].astype(np.float32)
     np.testing.assert_allclose(again.predict_on_batch(images), model.predict_on_batch(images), atol=1e-6)
 
@@ -177,22 +179,22 @@ def test_several_pipelines_at_once_lose_and_double_nothing(tmp_path: Path) -> No
 def test_a_server_that_goes_away_stops_no_training_and_gets_all_of_it_when_it_is_back(
     server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.WARNING, "mammo.tracking"):
+    with caplog.at_level(logging.WARNING, "mammo.tracking.live_run"):
         record = stage(2, after_epoch_0=server.stop)
-    told = [entry.getMessage() for entry in caplog.records if entry.name == "mammo.tracking"]
+    told = [entry.getMessage() for entry in caplog.records if entry.name == "mammo.tracking.live_run"]
     assert len(told) == 1
     assert server.url in told[0]
     assert "its record is kept; `dvc repro publish` sends it later" in told[0]
     with pytest.raises(InputError, match=rf"{server.url} does not answer .*dvc repro publish"):
-        mlflow_client.publish(EXPERIMENT, [record])
+        publishing.publish(EXPERIMENT, [record])
     server.start()
     assert runs(record) == []
-    assert mlflow_client.publish(EXPERIMENT, [record]).replayed == ["train"]
+    assert publishing.publish(EXPERIMENT, [record]).replayed == ["train"]
     (run,) = runs(record)
     history = mlflow.MlflowClient().get_metric_history(run.info.run_id, "loss")
     assert sorted((entry.step, entry.value) for entry in history) == [(0, 2), (1, 3), (2, 4)]
     assert artifact(run, "light_cnn.csv") == PREDICTIONS.read_text()
-    assert mlflow_client.publish(EXPERIMENT, [record]).replayed == []
+    assert publishing.publish(EXPERIMENT, [record]).replayed == []
 
 
 def test_a_server_that_cannot_store_artifacts_stops_no_training(
@@ -201,14 +203,14 @@ def test_a_server_that_cannot_store_artifacts_stops_no_training(
     kept = server.artifacts.rename(server.artifacts.with_name("kept"))
     server.artifacts.write_text("a disk that takes no folder")
     try:
-        with caplog.at_level(logging.WARNING, "mammo.tracking"):
+        with caplog.at_level(logging.WARNING, "mammo.tracking.live_run"):
             record = stage(3)
         assert "its record is kept" in caplog.text
     finally:
         server.artifacts.unlink()
         kept.rename(server.artifacts)
     assert runs(record) == []
-    assert mlflow_client.publish(EXPERIMENT, [record]).replayed == ["train"]
+    assert publishing.publish(EXPERIMENT, [record]).replayed == ["train"]
 
 
 @pytest.mark.parametrize("user", [None, ("admin", "wrong"), ("nobody", "knows him")])
@@ -220,14 +222,14 @@ def test_without_the_right_password_the_user_is_told_and_the_record_is_kept(
         monkeypatch.delenv("MLFLOW_TRACKING_PASSWORD")
     else:
         log_in(monkeypatch, user)
-    with caplog.at_level(logging.WARNING, "mammo.tracking"):
+    with caplog.at_level(logging.WARNING, "mammo.tracking.live_run"):
         record = stage(4)
     assert "401" in caplog.text
     with pytest.raises(InputError, match="MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"):
-        mlflow_client.publish(EXPERIMENT, [record])
+        publishing.publish(EXPERIMENT, [record])
     log_in(monkeypatch, ADMIN)
     before = len(runs(record))
-    assert mlflow_client.publish(EXPERIMENT, [record]).replayed == ([] if before else ["train"])
+    assert publishing.publish(EXPERIMENT, [record]).replayed == ([] if before else ["train"])
 
 
 def test_who_may_only_read_an_experiment_is_told_and_publishes_once_he_may_write(
@@ -237,12 +239,12 @@ def test_who_may_only_read_an_experiment_is_told_and_publishes_once_he_may_write
     office = get_app_client("basic-auth", server.url)
     office.create_user(*READER)
     log_in(monkeypatch, READER)
-    with caplog.at_level(logging.WARNING, "mammo.tracking"):
+    with caplog.at_level(logging.WARNING, "mammo.tracking.live_run"):
         record = stage(5)
     assert "403" in caplog.text or "Permission denied" in caplog.text
     with pytest.raises(InputError, match="may not write"):
-        mlflow_client.publish(EXPERIMENT, [record])
+        publishing.publish(EXPERIMENT, [record])
     log_in(monkeypatch, ADMIN)
     office.grant_user_permission(READER[0], "experiment", experiment_id, "EDIT")
     log_in(monkeypatch, READER)
-    assert mlflow_client.publish(EXPERIMENT, [record]).replayed == ["train"]
+    assert publishing.publish(EXPERIMENT, [record]).replayed == ["train"]

@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 
 from mammo.core.records import read_record, record_path
 from mammo.reporting.figures import evaluation
-from mammo.tracking import live_run, mlflow_client
+from mammo.tracking import live_run, mlflow_client, publishing
 from tests import arrays, browser, mlflow_server
 
 pytestmark = pytest.mark.slow
@@ -36,7 +36,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             "split", experiment=EXPERIMENT, parameters={"seed": 1}, tags={"data": "abc"}
         ) as tracked:
             tracked.log_metrics({"patients": 60})
-        assert mlflow_client.publish(EXPERIMENT, records).replayed == []
+        assert publishing.publish(EXPERIMENT, records).replayed == []
         address, page = mlflow_client.table_page(EXPERIMENT)
         yield f"{address}{page}"
 

@@ -42,6 +42,23 @@ ROC = Path("metrics/roc.csv")
 EXTERNAL_METRICS = Path("metrics/external")
 COMPARISON = Path("metrics/comparison.csv")
 
+REPORT_PAGE = REPORT / "report.html"
+MODEL_CARDS = REPORT / "model_cards"
+DATA_REPORT_PAGE = DATA_REPORT / "data.html"
+DATA_REPORT_TEXT = DATA_REPORT / "data.md"
+ROC_FIGURE = FIGURES / "evaluate" / "roc.png"
+LEVEL_METRICS = EVALUATION_TABLES / "metrics.csv"
+NOTEBOOK = Path("data/notebook")  # what a notebook trains, beside the pipeline's results
+
+RESULTS = Path("docs/results")
+DATA_PAGES = Path("docs/data")
+README = Path("README.md")
+LICENCE = Path("LICENSE")
+PROFILES = Path("profiles")
+DVC_YAML = Path("dvc.yaml")
+DVC_LOCK = Path("dvc.lock")
+SCRATCH = Path(".dvc/tmp")  # below project_root(); locks and unfinished work
+
 
 def data_fingerprint() -> str:
     """SHA-256 of the pixel store, which names the data in records and tags."""

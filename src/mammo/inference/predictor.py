@@ -264,7 +264,7 @@ def _of_server(uri: str) -> Predictor:
     """A model from MLflow; it is known here if a model of this workspace that the URI names has the same weights."""
     from mammo.tracking import mlflow_client  # MLflow, only where it is asked
 
-    path = mlflow_client.model_file(uri)
+    path = mlflow_client.download_model(uri)
     model = models.load(path)
     for name in bundle.names():
         if name in uri.split("/") and _same(model, models.load(_file(name))):

@@ -6,8 +6,7 @@ before the first trial.
 """
 
 import logging
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,14 +17,13 @@ import pandas as pd
 from tqdm import tqdm
 
 from mammo import models
-from mammo.cli import output
 from mammo.core import resume
-from mammo.core.config import PARAMS_FILE, Config, flatten, load_config
+from mammo.core.config import Config, flatten, load_config
 from mammo.core.paths import data_fingerprint
 from mammo.data.samples import Samples
 from mammo.pipeline import profiles, train_run
 from mammo.tracking import live_run
-from mammo.tracking.live_run import Branch
+from mammo.tracking.live_run import MlflowRun
 from mammo.training import folds, search_space, trials
 from mammo.training.backend import use_precision
 from mammo.training.checkpoint import Epoch
@@ -35,7 +33,6 @@ from mammo.training.search_space import Space
 from mammo.training.trials import Search, Trial, Verdict
 
 JUDGED = ["sample_id", "patient_id", "label"]
-SHOWN = 5  # trials in the summary
 WARMUP = 1 / 3  # of the epochs, before which no trial is pruned
 
 
@@ -67,7 +64,7 @@ def main(name: str, wanted: Sequence[Space], count: int, over_folds: bool) -> Ve
     verdict = study.verdict()
     if verdict is not None and not study.running():
         numbers = {"best_auc": verdict.best.auc, "auc_corrected": verdict.corrected}
-        parent.end(numbers, {"best_trial": str(verdict.best.number)})
+        parent.finish(numbers, {"best_trial": str(verdict.best.number)})
     return verdict
 
 
@@ -99,7 +96,7 @@ class _Trainer:
     loaded: Config
     over_folds: bool
     study: Search
-    parent: Branch
+    parent: MlflowRun
     bar: "tqdm[Any]"
 
     def next(self, count: int) -> bool:
@@ -120,32 +117,30 @@ class _Trainer:
         own, recipe = changed.model(self.name), changed.train
         parameters = train_run.parameters(own, recipe, changed)
         ids = self.study.folder / f"trial-{trial.number}.json"
-        run = live_run.trial_run(
-            changed.tracking.experiment, self.name, self.parent, trial.number, data_fingerprint(), parameters, ids
-        )
+        run = live_run.trial_run(self.parent, trial.number, parameters, ids)
         use_precision(recipe.precision)
         predict = self._held_out_folds if self.over_folds else self._validation
         more = _more(self.over_folds, changed)
-        with run.closing(), train_run.workplace(f"search {self.name}", own, recipe, changed, *more) as folder:
+        with run.mark_failure(), train_run.workplace(f"search {self.name}", own, recipe, changed, *more) as folder:
             try:
                 predictions = predict(trial, changed, run, folder)
             except (trials.Pruned, TrainingError) as reason:
                 self.study.tell_pruned(trial)
-                run.end({}, {"search.state": "pruned"})
+                run.finish({}, {"search.state": "pruned"})
                 return f"stopped early: {reason}"
             auc = self.study.tell(trial, predictions)
         measured = {"auc": auc} if self.over_folds else train_run.validation_metrics(predictions)
-        run.end(measured, {"search.state": "complete"})
+        run.finish(measured, {"search.state": "complete"})
         return f"AUC {auc:.3f}"
 
-    def _validation(self, trial: Trial, changed: Config, run: Branch, folder: Path) -> pd.DataFrame:
+    def _validation(self, trial: Trial, changed: Config, run: MlflowRun, folder: Path) -> pd.DataFrame:
         """What `train` predicts of the validation rows."""
         keras.backend.clear_session()
         own = changed.model(self.name)
         model = models.build(self.name, own, self.samples.image_shape, changed.seed)
 
         def log(epoch: int, values: Epoch) -> None:
-            run.send(epoch, values)
+            run.log_epoch(epoch, values)
             self.bar.set_postfix_str(f"trial {trial.number}, epoch {epoch + 1}: {values['val_auc']:.3f}")
             trial.report(epoch, values["val_auc"])
 
@@ -154,7 +149,7 @@ class _Trainer:
         prob = probabilities(model, validation, changed.predict.flips)
         return validation.index[JUDGED].assign(prob=prob)
 
-    def _held_out_folds(self, trial: Trial, changed: Config, run: Branch, folder: Path) -> pd.DataFrame:
+    def _held_out_folds(self, trial: Trial, changed: Config, run: MlflowRun, folder: Path) -> pd.DataFrame:
         """What `cross_validate` predicts of the training patients, each by the model of the fold that held him out."""
         parts: list[pd.DataFrame] = []
         for fold in range(changed.split.folds):
@@ -168,57 +163,10 @@ class _Trainer:
         return pd.concat(parts)[[*JUDGED, "fold", "prob"]]
 
 
-def _log_fold(run: Branch, fold: int, epoch: int, values: Epoch) -> None:
-    run.send(epoch, {f"fold{fold}_{name}": value for name, value in values.items()})
+def _log_fold(run: MlflowRun, fold: int, epoch: int, values: Epoch) -> None:
+    run.log_epoch(epoch, {f"fold{fold}_{name}": value for name, value in values.items()})
 
 
 def _title(trial: Trial) -> str:
     values = ", ".join(f"{key.rpartition('.')[2]} = {value}" for key, value in trial.parameters.items())
     return f"trial {trial.number} ({values}{'; params.yaml' if trial.baseline else ''})"
-
-
-def told(verdict: Verdict | None, name: str) -> dict[str, Any]:
-    """The same for programs: the trials, best first, and how far the best is to be believed."""
-    if verdict is None:
-        return {"model": name, "trials": []}
-    return {
-        "model": name,
-        "best": verdict.best.number,
-        "auc": verdict.interval,
-        "auc_corrected": verdict.corrected,
-        "gain": verdict.gain,
-        "pruned": verdict.pruned,
-        "trials": [
-            {"number": trial.number, "auc": trial.auc, "baseline": trial.baseline, "parameters": trial.parameters}
-            for trial in verdict.finished
-        ],
-    }
-
-
-def summary(verdict: Verdict | None, name: str, applied: Sequence[str] | None) -> Iterator[Any]:
-    """For people: the best trials, how far the best is to be believed, and what of params.yaml was `applied`."""
-    if verdict is None:
-        yield "no trial has finished: all were stopped early, or are still in another process"
-        return
-    best, interval = verdict.best, verdict.interval
-    rows = [
-        [f"{trial.number}{' (params.yaml)' if trial.baseline else ''}", f"{trial.auc:.3f}", *trial.parameters.values()]
-        for trial in verdict.finished[:SHOWN]
-    ]
-    title = f"{len(verdict.finished)} trials finished, {verdict.pruned} stopped early"
-    yield output.table(title, ["trial", "AUC", *best.parameters], rows)
-    yield (
-        f"best: trial {best.number}, AUC {interval.value:.3f} ({interval.low:.3f}-{interval.high:.3f}) "
-        f"on {interval.n} samples of {interval.n_patients} patients, none of them of the test set"
-    )
-    if math.isfinite(verdict.corrected):
-        yield f"the best of many is partly the luckiest: {verdict.corrected:.3f} is to be expected of it"
-    gain = verdict.gain
-    if gain is not None and not best.baseline:
-        told = "not told apart" if not gain.p_value < 0.05 else "before any correction for having been chosen"
-        limits = f"{gain.difference:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})"
-        yield f"gain over params.yaml: {limits}, p = {gain.p_value:.3f}, {told}"
-    if applied is None:
-        yield f"--apply writes its values into {PARAMS_FILE}; then `dvc repro` trains {name} with them"
-    else:
-        yield f"{PARAMS_FILE}: {len(applied)} values changed ({', '.join(applied) or 'it held them already'})"

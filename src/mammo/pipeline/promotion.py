@@ -10,7 +10,8 @@ from mammo.core.records import Record
 from mammo.evaluation import promotion_rule, row_names
 from mammo.metrics import discrimination
 from mammo.tracking import model_registry
-from mammo.tracking.mlflow_client import Published
+from mammo.tracking.model_registry import VersionSpec
+from mammo.tracking.publishing import Published
 
 DEMO = "demo"
 
@@ -27,7 +28,7 @@ def promote(loaded: Config, records: list[Record], published: Published) -> str:
         return f"no model holds a validation sensitivity of {rule.sensitivity_floor:g}: none is registered"
     registered = registered_name(loaded)
     run = published.runs[_trained(name, records)]
-    holder = model_registry.held_by(registered, promotion_rule.CHAMPION)
+    holder = model_registry.find_version(registered, promotion_rule.CHAMPION)
     if holder is not None and holder.content == run.data.tags["content"]:
         return f"{registered}: {name} is the champion already (version {holder.number})"
     validation = promotion_rule.validation(predictions[name])
@@ -38,7 +39,8 @@ def promote(loaded: Config, records: list[Record], published: Published) -> str:
         **_test_auc(name, records),
     }
     note = f"{name}, {decided.alias}: {decided.reason}. Test numbers are reported and were not looked at."
-    version = model_registry.register(registered, run, name, decided.alias, tags, note)
+    spec = VersionSpec(registered, name, decided.alias, tags, note)
+    version = model_registry.register_version(run, spec)
     return f"{registered}: {name} is version {version.number}, {decided.alias} ({decided.reason})"
 
 
@@ -60,7 +62,7 @@ def _validation(holder: model_registry.Version | None) -> pd.DataFrame | None:
         return None
     if not holder.model:
         return pd.DataFrame(columns=list(schemas.PREDICTIONS.columns))
-    path = model_registry.artifact(holder, f"{holder.model}.csv")
+    path = model_registry.download_version_artifact(holder, f"{holder.model}.csv")
     return promotion_rule.validation(read_table(path, schemas.PREDICTIONS))
 
 

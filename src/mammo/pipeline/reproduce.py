@@ -16,8 +16,8 @@ from pathlib import Path
 
 from mammo.core.errors import InputError
 from mammo.core.records import Record, read_record, record_path
-from mammo.tracking import mlflow_client, provenance
-from mammo.tracking.mlflow_client import Origin
+from mammo.tracking import provenance, publishing
+from mammo.tracking.publishing import Origin
 
 MACHINE = ("python", "packages", "hardware", "keras.backend")  # tags that may explain a difference
 SHARED_STAGES = {"compare": "evaluate", "evaluate": "evaluate"}  # records that one stage writes many of
@@ -35,7 +35,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Reproduced:
+class Reproduction:
     """What a second attempt says of a run."""
 
     compared: list[str]  # names of the runs whose records were compared
@@ -47,13 +47,13 @@ class Reproduced:
         return max((found.distance for found in self.differences), default=0.0)
 
 
-def reproduce(run_id: str, root: Path, keep: bool = False) -> Reproduced:
+def reproduce(run_id: str, root: Path, keep: bool = False) -> Reproduction:
     """Run what `run_id` names again and compare; root: of the user's repository.
 
     keep: leave the worktree, and say where it is. Raises InputError where the run cannot be had, or where its commit or
     its changes are not known any more.
     """
-    source = mlflow_client.origin(run_id)
+    source = publishing.find_origin(run_id)
     commit = source.tags.get("git.commit", "none")
     if source.tags.get("git.dirty") == "unknown" and source.patch is None:
         raise InputError(
@@ -74,13 +74,13 @@ def target(record: Record) -> str:
     return SHARED_STAGES.get(record.stage, record.name)
 
 
-def compare(source: Origin, folder: Path) -> Reproduced:
+def compare(source: Origin, folder: Path) -> Reproduction:
     """The records of a run against those that lie in the worktree."""
     again = {record.name: read_record(folder / record_path(record.stage, record.model)) for record in source.records}
     found = [difference for record in source.records for difference in _differences(record, again[record.name])]
     now = provenance.tags()
     machine = {tag: (source.tags.get(tag, "unknown"), now.get(tag, "unknown")) for tag in MACHINE}
-    return Reproduced(list(again), found, {tag: pair for tag, pair in machine.items() if pair[0] != pair[1]})
+    return Reproduction(list(again), found, {tag: pair for tag, pair in machine.items() if pair[0] != pair[1]})
 
 
 def _differences(before: Record, now: Record) -> Iterator[Difference]:
@@ -129,7 +129,7 @@ def _rerun(folder: Path, source: Origin) -> None:
     """Everything of a pipeline; of a stage its inputs where they are missing, and itself."""
     if _dvc(folder, "remote", "list").stdout.strip():
         _stream(folder, "pull", "--run-cache", "--allow-missing")
-    if source.tags["dvc.stage"] == mlflow_client.PIPELINE:
+    if source.tags["dvc.stage"] == publishing.PIPELINE:
         _must_run(folder, "repro", "--force")
         return
     stage = target(source.records[0])

@@ -20,7 +20,7 @@ from mammo.data.samples import Samples, open_store
 from mammo.metrics import auc_tests, classification, discrimination
 from mammo.reporting.figures import evaluation
 from mammo.tracking import live_run
-from mammo.tracking.live_run import StageRun
+from mammo.tracking.live_run import StageRun, StageSpec
 from mammo.training import augmentation, checkpoint, feature_cache, health, loader, losses, predict, trainer
 from mammo.training.backend import use_deterministic_kernels, use_precision
 from mammo.training.health import THRESHOLD
@@ -86,14 +86,8 @@ def tracked(
 
     weights: what it starts from, as tables show it. unfinished: the folder of fitting.workplace.
     """
-    return live_run.tracked_run(
-        stage,
-        model=model,
-        experiment=loaded.tracking.experiment,
-        parameters={**parameters(own, recipe, loaded), **more},
-        tags={"data": data_fingerprint(), "weights": weights},
-        unfinished=unfinished,
-    )
+    logged, tags = {**parameters(own, recipe, loaded), **more}, {"data": data_fingerprint(), "weights": weights}
+    return live_run.resumable_run(StageSpec(stage, model, loaded.tracking.experiment, logged, tags), unfinished)
 
 
 def parameters(own: ModelConfig, recipe: TrainConfig, loaded: Config) -> dict[str, Any]:

@@ -1,0 +1,88 @@
+"""`python -m mammo compare` and `summary`: the comparison table of the finished run, and its paired tests."""
+
+import argparse
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from mammo.cli import output
+from mammo.cli.parsers import Subparsers
+from mammo.core.paths import COMPARISON, DATA_REPORT_PAGE, FIGURES, GRADCAM, MODEL_CARDS, REPORT_PAGE
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SMALLEST_P = 0.001  # of the printed table
+PLACES = {
+    "table": f"{COMPARISON} and .md (read back from the tracking server)",
+    "figures": f"{FIGURES}/, {GRADCAM}/",
+    "report": f"{REPORT_PAGE}, {MODEL_CARDS}/",
+    "data": f"{DATA_REPORT_PAGE}",
+    "runs": "`make ui`",
+}
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add `compare` and `summary`."""
+    parser = subparsers.add_parser(
+        "compare",
+        help="rows of the comparison table side by side, with the paired tests between them",
+        description="Rows of the comparison table of the finished run; of two or more that are named also the paired "
+        "tests of their AUCs, corrected over all pairs of the table (Holm). Nothing is computed again.",
+    )
+    parser.add_argument("models", nargs="*", metavar="MODEL", help="models, ensembles, baselines; all where none is")
+    parser.add_argument("--level", help="raise samples to lesion, image, breast or patient")
+    parser.add_argument("--sort", metavar="METRIC", help="best first, e.g. auc; default: the order of the table")
+    output.add_options(parser)
+    parser.set_defaults(run=run_compare)
+    summary = subparsers.add_parser("summary", help="print the comparison table, and where figures and runs are")
+    output.add_json(summary)
+    summary.set_defaults(run=run_summary)
+
+
+def run_compare(args: argparse.Namespace) -> None:
+    """Print rows of the comparison table, and the paired tests between those that are named."""
+    from mammo.reporting import comparison
+
+    rows = comparison.rows(args.models, args.level, args.sort)
+    tested = len(rows) > 1 and args.models and args.level in (None, rows["unit"].iloc[0])
+    tests = comparison.tests(rows["model"].to_list()) if tested else comparison.NO_TESTS
+    content = {"level": args.level, "models": rows, "paired_tests": tests}
+    more_metrics = [] if args.sort is None else [args.sort]
+    output.write(args, content, rows, lambda: _tables(rows, tests, more_metrics))
+
+
+def run_summary(args: argparse.Namespace) -> None:
+    """Print the comparison table, and where everything else lies."""
+    from mammo.reporting import comparison
+
+    rows = comparison.rows()
+    if args.json:
+        print(output.as_json({"models": rows, "places": PLACES}), end="")
+        return
+    places = (f"{name:8} {place}" for name, place in PLACES.items())
+    print(output.render(*_tables(rows, comparison.NO_TESTS), *places), end="")
+
+
+def _tables(rows: "pd.DataFrame", tests: "pd.DataFrame", more_metrics: Sequence[str] = ()) -> Iterator[Any]:
+    """Yield the rows with the headline and `more_metrics`, and the tests where there are any."""
+    from mammo.reporting import comparison
+
+    metrics = list(dict.fromkeys([*comparison.HEADLINE_METRICS, *more_metrics]))
+    lines = []
+    for _, row in rows.iterrows():
+        count = f"{row['n']:.0f} ({row['n_patients']:.0f})"
+        values = [comparison.with_interval(row, name) if f"{name}_low" in row else f"{row[name]:g}" for name in metrics]
+        lines.append([row["model"], row["weights"], row["samples"], count, *values])
+    title = "In brackets: intervals resampled by patient"
+    yield output.table(title, ["model", "weights", "samples", "n (patients)", *metrics], lines)
+    yield "baseline_*: no image is seen; cross_validate_*: training patients, out of fold; others: official test"
+    if len(tests):
+        columns = ["a", "b", "AUC of b - AUC of a", "p", "p after Holm"]
+        title = "Paired tests on the same samples; Holm's correction over all pairs of rows"
+        yield output.table(title, columns, (_test_line(test) for _, test in tests.iterrows()))
+
+
+def _test_line(test: "pd.Series[Any]") -> list[str]:
+    difference = f"{test['difference']:+.3f} ({test['low']:+.3f} to {test['high']:+.3f})"
+    p_values = (f"{p:.3f}" if p >= SMALLEST_P else f"< {SMALLEST_P}" for p in (test["p"], test["p_holm"]))
+    return [test["model_a"], test["model_b"], difference, *p_values]

@@ -1,0 +1,21 @@
+"""The types of arguments that several commands take."""
+
+import argparse
+from typing import TypeAlias
+
+Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def parse_count(text: str) -> int:
+    """Return a whole number of at least 1."""
+    if (count := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is below 1")
+    return count
+
+
+def parse_corners(text: str) -> tuple[int, ...]:
+    """Return the four corners of a box, X0,Y0,X1,Y1."""
+    corners = tuple(int(part) for part in text.split(","))
+    if len(corners) != 4:
+        raise argparse.ArgumentTypeError(f"{text!r} is not X0,Y0,X1,Y1")
+    return corners

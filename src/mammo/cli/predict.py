@@ -1,0 +1,86 @@
+"""`python -m mammo predict`: predictions of a finished model for image files."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mammo.cli import output
+from mammo.cli.parsers import Subparsers, parse_corners, parse_count
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+HASH_LENGTH = 12  # characters of a hash in a table
+COLUMNS = ("file", "box", "prob", "calibrated", "call", "set", "heat_map")  # of the printed table, where not empty
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add `predict`."""
+    parser = subparsers.add_parser(
+        "predict",
+        help="predict the probability of malignancy of image files with a finished model",
+        description="Predictions of a finished model for DICOM, PNG, JPEG and TIFF files. A model of lesions needs a "
+        "box around each lesion, a model of images takes whole films. A file that fails has its error in its row, and "
+        "the exit code is 1 then.",
+    )
+    parser.add_argument("files", nargs="+", metavar="FILE", help="image files, or folders of them")
+    parser.add_argument(
+        "--model",
+        required=True,
+        help="a model or an ensemble of this workspace (its name), a bundle (folder or .zip), a .keras file, or an "
+        "MLflow URI (runs:/RUN/NAME, models:/NAME/VERSION)",
+    )
+    box = parser.add_mutually_exclusive_group()
+    box.add_argument(
+        "--box", metavar="X0,Y0,X1,Y1", type=parse_corners, help="the lesion in the one FILE, in px of the film"
+    )
+    box.add_argument("--boxes", metavar="CSV", type=Path, help="a table: file, x0, y0, x1, y1; a row per lesion")
+    parser.add_argument("--confidence", type=float, help="of the prediction sets (default: .9 where the model has it)")
+    parser.add_argument("--heat-maps", metavar="FOLDER", type=Path, help="write a heat map per row there, as PNG")
+    parser.add_argument("--method", default="layercam", help="of the heat maps (default: %(default)s)")
+    parser.add_argument("--workers", type=parse_count, default=os.cpu_count() or 1, help="threads that read files")
+    output.add_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print or write the predictions; exit code 1 where a file failed, after all others."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from mammo.inference import predictor
+
+    boxes = None if args.boxes is None else predictor.read_boxes(args.boxes)
+    predictions = predictor.load(args.model).predict(
+        args.files,
+        args.box,
+        boxes,
+        confidence=args.confidence,
+        heat_maps=args.heat_maps,
+        method=args.method,
+        workers=args.workers,
+    )
+    output.write(args, predictions, predictions, lambda: [_table(predictions)])
+    errors = predictions["error"].dropna()
+    for message in errors:
+        print(f"error: {message}", file=sys.stderr)
+    if len(errors):
+        sys.exit(f"{len(errors)} of {len(predictions)} failed")
+
+
+def _table(predictions: "pd.DataFrame") -> Any:
+    first = predictions.iloc[0]
+    version = f", record {first['version'][:HASH_LENGTH]}" if first["version"] else ""
+    title = f"{first['model']}{version}, file {first['model_sha256'][:HASH_LENGTH]}"
+    columns = [name for name in COLUMNS if predictions[name].notna().any()]
+    rows = []
+    for _, row in predictions.iterrows():
+        values = [f"{row[name]:.3f}" if name in ("prob", "calibrated") else row[name] for name in columns]
+        rows.append([*("" if value in (None, "nan") else value for value in values), _remark(row)])
+    return output.table(title, [*columns, "remarks"], rows)
+
+
+def _remark(row: "pd.Series[Any]") -> str:
+    if row["error"]:
+        return f"error: {row['error']}"
+    return f"no mammogram? {row['doubt']}" if row["doubt"] else ""

@@ -1,0 +1,22 @@
+"""`python -m mammo results`: the pages of results under docs/, from the finished run."""
+
+import argparse
+
+from mammo.cli.parsers import Subparsers
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add `results`."""
+    parser = subparsers.add_parser(
+        "results", help="write docs/results/NAME and docs/data/NAME from the finished run, and README's table"
+    )
+    parser.add_argument("name", metavar="NAME")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Write the pages, and print where they are."""
+    from mammo.reporting import results
+
+    for path in results.write(args.name, f"python -m mammo profile {args.name} && dvc repro"):
+        print(path)

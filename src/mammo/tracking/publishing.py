@@ -1,0 +1,198 @@
+"""The workspace and the server brought together: records that it lacks are replayed, and the table is read back.
+
+All records of a finished workspace together name its `pipeline` run, the parent of the runs that it was the first to
+need; a run's own children are its folds and seeds.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import mlflow
+import pandas as pd
+from mlflow.entities import Run, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
+
+from mammo.core.errors import InputError
+from mammo.core.records import Record, content_of, parse_record
+from mammo.tracking import provenance
+from mammo.tracking.mlflow_client import (
+    connect,
+    download_artifact,
+    find_by_record,
+    name_cure,
+    search_finished,
+    use_store,
+)
+from mammo.tracking.run_contents import (
+    PATCH,
+    RECORD,
+    ROW_STAGES,
+    check_artifacts,
+    finish_part,
+    finish_run,
+    log_artifact,
+    log_patch,
+    run_tags,
+    to_metrics,
+)
+
+PIPELINE = "pipeline"  # the stage that a pipeline's run names
+ROW_METRICS = ("auc", "sensitivity", "specificity")  # of a row, on the pipeline's run
+RUN_IDS_TAG, IDS_PER_TAG = "runs.", 200  # tags of a pipeline's run that name the runs of its records
+
+
+class Published(NamedTuple):
+    """The runs of a workspace on the server."""
+
+    replayed: list[str]  # names of the runs that it lacked
+    runs: list[Run]  # one per record, in their order
+    pipeline: str | None  # id of the pipeline's run, where it is there already
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The commit and changes that a finished run was computed from, and its records."""
+
+    run_id: str
+    tags: dict[str, str]
+    patch: Path | None  # of the workspace against tags["git.commit"]
+    records: list[Record]  # one; of a pipeline's run all
+
+
+@name_cure()
+def publish(experiment: str, records: list[Record]) -> Published:
+    """Make the server hold a finished run for every record.
+
+    A workspace that was published before costs two queries, however many records it has.
+    """
+    experiment_id = connect(experiment)
+    pipeline = _pipeline_run(experiment_id, records)
+    known = _runs_of_pipeline(experiment_id, pipeline) if pipeline else {}
+    if not all(record.content() in known for record in records):
+        known = find_by_record(experiment_id, records)
+        pipeline = None
+    replayed = []
+    for record in records:
+        if record.content() not in known:
+            known[record.content()] = _replay(experiment, record)
+            replayed.append(record.name)
+    runs = [known[record.content()] for record in records]
+    return Published(replayed, runs, pipeline.info.run_id if pipeline else None)
+
+
+@name_cure()
+def log_pipeline(experiment: str, records: list[Record], runs: list[Run], artifacts: list[Path]) -> str:
+    """Write the pipeline's own run: provenance, the rows' headline metrics, the run of each record; return its id.
+
+    runs: as `publish` returned them; those without a parent become its children.
+    """
+    client = mlflow.MlflowClient()
+    content = content_of(records)
+    tags = provenance.tags() | {
+        "dvc.stage": PIPELINE,
+        "mlflow.source.name": "dvc.yaml",
+        "dvc.lock": provenance.lock_hash() or "none",
+    }
+    name = f"{PIPELINE} {os.environ.get('DVC_EXP_NAME') or content[:8]}"
+    run_id = str(client.create_run(connect(experiment), tags=tags, run_name=name).info.run_id)
+    rows = [record for record in records if record.stage in ROW_STAGES]
+    note = f"One finished workspace: {len(records)} runs, of which those that it was the first to need are below it."
+    values = {f"{record.model}/{metric}": record.metrics.get(metric) for record in rows for metric in ROW_METRICS}
+    client.log_batch(run_id, metrics=to_metrics(values, 0), tags=[*_id_tags(runs), RunTag(MLFLOW_RUN_NOTE, note)])
+    for run in runs:
+        if MLFLOW_PARENT_RUN_ID not in run.data.tags:
+            client.set_tag(run.info.run_id, MLFLOW_PARENT_RUN_ID, run_id)
+    for path in artifacts:
+        log_artifact(client, run_id, path)
+    log_patch(client, run_id)
+    client.set_tag(run_id, "content", content)
+    client.set_terminated(run_id)
+    return run_id
+
+
+def find_origin(run_id: str) -> Origin:
+    """Return what a finished run was computed from; InputError where there is no such run, or it did not finish."""
+    use_store()
+    client = mlflow.MlflowClient()
+    try:
+        run = client.get_run(run_id)
+        files = {file.path for file in client.list_artifacts(run_id)}
+    except MlflowException as error:
+        raise InputError(f"run {run_id} cannot be read from {mlflow.get_tracking_uri()}: {error}") from error
+    if "content" not in run.data.tags:
+        raise InputError(
+            f"run {run_id} ({run.info.run_name}, {run.info.status}) is no finished run of a stage or a pipeline; "
+            "`make ui` lists those that are"
+        )
+    runs = [run]
+    if run.data.tags["dvc.stage"] == PIPELINE:
+        runs = list(_runs_of_pipeline(run.info.experiment_id, run).values())
+    patch = download_artifact(run_id, PATCH) if PATCH in files else None
+    texts = [download_artifact(each.info.run_id, RECORD).read_text(encoding="utf-8") for each in runs]
+    return Origin(run_id, dict(run.data.tags), patch, list(map(parse_record, texts)))
+
+
+def table_of_runs(runs: list[Run], tags: list[str]) -> pd.DataFrame:
+    """Return the comparison table of runs: the named tags, then every metric, in the order of the tag `order`."""
+    return _table([(run.data.tags, run.data.metrics) for run in runs if run.data.tags["dvc.stage"] in ROW_STAGES], tags)
+
+
+def table_of_records(records: list[Record], tags: list[str]) -> pd.DataFrame:
+    """Return the comparison table of the workspace's records, which the server's runs repeat."""
+    rows = [record for record in records if record.stage in ROW_STAGES]
+    return _table([(record.tags | {"model": record.model or ""}, record.metrics) for record in rows], tags)
+
+
+def _table(rows: list[tuple[dict[str, str], Mapping[str, float | None]]], tags: list[str]) -> pd.DataFrame:
+    """rows: the tags and metrics of each run."""
+    ordered = sorted(rows, key=lambda row: row[0]["order"])
+    table = pd.DataFrame([{tag: run_tags[tag] for tag in tags} | dict(metrics) for run_tags, metrics in ordered])
+    metric_names = sorted(set(table.columns) - set(tags))
+    return table[tags + metric_names].astype(dict.fromkeys(metric_names, "float64"))
+
+
+def _pipeline_run(experiment_id: str, records: list[Record]) -> Run | None:
+    """Return the finished run of the pipeline whose records these are."""
+    runs = search_finished(experiment_id, f"tags.content = '{content_of(records)}'", 1)
+    return runs[0] if runs else None
+
+
+def _runs_of_pipeline(experiment_id: str, pipeline: Run) -> dict[str, Run]:
+    """Return the finished runs that a pipeline's run names, by content."""
+    tags = sorted(pipeline.data.tags.items())
+    ids = ",".join(value for tag, value in tags if tag.startswith(RUN_IDS_TAG)).split(",")
+    listed = ", ".join(f"'{run_id}'" for run_id in ids)
+    runs = search_finished(experiment_id, f"attributes.run_id IN ({listed})", len(ids))
+    return {run.data.tags.get("content", ""): run for run in runs}
+
+
+def _id_tags(runs: list[Run]) -> list[RunTag]:
+    """Return tags with the ids of the runs, as many in each as a tag can hold."""
+    ids = [run.info.run_id for run in runs]
+    parts = [ids[start : start + IDS_PER_TAG] for start in range(0, len(ids), IDS_PER_TAG)]
+    return [RunTag(f"{RUN_IDS_TAG}{number:02d}", ",".join(part)) for number, part in enumerate(parts)]
+
+
+def _replay(experiment: str, record: Record) -> Run:
+    check_artifacts(record)
+    client, experiment_id = mlflow.MlflowClient(), connect(experiment)
+    tags = run_tags(record.stage, record.model) | record.tags | {"replayed": "true"}
+    run_id = str(client.create_run(experiment_id, tags=tags, run_name=record.name).info.run_id)
+    _send_history(client, run_id, record.history)
+    for part in record.parts:
+        part_tags = tags | {MLFLOW_PARENT_RUN_ID: run_id, "part": part.title}
+        child_id = client.create_run(experiment_id, tags=part_tags, run_name=f"{record.name} {part.title}").info.run_id
+        _send_history(client, child_id, part.history)
+        finish_part(client, child_id, part)
+    finish_run(client, run_id, record)
+    return client.get_run(run_id)
+
+
+def _send_history(client: mlflow.MlflowClient, run_id: str, history: list[dict[str, float | None]]) -> None:
+    for values in history:
+        metrics = {name: value for name, value in values.items() if name != "epoch"}
+        client.log_batch(run_id, to_metrics(metrics, int(values["epoch"] or 0)))
