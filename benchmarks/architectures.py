@@ -56,7 +56,7 @@ def main() -> None:
     for name in plugins.plugin_names(models):
         keras.backend.clear_session()
         own = FROZEN if name in ("basic_vgg16", "frozen_features") else PLAIN
-        model = models.build(name, own, (size_px, size_px, 1), 0)
+        model = models.build(own, (size_px, size_px, 1), 0)
         for layer in model.layers:
             layer.trainable = True
         predicting = per_second(lambda model=model: model.predict_on_batch(images))

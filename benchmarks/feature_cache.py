@@ -62,7 +62,7 @@ def main() -> None:
     own, recipe = loaded.model("basic_vgg16"), loaded.train.model_copy(update={"epochs": EPOCHS})
     samples = cohort()
     train, validation = samples.take("train"), samples.take("val")
-    model = models.build("basic_vgg16", own, samples.image_shape, 0)
+    model = models.build(own, samples.image_shape, 0)
 
     def whole_network(inputs: Callable[..., np.ndarray] | None = None) -> None:
         layers = augmentation.layers(recipe.augmentation, own.augmentation_strength, 0)

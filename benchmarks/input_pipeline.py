@@ -54,7 +54,7 @@ def main() -> None:
 
         batch = samples.pixels(np.arange(recipe.batch_size)).astype(np.float32)
         layers = augmentation.layers(recipe.augmentation, own.augmentation_strength, 0)
-        network = trainer.with_augmentation(layers, models.build("light_cnn", own, samples.image_shape, 0))
+        network = trainer.with_augmentation(layers, models.build(own, samples.image_shape, 0))
         network.compile("adamw", "binary_crossentropy")
 
         def epoch_seconds(inputs: Inputs | None) -> float:

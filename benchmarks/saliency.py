@@ -70,7 +70,7 @@ def compare(name: str, size_px: int) -> None:
         .model(name)
         .model_copy(update={"weights": "none"})
     )
-    model = models.build(name, own, (size_px, size_px, 1), seed=0)
+    model = models.build(own, (size_px, size_px, 1), seed=0)
     explainer = saliency.Explainer(model)
     images = np.random.default_rng(0).integers(0, 256, (IMAGES, size_px, size_px, 1), dtype=np.uint8)
     some = images[:APART]

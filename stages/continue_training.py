@@ -1,42 +1,45 @@
 """Train a finished model on, under its own learning rate and number of epochs."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from mammo import models
-from mammo.core.config import ContinueConfig, load_config
+from mammo.core.config import Config, ContinueConfig, TrainingConfig, load_config
 from mammo.core.files import sha256
 from mammo.core.paths import MODELS, resolve_path
 from mammo.pipeline import train_run
+from mammo.pipeline.train_run import TrainingTask
 from mammo.tracking import mlflow_client
+from mammo.training import trainer
 from stages import run
 
 NAME = "continue_training"
 
 
 def main() -> None:
-    """Go on from `continue_training.checkpoint` under the recipe of `continue_training.model`, but for its own keys."""
-    loaded = load_config()
-    start = loaded.continue_training
-    own = loaded.model(start.model).model_copy(
-        update={"learning_rate": start.learning_rate, "head_epochs": 0, "epochs": start.epochs}
-    )
-    recipe = loaded.train.model_copy(update={"epochs": start.epochs})
-    checkpoint = _checkpoint(start)
-    samples = train_run.open_samples(recipe)
-    with (
-        train_run.workplace(NAME, own, recipe, loaded, sha256(models.existing(checkpoint))) as folder,
-        train_run.tracked(
-            NAME, None, own, recipe, loaded, start.start, folder, {"continued_from": start.start}
-        ) as tracked,
-    ):
+    """Train `continue_training.checkpoint` on, with the settings of `continue_training.model` but for its own keys."""
+    config = load_config()
+    start = config.continue_training
+    checkpoint = models.existing(_checkpoint(start))
+    parameters, foundations = {"continued_from": start.start}, (sha256(checkpoint),)
+    task = TrainingTask(NAME, None, _continued(config), start.start, parameters, foundations)
+    with train_run.start(task, config.tracking.experiment) as training:
         model = models.load(checkpoint)
-        # Another order of batches and other augmentations than the ones already seen.
-        result = train_run.fit(model, samples, recipe, own, loaded, loaded.seed + 1, tracked.log_epoch, folder)
-        train_run.write(NAME, model, result, samples, recipe, own, loaded.seed + 1, loaded.predict.flips, tracked)
+        result = trainer.fit(model, training.samples, training.config, training.checkpoint_dir, training.log.log_epoch)
+        training.save(NAME, model, result)
+
+
+def _continued(config: Config) -> TrainingConfig:
+    """Return the model's settings with those of `continue_training`."""
+    start = config.continue_training
+    training = config.for_model(start.model)
+    changes = {"learning_rate": start.learning_rate, "head_epochs": 0, "epochs": start.epochs}
+    # Another order of batches and other augmentations than the ones already seen.
+    return replace(training, model=training.model.model_copy(update=changes), seed=config.seed + 1)
 
 
 def _checkpoint(start: ContinueConfig) -> Path:
-    """The .keras file to go on from."""
+    """Return the .keras file to go on from."""
     if start.checkpoint is None:
         return MODELS / f"{start.model}.keras"
     if mlflow_client.is_model_uri(start.checkpoint):

@@ -1,10 +1,10 @@
 """Combine the predictions of models and of views; what is fitted sees validation rows only."""
 
-from mammo.core import schemas
+from mammo.core import row_names, schemas
 from mammo.core.config import load_config
 from mammo.core.files import fresh_folder, read_table, write_table
 from mammo.core.paths import CASES, ENSEMBLES, PREDICTIONS, data_fingerprint
-from mammo.evaluation import ensembling, row_names
+from mammo.evaluation import ensembling
 from mammo.tracking import live_run
 from stages import run
 

@@ -5,7 +5,7 @@ import json
 import pandas as pd
 from matplotlib.figure import Figure
 
-from mammo.core import schemas
+from mammo.core import row_names, schemas
 from mammo.core.config import Config, load_config
 from mammo.core.files import fresh_folder, read_splits, read_table, write_rounded_table, write_text
 from mammo.core.paths import (
@@ -21,7 +21,7 @@ from mammo.core.paths import (
     SPLITS,
     data_fingerprint,
 )
-from mammo.evaluation import baselines, clinical_tables, evaluate, lesion_sizes, row_names
+from mammo.evaluation import baselines, clinical_tables, evaluate, lesion_sizes
 from mammo.evaluation.evaluate import Evaluated
 from mammo.metrics import bootstrap
 from mammo.reporting import comparison

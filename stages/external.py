@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from mammo import models
-from mammo.core import schemas
+from mammo.core import row_names, schemas
 from mammo.core.config import Config, IngestConfig, load_config
 from mammo.core.files import fresh_folder, read_table, sha256, write_rounded_table, write_table
 from mammo.core.paths import ENSEMBLES, EXTERNAL, EXTERNAL_METRICS, FIGURES, MODELS, PIXELS, PREDICTIONS
@@ -19,7 +19,7 @@ from mammo.data import datasets, sources
 from mammo.data.cohort import manifest
 from mammo.data.datasets import Located
 from mammo.data.samples import Samples, open_store
-from mammo.evaluation import ensembling, evaluate, external, row_names
+from mammo.evaluation import ensembling, evaluate, external
 from mammo.evaluation.evaluate import Evaluated
 from mammo.reporting import comparison
 from mammo.reporting.figures import evaluation

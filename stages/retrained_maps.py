@@ -1,22 +1,25 @@
 """Train one architecture once more, on permuted labels, and hold the maps of the real model against it."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import keras
 import numpy as np
 import pandas as pd
 
 from mammo import models
-from mammo.core.config import Config, SaliencyMethod, TrainConfig, load_config
+from mammo.core import row_names
+from mammo.core.config import Config, SaliencyMethod, TrainingConfig, load_config
 from mammo.core.files import fresh_folder, write_rounded_table
 from mammo.core.paths import GRADCAM, MODELS, RETRAINED_MAPS, data_fingerprint
 from mammo.data.samples import Samples
-from mammo.evaluation import row_names
 from mammo.explain import batches, label_randomization
 from mammo.explain.saliency import Explainer, Floats
 from mammo.metrics.clustered_means import Resampling
 from mammo.pipeline import train_run
 from mammo.tracking import live_run
 from mammo.tracking.live_run import StageSpec
+from mammo.training import trainer
 from mammo.training.result import EpochCallback
 from stages import run
 
@@ -29,33 +32,42 @@ def main(name: str) -> None:
     The models under further seeds are those that `seeds@<name>` left.
     """
     loaded = load_config()
-    own, recipe = loaded.model(name), unwatched(loaded.train)
-    samples = train_run.open_samples(recipe)
+    task = train_run.task_for("retrained_maps", name, loaded)
+    training = without_collapse_check(task.config)
+    samples, weights_path = train_run.open_samples(training.train), train_run.find_weights(training.model)
     parameters = loaded.gradcam.model_dump() | {"seed": loaded.seed, "seeds": loaded.seeds.count}
     spec = StageSpec("retrained_maps", name, loaded.tracking.experiment, parameters, {"data": data_fingerprint()})
     with (
-        train_run.workplace(f"retrained_maps {name}", own, recipe, loaded) as unfinished,
+        train_run.resume_folder(replace(task, config=training)) as unfinished,
         live_run.resumable_run(spec, unfinished) as tracked,
     ):
         with fresh_folder(RETRAINED_MAPS / name) as folder:
-            train(name, samples, folder / PERMUTED, loaded, tracked.log_epoch, unfinished)
+            model = fit_permuted(samples, training, weights_path, unfinished, tracked.log_epoch)
+            models.save(model, folder / PERMUTED)
             agreement = _agreement(name, samples.take("test"), folder / PERMUTED, loaded)
             checks = _write_tables(agreement, folder, loaded)
         tracked.log_metrics(batches.verdicts(checks))
         tracked.log_artifact(RETRAINED_MAPS / name)
 
 
-def train(name: str, samples: Samples, path: Path, loaded: Config, log: EpochCallback, unfinished: Path) -> None:
-    """Train `models.<name>` on permuted labels of the samples' training rows, and save it."""
-    own, given = loaded.model(name), label_randomization.permuted_labels(samples, loaded.seed)
-    model = models.build(name, own, given.image_shape, loaded.seed)
-    train_run.fit(model, given, unwatched(loaded.train), own, loaded, loaded.seed, log, unfinished)
-    models.save(model, path)
+def fit_permuted(
+    samples: Samples,
+    config: TrainingConfig,
+    weights_path: Path | None,
+    checkpoint_dir: Path,
+    on_epoch_end: EpochCallback,
+) -> keras.Model:
+    """Return a model that was trained on permuted labels of the samples' training rows."""
+    permuted = label_randomization.permuted_labels(samples, config.seed)
+    model = models.build(config.model, permuted.image_shape, config.seed, weights_path)
+    trainer.fit(model, permuted, config, checkpoint_dir, on_epoch_end)
+    return model
 
 
-def unwatched(recipe: TrainConfig) -> TrainConfig:
-    """The recipe without the monitor of collapse: calling all rows the same is what permuted labels may teach."""
-    return recipe.model_copy(update={"monitors": recipe.monitors.model_copy(update={"collapse_share": 1.0})})
+def without_collapse_check(config: TrainingConfig) -> TrainingConfig:
+    """Return `config` without the check of collapse: calling all rows the same is what permuted labels may teach."""
+    health = config.train.health.model_copy(update={"collapse_share": 1.0})
+    return replace(config, train=config.train.model_copy(update={"health": health}))
 
 
 def _agreement(name: str, test: Samples, permuted: Path, loaded: Config) -> pd.DataFrame:

@@ -3,21 +3,18 @@
 from mammo import models
 from mammo.core.config import load_config
 from mammo.pipeline import train_run
+from mammo.training import trainer
 from stages import run
 
 
 def main(name: str) -> None:
-    """Train `models.<name>` of params.yaml; a run that was killed goes on."""
-    loaded = load_config()
-    own = loaded.model(name)
-    samples = train_run.open_samples(loaded.train)
-    with (
-        train_run.workplace(f"train {name}", own, loaded.train, loaded) as folder,
-        train_run.tracked("train", name, own, loaded.train, loaded, own.weights_name, folder) as tracked,
-    ):
-        model = models.build(name, own, samples.image_shape, loaded.seed)
-        result = train_run.fit(model, samples, loaded.train, own, loaded, loaded.seed, tracked.log_epoch, folder)
-        train_run.write(name, model, result, samples, loaded.train, own, loaded.seed, loaded.predict.flips, tracked)
+    """Train `models.<name>` of params.yaml; a training that was killed is resumed."""
+    config = load_config()
+    with train_run.start(train_run.task_for("train", name, config), config.tracking.experiment) as training:
+        weights_path = train_run.find_weights(training.config.model)
+        model = models.build(training.config.model, training.samples.image_shape, config.seed, weights_path)
+        result = trainer.fit(model, training.samples, training.config, training.checkpoint_dir, training.log.log_epoch)
+        training.save(name, model, result)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mammo.core.config import EvaluateConfig, FocalConfig, ModelConfig, TrainConfig, load_config
+from mammo.core.config import EvaluateConfig, FocalConfig, ModelConfig, TrainConfig, TrainingConfig, load_config
 
 SIZE_PX = 32
 SHAPE = (SIZE_PX, SIZE_PX, 1)
@@ -100,10 +100,14 @@ def light(**changes: Any) -> ModelConfig:
 
 
 def own(name: str, **changes: Any) -> ModelConfig:
-    """`models.<name>` of params.yaml, or what stands for it there, untrained and with some values changed."""
-    section = _DEFAULT.models.get(name, LIGHT)
-    frozen = {"trainable": []} if name == "frozen_features" else {}
-    return section.model_copy(update={"weights": "none", **frozen, **changes})
+    """`models.<name>` of params.yaml, or of the architecture `name`, untrained and with some values changed."""
+    section = _DEFAULT.models.get(name, LIGHT.model_copy(update={"architecture": name}))
+    return section.model_copy(update={"weights": "none", **changes})
+
+
+def training(model_config: ModelConfig = LIGHT, seed: int = 5, **changes: Any) -> TrainingConfig:
+    """All that a training rests on, with some values of the shared section changed."""
+    return TrainingConfig(model_config, recipe(**changes), FOCAL, _DEFAULT.predict, seed)
 
 
 def recipe(**changes: Any) -> TrainConfig:

@@ -39,10 +39,10 @@ def make(folder: Path, unit: str) -> Path:
         own = loaded.model(NAME)
         model = spread(models.build(own, samples.image_shape, seed=3), samples)
         models.save(model, MODELS / f"{NAME}.keras")
-        with train_run.tracked("train", NAME, own, loaded.train, loaded, own.weights_name, folder) as tracked:
-            train_run.write_predictions(NAME, model, samples, loaded.predict.flips)
-            tracked.log_model(MODELS / f"{NAME}.keras")
-            tracked.log_artifact(PREDICTIONS / f"{NAME}.csv")
+        with train_run.start(train_run.task_for("train", NAME, loaded), loaded.tracking.experiment) as training:
+            train_run.save_predictions(NAME, model, samples, loaded.predict.flips)
+            training.log.log_model(MODELS / f"{NAME}.keras")
+            training.log.log_artifact(PREDICTIONS / f"{NAME}.csv")
         _evaluated(loaded)
     return folder
 

@@ -9,8 +9,9 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -20,7 +21,7 @@ from matplotlib.figure import Figure
 
 from mammo import models
 from mammo.core import schemas
-from mammo.core.config import Config, ModelConfig, TrainConfig, load_config
+from mammo.core.config import Config, load_config
 from mammo.core.errors import InputError
 from mammo.core.files import sha256, write_table
 from mammo.data.samples import Samples, open_store
@@ -30,11 +31,13 @@ from mammo.evaluation.evaluate import Evaluated
 from mammo.explain.saliency import Explainer
 from mammo.inference import bundle, predictor
 from mammo.inference.predictor import Predictor
-from mammo.metrics import classification, discrimination
-from mammo.pipeline import dvc
+from mammo.metrics import auc_tests, classification, discrimination
+from mammo.pipeline import dvc, train_run
+from mammo.pipeline.train_run import TrainingTask
 from mammo.reporting.comparison import HEADLINE_METRICS, with_interval
 from mammo.reporting.figures import evaluation
-from mammo.training import predict
+from mammo.training import folds, predict, trainer
+from mammo.training.phases import total_epochs
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow reports every missing GPU library
 
@@ -113,8 +116,7 @@ def create_robust_dataset() -> Dataset:
 def simple_train(epochs: int = 5, model_type: str = LIGHT) -> Training:
     """Train `models.<model_type>` of params.yaml for some epochs, from its own initial weights."""
     with _workspace() as loaded:
-        own = loaded.model(model_type).model_copy(update={"epochs": epochs})
-        return _train(f"simple_{model_type}", model_type, own, loaded.train, loaded)
+        return _train(f"simple_{model_type}", model_type, _with_model(loaded, model_type, {"epochs": epochs}))
 
 
 def run_enhanced_training(epochs: int | None = None, model_type: str = ENHANCED) -> Training:
@@ -123,9 +125,9 @@ def run_enhanced_training(epochs: int | None = None, model_type: str = ENHANCED)
     The class balance, loss and augmentation are those of params.yaml, and so are the epochs where `epochs` is None.
     """
     with _workspace() as loaded:
-        own = loaded.model(model_type).model_copy(update={} if epochs is None else {"epochs": epochs})
-        recipe = loaded.train.model_copy(update={"ema": 0.9, "mixup": 0.2, "label_smoothing": 0.05, "keep": "best"})
-        return _train(f"enhanced_{model_type}", model_type, own, recipe, loaded)
+        changed = _with_model(loaded, model_type, {} if epochs is None else {"epochs": epochs})
+        train = loaded.train.model_copy(update={"ema": 0.9, "mixup": 0.2, "label_smoothing": 0.05, "keep": "best"})
+        return _train(f"enhanced_{model_type}", model_type, changed.model_copy(update={"train": train}))
 
 
 def continue_training(model_path: str | Path | None = None, epochs: int | None = None) -> Training:
@@ -138,11 +140,9 @@ def continue_training(model_path: str | Path | None = None, epochs: int | None =
     with _workspace() as loaded:
         start = loaded.continue_training
         path = _model_file(given) if given is not None else _last() or _model_file(start.model)
-        own = loaded.model(start.model).model_copy(
-            update={"learning_rate": start.learning_rate, "head_epochs": 0, "epochs": epochs or start.epochs}
-        )
+        changes = {"learning_rate": start.learning_rate, "head_epochs": 0, "epochs": epochs or start.epochs}
         name = f"continued_{path.stem.removeprefix('continued_')}"
-        return _train(name, start.model, own, loaded.train, loaded, path)
+        return _train(name, start.model, _with_model(loaded, start.model, changes), path)
 
 
 def evaluate_only(model_path: str | Path) -> Evaluation:
@@ -225,63 +225,75 @@ def run_complete_improvement(
         return cv_metrics, comparison, _predictor(best, loaded)
 
 
-def _train(
-    name: str, model_type: str, own: ModelConfig, recipe: TrainConfig, loaded: Config, start: Path | None = None
-) -> Training:
+def _train(name: str, model_type: str, config: Config, start: Path | None = None) -> Training:
     """Train as the stages do, from `start` or from the architecture's initial weights; kept and tracked as `name`."""
-    from mammo.pipeline import train_run
-
     keras.backend.clear_session()
-    samples = train_run.open_samples(recipe)
+    task = _task(name, model_type, config, start)
     path = KEPT / f"{name}.keras"
-    # Of a training that goes on, another order of batches and other augmentations than the ones already seen.
-    seed = loaded.seed if start is None else loaded.seed + 1
-    more = "" if start is None else sha256(start)
-    weights = own.weights_name if start is None else start.name
-    with (
-        train_run.workplace(f"notebook {name}", own, recipe, loaded, more) as folder,
-        train_run.tracked(
-            "notebook", name, own, recipe, loaded, weights, folder, {"architecture": model_type}
-        ) as tracked,
-    ):
-        model = models.build(model_type, own, samples.image_shape, seed) if start is None else models.load(start)
-        fitted = train_run.fit(model, samples, recipe, own, loaded, seed, tracked.log_epoch, folder)
+    with train_run.start(task, config.tracking.experiment) as training:
+        if start is None:
+            weights_path = train_run.find_weights(task.config.model)
+            model = models.build(task.config.model, training.samples.image_shape, config.seed, weights_path)
+        else:
+            model = models.load(start)
+        result = trainer.fit(model, training.samples, task.config, training.checkpoint_dir, training.log.log_epoch)
         models.save(model, path)
-        predictions = _predict(model, samples, loaded.predict.flips)
+        predictions = _predict(model, training.samples, config.predict.flips)
         write_table(KEPT / f"{name}.csv", predictions, schemas.PREDICTIONS)
-        validation = train_run.validation_metrics(predictions[predictions["split"] == "val"])
-        tracked.log_metrics(validation)
-        tracked.log_artifact(path)
-        tracked.log_artifact(KEPT / f"{name}.csv")
-    history = pd.DataFrame(fitted.history)
-    history.insert(0, "epoch", range(1, len(history) + 1))
+        validation = _validation_metrics(predictions)
+        training.log.log_metrics(validation)
+        training.log.log_artifact(path)
+        training.log.log_artifact(KEPT / f"{name}.csv")
     return Training(
-        f"{name}: {len(history)} epochs, epoch {fitted.kept_epoch + 1} kept, in {path}",
+        f"{name}: {len(result.history)} epochs, epoch {result.best_epoch + 1} kept, in {path}",
         {"on the validation rows": pd.DataFrame([validation], index=[name])[WATCHED]},
-        {"history": evaluation.history(fitted.history, fitted.kept_epoch, name)},
+        {"history": evaluation.history(result.history, result.best_epoch, name)},
         model_path=path.resolve(),
-        history=history,
+        history=train_run.history_table(result),
         predictions=predictions,
     )
 
 
-def _cross_validate(model_type: str, epochs: int | None) -> pd.DataFrame:
-    """A row per fold: how many rows it holds out, and its AUC, sensitivity and specificity on them."""
-    with _workspace() as loaded:
-        from mammo.pipeline import train_run
-        from mammo.training import folds
+def _task(name: str, model_type: str, config: Config, start: Path | None) -> TrainingTask:
+    """Return the training of `name`; one that goes on from `start` sees another order of batches than the first."""
+    training_config = config.for_model(model_type)
+    parameters = {"architecture": model_type}
+    if start is None:
+        return TrainingTask("notebook", name, training_config, training_config.model.weights_name, parameters)
+    continued = replace(training_config, seed=config.seed + 1)
+    return TrainingTask("notebook", name, continued, start.name, parameters, (sha256(start),))
 
-        own = loaded.model(model_type).model_copy(update={} if epochs is None else {"epochs": epochs})
-        changed = loaded.model_copy(update={"models": loaded.models | {model_type: own}})
-        samples = train_run.open_samples(changed.train)
+
+def _validation_metrics(predictions: pd.DataFrame) -> dict[str, float]:
+    """Return the metrics on the validation rows at a threshold of 0.5, the AUC with its interval."""
+    validation = predictions[predictions["split"] == "val"]
+    label, patient_id = validation["label"].to_numpy(), validation["patient_id"].to_numpy()
+    auc = auc_tests.delong_interval(label, validation["prob"].to_numpy(), patient_id)
+    return train_run.validation_metrics(predictions) | {"val_auc_low": auc.low, "val_auc_high": auc.high}
+
+
+def _cross_validate(model_type: str, epochs: int | None) -> pd.DataFrame:
+    """Return a row per fold: how many rows it holds out, and its AUC, sensitivity and specificity on them."""
+    with _workspace() as config:
+        changed = _with_model(config, model_type, {} if epochs is None else {"epochs": epochs})
+        task = train_run.task_for("notebook folds", model_type, changed)
+        samples, weights_path = train_run.open_samples(changed.train), train_run.find_weights(task.config.model)
         rows = []
-        with train_run.workplace(f"notebook folds {model_type}", own, changed.train, changed) as folder:
+        with train_run.resume_folder(task) as folder:
             for fold in range(changed.split.folds):
+                roles = folds.fold_samples(samples, fold, changed.split.val_fraction, changed.seed)
+                fold_config = replace(task.config, seed=changed.seed + fold)
                 predictions, _ = folds.fit_fold(
-                    model_type, fold, samples, changed, changed.seed, lambda epoch, values: None, folder / f"{fold}"
+                    roles, fold_config, weights_path, folder / f"{fold}", lambda epoch, values: None
                 )
-                rows.append({"fold": fold, **_fold_metrics(predictions, changed)})
+                rows.append({"fold": fold, **_fold_metrics(predictions.assign(fold=fold), changed)})
         return pd.DataFrame(rows).set_index("fold").astype({"n": np.int64})
+
+
+def _with_model(config: Config, name: str, changes: dict[str, Any]) -> Config:
+    """Return `config` with some values of `models.<name>` changed."""
+    model_config = config.model(name).model_copy(update=changes)
+    return config.model_copy(update={"models": config.models | {name: model_config}})
 
 
 def _fold_metrics(predictions: pd.DataFrame, loaded: Config) -> dict[str, float]:
@@ -300,7 +312,7 @@ def _predict(model: keras.Model, samples: Samples, flips: bool) -> pd.DataFrame:
 
 def _epochs(model_type: str) -> int:
     with _workspace() as loaded:
-        return loaded.model(model_type).epochs or loaded.train.epochs
+        return total_epochs(loaded.for_model(model_type))
 
 
 def _auc(predictions: pd.DataFrame, split: str) -> float:

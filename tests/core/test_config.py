@@ -15,7 +15,7 @@ COMMITTED = Path(__file__).resolve().parents[2] / "params.yaml"
 CONTENT: dict[str, Any] = yaml.safe_load(COMMITTED.read_text(encoding="utf-8"))
 
 
-NAMED = ("models", "external")  # they hold names, not keys
+NAMED = ("models", "external", "seeds.models", "cross_validate.models")  # they hold names, not keys
 
 
 def sections(content: dict[str, Any], path: str = "") -> Iterator[str]:
@@ -58,7 +58,21 @@ def refusal(content: object) -> str:
 
 
 def test_the_committed_file_loads() -> None:
-    assert load_config(COMMITTED).model_dump(mode="json", exclude_unset=True) == CONTENT
+    models = {name: CONTENT["model_defaults"] | own for name, own in CONTENT["models"].items()}
+    assert load_config(COMMITTED).model_dump(mode="json") == CONTENT | {"models": models}
+
+
+def test_an_entry_under_models_overrides_the_defaults() -> None:
+    config = parse_config(changed("models.light_cnn.epochs", 3))
+    assert config.model("light_cnn").epochs == 3
+    assert config.model("basic_vgg16").epochs is CONTENT["model_defaults"]["epochs"] is None
+    assert parse_config(changed("model_defaults.epochs", 7)).model("light_cnn").epochs == 7
+
+
+@pytest.mark.parametrize("section", ["seeds", "cross_validate"])
+def test_an_architecture_that_disagrees_is_named_with_the_right_one(section: str) -> None:
+    message = refusal(changed(f"{section}.models.light_cnn", "vgg16"))
+    assert f"{section}.models.light_cnn = 'vgg16', but models.light_cnn.architecture is 'light_cnn'" in message
 
 
 @pytest.mark.parametrize("section", list(sections(CONTENT)))
@@ -116,8 +130,8 @@ def test_a_value_of_the_wrong_kind_is_named(key: str) -> None:
         ("train.clip_norm", 0, "greater than 0"),
         ("train.precision", "float16", "'float32' or 'mixed'"),
         ("train.augmentation.zoom", 2, "less than or equal to 1"),
-        ("train.monitors.slowdown", 1, "less than 1"),
-        ("train.monitors.collapse_share", 0.3, "greater than 0.5"),
+        ("train.health.slowdown", 1, "less than 1"),
+        ("train.health.collapse_share", 0.3, "greater than 0.5"),
         ("models", {}, "at least 1 item"),
         ("models.light_cnn.dropout", 1, "less than 1"),
         ("models.light_cnn.loss", "hinge", "'binary_crossentropy' or 'focal'"),
@@ -139,7 +153,11 @@ def test_a_value_out_of_range_is_named_with_what_would_do(key: str, value: objec
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("cross_validate.models", ["vgg99"]), ("seeds.models", ["vgg99"]), ("continue_training.model", "vgg99")],
+    [
+        ("cross_validate.models", {"vgg99": "vgg16"}),
+        ("seeds.models", {"vgg99": "vgg16"}),
+        ("continue_training.model", "vgg99"),
+    ],
 )
 def test_a_model_without_a_section_is_named_beside_those_that_have_one(key: str, value: object) -> None:
     assert refusal(changed(key, value)) == (

@@ -64,7 +64,7 @@ def scaled(found: Floats, shape: tuple[int, ...]) -> Floats:
 
 @pytest.fixture(scope="module", params=NAMES)
 def explainer(request: pytest.FixtureRequest) -> Explainer:
-    return Explainer(models.build(request.param, arrays.own(request.param), arrays.SHAPE, seed=1))
+    return Explainer(models.build(arrays.own(request.param), arrays.SHAPE, seed=1))
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="the reference is a tape of TensorFlow")
@@ -139,7 +139,7 @@ def test_an_image_without_a_cue_has_an_empty_map(method):
 
 def light() -> keras.Model:
     """With the same weights on every backend: each draws its own."""
-    model, rng = models.build("light_cnn", arrays.LIGHT, arrays.SHAPE, seed=2), np.random.default_rng(2)
+    model, rng = models.build(arrays.LIGHT, arrays.SHAPE, seed=2), np.random.default_rng(2)
     for weight in model.trainable_weights:
         if len(weight.shape) > 1:
             weight.assign(rng.normal(0, np.sqrt(2 / np.prod(weight.shape[:-1])), weight.shape))
@@ -190,7 +190,7 @@ def test_an_explainer_follows_its_model_s_weights():
 
 
 def test_a_map_has_the_shape_of_its_image():
-    model = models.build("light_cnn", arrays.LIGHT, (32, 48, 1), seed=2)
+    model = models.build(arrays.LIGHT, (32, 48, 1), seed=2)
     for method in ("gradcam", "occlusion"):
         assert maps(model, np.zeros((1, 32, 48, 1), np.uint8), method).shape == (1, 32, 48)
 
@@ -198,7 +198,7 @@ def test_a_map_has_the_shape_of_its_image():
 @pytest.mark.parametrize("method", ["gradcam", "scorecam", "smoothgrad", "integrated_gradients"])
 @pytest.mark.parametrize("crops", [[0.5], [1.0, 0.5]])
 def test_a_map_lies_where_its_crop_lies(crops, method):
-    model = models.build("light_cnn", arrays.light(crops=crops, input_px=32), (64, 64, 1), seed=0)
+    model = models.build(arrays.light(crops=crops, input_px=32), (64, 64, 1), seed=0)
     images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 1)).astype(np.uint8)
     model.get_layer("logit").set_weights([np.ones((128 * len(crops), 1)), np.zeros(1)])
     found = maps(model, images, method)

@@ -54,14 +54,14 @@ def verdicts(found: sanity_checks.Checked) -> dict[str, str]:
 
 
 def test_a_method_that_ignores_the_model_fails_the_cascade(with_edges):
-    model = models.build("light_cnn", arrays.LIGHT, arrays.SHAPE, seed=1)
+    model = models.build(arrays.LIGHT, arrays.SHAPE, seed=1)
     found = checked(model, "edges")
     np.testing.assert_allclose(found.cascade[["rank_correlation", "ssim"]], 1, atol=1e-6)
     assert verdicts(found)[sanity_checks.CASCADE] == sanity_checks.FAILED
 
 
 def test_the_cascade_reaches_every_layer_and_leaves_the_model_alone():
-    model = models.build("light_cnn", arrays.LIGHT, arrays.SHAPE, seed=1)
+    model = models.build(arrays.LIGHT, arrays.SHAPE, seed=1)
     before = model.get_weights()
     found = sanity_checks.by_layer(sanity_checks.cascade(model, images(), "smoothgrad", seed=0))
     for old, new in zip(before, model.get_weights(), strict=True):

@@ -11,17 +11,17 @@ from workspaces import change
 
 import mammo
 from mammo import models
-from mammo.core import schemas
+from mammo.core import row_names, schemas
 from mammo.core.config import load_config
 from mammo.core.errors import InputError
 from mammo.core.files import read_table, write_table
 from mammo.core.paths import ENSEMBLES, MODELS, PIXELS, PREDICTIONS, data_fingerprint
 from mammo.data.images import preprocess
 from mammo.data.samples import open_store
-from mammo.evaluation import row_names
 from mammo.inference import bundle
 from mammo.inference.ensemble import names, of_workspace
 from mammo.pipeline import train_run
+from mammo.pipeline.train_run import TrainingTask
 from mammo.tracking import live_run
 from stages.ensemble import main
 
@@ -47,9 +47,10 @@ def run(finished_lesions: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
         ):
             made = finished.spread(models.build(own, samples.image_shape, seed=5 + number), samples)
             models.save(made, MODELS / f"{member}.keras")
-            with train_run.tracked(stage, model, own, loaded.train, loaded, "none", folder) as tracked:
-                train_run.write_predictions(member, made, samples, loaded.predict.flips)
-                tracked.log_artifact(PREDICTIONS / f"{member}.csv")
+            task = TrainingTask(stage, model, loaded.for_model(finished.NAME), "none")
+            with train_run.start(task, loaded.tracking.experiment) as training:
+                train_run.save_predictions(member, made, samples, loaded.predict.flips)
+                training.log.log_artifact(PREDICTIONS / f"{member}.csv")
         main()
         for name in [*NAMES, "two_views_ensemble_stacked"]:
             with live_run.tracked_run(

@@ -19,8 +19,9 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from mammo import models, training
-from mammo.batches import Samples
+from mammo import models
+from mammo.data.samples import Samples
+from mammo.training import trainer
 from tests import arrays
 
 folder = Path(sys.argv[1])
@@ -28,10 +29,7 @@ index = arrays.index(patients=20)
 samples = Samples(index, arrays.images(index["label"].to_numpy())[0])
 model = models.load(folder / "here.keras")
 np.save(folder / "there.npy", model.predict_on_batch(np.load(folder / "images.npy")))
-recipe = arrays.recipe(epochs=2)
-fitted = training.fit(
-    model, samples.take("train"), samples.take("val"), recipe, arrays.LIGHT, arrays.FOCAL, 0, lambda *row: None, folder
-)
+fitted = trainer.fit(model, samples, arrays.training(seed=0, epochs=2), folder, lambda *row: None)
 models.save(model, folder / "trained.keras")
 np.save(folder / "trained.npy", model.predict_on_batch(np.load(folder / "images.npy")))
 print(keras.backend.backend(), len(fitted.history))
@@ -41,7 +39,7 @@ print(keras.backend.backend(), len(fitted.history))
 def test_a_model_goes_to_the_other_backend_is_trained_there_and_comes_back(tmp_path: Path) -> None:
     images = arrays.images(np.array([0, 1, 1]))[0][..., np.newaxis].astype(np.float32)
     np.save(tmp_path / "images.npy", images)
-    model = models.build("light_cnn", arrays.LIGHT, arrays.SHAPE, seed=0)
+    model = models.build(arrays.LIGHT, arrays.SHAPE, seed=0)
     models.save(model, tmp_path / "here.keras")
     other = "tensorflow" if keras.backend.backend() == "jax" else "jax"
     done = subprocess.run(

@@ -220,7 +220,7 @@ def records() -> list[Record]:
             "train",
             "light_cnn",
             parameters={"learning_rate": 0.003, "loss": "binary_crossentropy", "weights": "none", "seed": 20},
-            metrics={"kept_epoch": 3.0, "parameters": 1234.0, "val_auc": 0.61, "val_auc_low": 0.5, "val_auc_high": 0.7},
+            metrics={"best_epoch": 3.0, "parameters": 1234.0, "val_auc": 0.61, "val_auc_low": 0.5, "val_auc_high": 0.7},
             history=[{"epoch": epoch, "loss": 1 / (1 + epoch)} for epoch in range(3)],
             artifacts=trained,
             model_file="data/models/light_cnn.keras",

@@ -31,7 +31,7 @@ def loaded(external_sets: dict[str, dict[str, object]], **ingest: object) -> Con
     content = yaml.safe_load((ROOT / "params.yaml").read_text())
     content["models"] = {"light_cnn": content["models"]["light_cnn"]}
     content["cross_validate"]["models"] = []
-    content["seeds"] = {"models": ["light_cnn"], "count": 1}
+    content["seeds"] = {"models": {"light_cnn": "light_cnn"}, "count": 1}
     content["external"] = external_sets
     content["evaluate"]["resamples"] = 100
     content["preprocess"]["size_px"] = arrays.SIZE_PX
@@ -184,7 +184,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_table(PIXELS / "index.csv", index, schemas.INDEX)
     np.save(PIXELS / "images.npy", arrays.images(index["label"].to_numpy())[0])
     for number, name in enumerate(MEMBERS):
-        models.save(models.build("light_cnn", arrays.LIGHT, arrays.SHAPE, seed=number), MODELS / f"{name}.keras")
+        models.save(models.build(arrays.LIGHT, arrays.SHAPE, seed=number), MODELS / f"{name}.keras")
         write_table(PREDICTIONS / f"{name}.csv", arrays.predictions(seed=number), schemas.PREDICTIONS)
     for name in ENSEMBLES_MADE:
         write_table(ENSEMBLES / f"{name}.csv", arrays.predictions(seed=9), schemas.PREDICTIONS)

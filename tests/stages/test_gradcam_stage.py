@@ -13,13 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mammo import models
-from mammo.core import schemas
+from mammo.core import row_names, schemas
 from mammo.core.config import SaliencyMethod, load_config
 from mammo.core.errors import InputError
 from mammo.core.files import write_table
 from mammo.core.paths import GRADCAM, MODELS, PIXELS, PREDICTIONS, RETRAINED_MAPS
 from mammo.data.samples import Samples, open_store
-from mammo.evaluation import row_names
 from mammo.explain import batches, label_randomization, saliency, sanity_checks, shortcuts
 from stages import gradcam, retrained_maps
 from tests import arrays, workspaces
@@ -73,7 +72,7 @@ def explained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         root = workspaces.enter(tmp_path_factory.mktemp("explained"), monkeypatch)
         workspaces.change(root, gradcam={"methods": METHODS, "choose": SHOWN}, evaluate={"resamples": 100})
         workspaces.write_store(root)
-        models.save(models.build("light_cnn", arrays.LIGHT, arrays.SHAPE, seed=1), root / MODELS / "light_cnn.keras")
+        models.save(models.build(arrays.LIGHT, arrays.SHAPE, seed=1), root / MODELS / "light_cnn.keras")
         write_table(root / PREDICTIONS / "light_cnn.csv", arrays.predictions(workspaces.PATIENTS), schemas.PREDICTIONS)
         gradcam.main("light_cnn")
         yield root / GRADCAM / "light_cnn"
@@ -117,7 +116,7 @@ def test_every_method_has_scores_regions_and_verdicts(explained: Path) -> None:
 
 
 def test_maps_are_scored_within_what_the_model_sees() -> None:
-    model = models.build("light_cnn", arrays.light(crops=[0.5], input_px=32), (64, 64, 1), seed=0)
+    model = models.build(arrays.light(crops=[0.5], input_px=32), (64, 64, 1), seed=0)
     images, masks = np.full((2, 64, 64), 9, np.uint8), np.zeros((2, 64, 64), np.uint8)
     masks[:, 24:40, 24:40] = 1
     test = Samples(pd.DataFrame({"sample_id": ["a", "b"]}), images)
@@ -153,7 +152,7 @@ def test_a_model_that_cannot_be_explained_is_refused_by_its_file(explained: Path
     models.save(keras.Model(image, keras.layers.Activation("sigmoid")(flat)), tmp_path / "flat.keras")
     with pytest.raises(InputError, match=r"flat\.keras: .* has no layer named 'features'.*name its last spatial"):
         batches.explainer(tmp_path / "flat.keras", test)
-    models.save(models.build("light_cnn", arrays.LIGHT, (48, 48, 1), seed=1), tmp_path / "large.keras")
+    models.save(models.build(arrays.LIGHT, (48, 48, 1), seed=1), tmp_path / "large.keras")
     with pytest.raises(InputError, match=r"large\.keras: .*\(48, 48, 1\).*data/pixels holds \(32, 32, 1\).*size_px"):
         batches.explainer(tmp_path / "large.keras", test)
 
@@ -169,7 +168,7 @@ def test_maps_of_a_model_of_permuted_labels_and_of_another_seed_are_compared(
     workspaces.change(root, train={"epochs": 1}, seeds={"count": 1})
     seed = load_config().seed
     (further,) = row_names.seed_member_names("light_cnn", seed, load_config().seeds).values()
-    models.save(models.build("light_cnn", arrays.LIGHT, arrays.SHAPE, seed + 1), MODELS / f"{further}.keras")
+    models.save(models.build(arrays.LIGHT, arrays.SHAPE, seed + 1), MODELS / f"{further}.keras")
     retrained_maps.main("light_cnn")
     agreement, summary, checks = (
         pd.read_csv(RETRAINED_MAPS / "light_cnn" / f"{name}.csv") for name in ("agreement", "summary", "sanity")

@@ -273,7 +273,7 @@ def test_a_killed_training_goes_on_as_the_same_run(repository: Repository) -> No
     repository.reset()
 
 
-OVERRIDES = ["-S", "train.epochs=1", "-S", "cross_validate.models=[]", "-S", "seeds.models=[]"]
+OVERRIDES = ["-S", "train.epochs=1", "-S", "~cross_validate.models.light_cnn", "-S", "~seeds.models.light_cnn"]
 
 
 def test_two_queued_experiments_and_a_repro_at_once_land_in_the_same_store(repository: Repository) -> None:

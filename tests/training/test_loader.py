@@ -1,6 +1,7 @@
 """The pixel store and its training batches: complete, reproducible, balanced, mixed as asked."""
 
 import random
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,14 @@ from mammo.core.files import write_table
 from mammo.data.samples import Samples, open_store
 from mammo.training.loader import TrainingBatches
 from tests import arrays
+
+
+def batches(
+    samples: Samples, batch_size: int, balance: str, seed: int, mixup: float = 0.0, **more: Any
+) -> TrainingBatches:
+    """Batches under the shared recipe with these values."""
+    config = arrays.recipe(batch_size=batch_size, balance=balance, mixup=mixup)
+    return TrainingBatches(samples, config, seed, **more)
 
 
 def numbered(count: int) -> Samples:
@@ -30,7 +39,7 @@ def order(data: TrainingBatches) -> npt.NDArray[np.int64]:
 @settings(max_examples=25, deadline=None)
 @given(count=st.integers(1, 60), batch_size=st.integers(1, 70), seed=st.integers(0, 2**32 - 1))
 def test_an_epoch_holds_every_sample_exactly_once(count, batch_size, seed):
-    data = TrainingBatches(numbered(count), batch_size, "class_weights", seed)
+    data = batches(numbered(count), batch_size, "class_weights", seed)
     for _ in range(2):
         assert sorted(order(data)) == list(range(count))
         assert all(len(data[number][0]) == batch_size for number in range(len(data) - 1))
@@ -38,10 +47,10 @@ def test_an_epoch_holds_every_sample_exactly_once(count, batch_size, seed):
 
 
 def test_the_order_depends_on_the_seed_and_the_epoch_alone():
-    first = TrainingBatches(numbered(40), 8, "class_weights", seed=5)
+    first = batches(numbered(40), 8, "class_weights", seed=5)
     random.seed(1)
     np.random.seed(1)  # noqa: NPY002 the global generator is what must not matter
-    again, other = (TrainingBatches(numbered(40), 8, "class_weights", seed) for seed in (5, 6))
+    again, other = (batches(numbered(40), 8, "class_weights", seed) for seed in (5, 6))
     before = order(first)
     np.testing.assert_array_equal(before, order(again))
     assert (before != order(other)).any()
@@ -53,14 +62,14 @@ def test_the_order_depends_on_the_seed_and_the_epoch_alone():
 
 def test_batches_leave_the_global_generators_alone():
     numpy_state, python_state = np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002
-    order(TrainingBatches(numbered(20), 8, "class_weights", seed=5))
+    order(batches(numbered(20), 8, "class_weights", seed=5))
     np.testing.assert_array_equal(np.random.get_state()[1], numpy_state)  # noqa: NPY002
     assert random.getstate() == python_state
 
 
 def test_labels_and_weights_go_with_their_pixels():
     samples = numbered(40)
-    data = TrainingBatches(samples, 8, "class_weights", seed=5)
+    data = batches(samples, 8, "class_weights", seed=5)
     for pixels, labels, weights in (data[number] for number in range(len(data))):
         positions = pixels[:, 0, 0, 0].astype(int)
         np.testing.assert_array_equal(labels[:, 0], samples.labels[positions])
@@ -70,13 +79,13 @@ def test_labels_and_weights_go_with_their_pixels():
 @given(malignant=st.integers(1, 59))
 def test_class_weights_give_both_classes_the_same_total_and_a_mean_of_one(malignant):
     index = arrays.index(patients=30).assign(label=(np.arange(60) < malignant).astype(int))
-    weights = TrainingBatches(Samples(index, np.zeros((60, 2, 2), np.uint8)), 8, "class_weights", seed=0).weights
+    weights = batches(Samples(index, np.zeros((60, 2, 2), np.uint8)), 8, "class_weights", seed=0).weights
     assert weights[:malignant].sum() == pytest.approx(30, rel=1e-5)
     assert weights[malignant:].sum() == pytest.approx(30, rel=1e-5)
 
 
 def test_without_class_weights_all_weigh_one():
-    np.testing.assert_array_equal(TrainingBatches(numbered(9), 4, "none", seed=0).weights, 1)
+    np.testing.assert_array_equal(batches(numbered(9), 4, "none", seed=0).weights, 1)
 
 
 def test_a_split_keeps_its_own_images():
@@ -141,7 +150,7 @@ def labelled(malignant: int, benign_masses: int, benign_calcifications: int) -> 
 
 def test_sampling_draws_classes_equally_and_types_within_a_class():
     samples = labelled(50, 300, 30)
-    data = TrainingBatches(samples, 8, "sampling", seed=0)
+    data = batches(samples, 8, "sampling", seed=0)
     drawn = []
     for _ in range(60):
         drawn.append(data.order)
@@ -155,9 +164,9 @@ def test_sampling_draws_classes_equally_and_types_within_a_class():
 
 def test_mixup_mixes_pixels_labels_and_weights_by_the_same_share():
     samples = numbered(40)
-    data = TrainingBatches(samples, 40, "class_weights", seed=5, mixup=0.4)
+    data = batches(samples, 40, "class_weights", seed=5, mixup=0.4)
     pixels, labels, weights = data[0]
-    plain = TrainingBatches(samples, 40, "class_weights", seed=5)[0]
+    plain = batches(samples, 40, "class_weights", seed=5)[0]
     rng = np.random.default_rng([5, 0, 0])
     partner, share = rng.permutation(40), rng.beta(0.4, 0.4, 40)
     for mixed, alone in zip((pixels[:, 0, 0, 0], labels[:, 0], weights), plain, strict=True):
@@ -167,9 +176,9 @@ def test_mixup_mixes_pixels_labels_and_weights_by_the_same_share():
 
 
 def test_batches_go_on_at_any_epoch():
-    first = TrainingBatches(numbered(40), 8, "none", seed=5)
+    first = batches(numbered(40), 8, "none", seed=5)
     first.on_epoch_end()
-    np.testing.assert_array_equal(order(first), order(TrainingBatches(numbered(40), 8, "none", seed=5, epoch=1)))
+    np.testing.assert_array_equal(order(first), order(batches(numbered(40), 8, "none", seed=5, epoch=1)))
 
 
 def test_other_inputs_take_the_place_of_the_pixels():
@@ -179,7 +188,7 @@ def test_other_inputs_take_the_place_of_the_pixels():
         asked.append(epoch)
         return np.full((len(positions), 3), epoch)
 
-    data = TrainingBatches(numbered(8), 4, "none", seed=5, inputs=vectors, epoch=2)
+    data = batches(numbered(8), 4, "none", seed=5, inputs=vectors, epoch=2)
     assert data[0][0].shape == (4, 3)
     data.on_epoch_end()
     assert (data[1][0] == 3).all()

@@ -87,7 +87,7 @@ def test_a_key_has_one_space(tmp_path: Path) -> None:
     ("words", "message"),
     [
         ([], "nothing to search"),
-        (["models.light_cnn.nope=int(1,2)"], "unknown key 'models.light_cnn.nope'; valid here: weights"),
+        (["models.light_cnn.nope=int(1,2)"], "unknown key 'models.light_cnn.nope'; valid here: epochs"),
         (["models.nope.dropout=uniform(0,0.5)"], r"below models\.light_cnn, train, focal"),
         (["models.basic_vgg16.dropout=uniform(0,0.5)"], r"below models\.light_cnn, train, focal"),
         (["seed=int(1,9)"], "on the data as they are"),

@@ -68,14 +68,12 @@ def fit(
     folder: Path | None = None,
     **changes: object,
 ) -> TrainingResult:
-    train, validation = samples.take("train"), samples.take("val")
     with tempfile.TemporaryDirectory() as own_folder:
-        place = folder or Path(own_folder)
-        return trainer.fit(model, train, validation, arrays.recipe(**changes), own, arrays.FOCAL, seed, log, place)
+        return trainer.fit(model, samples, arrays.training(own, seed, **changes), folder or Path(own_folder), log)
 
 
 def light(seed: int = 5) -> keras.Model:
-    return models.build("light_cnn", arrays.LIGHT, arrays.SHAPE, seed)
+    return models.build(arrays.LIGHT, arrays.SHAPE, seed)
 
 
 def disturb_global_generators(seed: int) -> None:
@@ -203,26 +201,26 @@ def val_auc(model: keras.Model, samples: Samples) -> float:
 def stopped(noise: Samples) -> tuple[keras.Model, TrainingResult]:
     """A training that has nothing to learn, stopped early and set back to its best epoch."""
     model = light()
-    return model, fit(model, noise, own=QUIET, keep="best", epochs=25, patience=3, monitors=monitored())
+    return model, fit(model, noise, own=QUIET, keep="best", epochs=25, patience=3, health=monitored())
 
 
 def test_the_best_weights_are_those_of_the_best_validation_auc(stopped, noise):
     model, fitted = stopped
     aucs = [epoch["val_auc"] for epoch in fitted.history]
-    assert fitted.kept_epoch == int(np.argmax(aucs)) < len(aucs) - 1
-    assert val_auc(model, noise) == aucs[fitted.kept_epoch] != aucs[-1]
+    assert fitted.best_epoch == int(np.argmax(aucs)) < len(aucs) - 1
+    assert val_auc(model, noise) == aucs[fitted.best_epoch] != aucs[-1]
 
 
 def test_training_stops_when_patience_is_spent(stopped):
     _, fitted = stopped
-    assert len(fitted.history) == fitted.kept_epoch + 1 + 3 < 25
+    assert len(fitted.history) == fitted.best_epoch + 1 + 3 < 25
 
 
 def test_the_last_weights_are_those_of_the_last_epoch(noise):
     model = light()
-    fitted = fit(model, noise, own=QUIET, keep="last", epochs=5, patience=1, monitors=monitored())
+    fitted = fit(model, noise, own=QUIET, keep="last", epochs=5, patience=1, health=monitored())
     assert len(fitted.history) == 5
-    assert fitted.kept_epoch == 4
+    assert fitted.best_epoch == 4
     assert val_auc(model, noise) == fitted.history[-1]["val_auc"]
 
 
@@ -243,22 +241,23 @@ def test_weights_that_break_in_the_last_step_stop_the_training_too(samples):
 SCRIPT = """
 import os, signal, sys
 import numpy as np
-from mammo import inference, models, training
+from pathlib import Path
+from mammo import models
+from mammo.data.samples import Samples
+from mammo.training import backend, predict, trainer
 from tests import arrays
-from training.test_trainer import Samples, arrays_samples
 folder, die_at, phase = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-training.use_deterministic_kernels()
-samples = arrays_samples()
+backend.use_deterministic_kernels()
+index = arrays.index(patients=30)
+samples = Samples(index, arrays.images(index["label"].to_numpy())[0])
 own = arrays.light(trainable=["all"], head_epochs=2 if phase == "two" else 0)
-model = models.build("light_cnn", own, arrays.SHAPE, 5)
+model = models.build(own, arrays.SHAPE, 5)
 def log(row, values):
     if row == die_at:
         os.kill(os.getpid(), signal.SIGKILL)
-recipe = arrays.recipe(epochs=4, ema=0.9, keep="best", mixup=0.2)
-fitted = training.fit(
-    model, samples.take("train"), samples.take("val"), recipe, own, arrays.FOCAL, 5, log, training.Path(folder)
-)
-np.savez(folder + "/result.npz", prob=inference.probabilities(model, samples), loss=[r["loss"] for r in fitted.history])
+config = arrays.training(own, epochs=4, ema=0.9, keep="best", mixup=0.2)
+fitted = trainer.fit(model, samples, config, Path(folder), log)
+np.savez(folder + "/result.npz", prob=predict.probabilities(model, samples), loss=[r["loss"] for r in fitted.history])
 """
 
 
@@ -269,7 +268,7 @@ def arrays_samples() -> Samples:
 
 def in_a_process(folder: Path, die_at: int, phases: str) -> int:
     words = [sys.executable, "-c", SCRIPT, str(folder), str(die_at), phases]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "DVC_ROOT": str(folder)}
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'src'}", "DVC_ROOT": str(folder)}
     return subprocess.run(words, cwd=ROOT, env=environment, capture_output=True).returncode
 
 
@@ -305,17 +304,17 @@ def collapse(monkeypatch, epochs: int) -> list[float]:
 
     optimizer = build_optimizer
 
-    def recorded(rate, recipe, steps):
+    def recorded(config, rate, steps):
         rates.append(rate)
-        return optimizer(rate, recipe, steps)
+        return optimizer(config, rate, steps)
 
-    monkeypatch.setattr(health, "measure", measure)
-    monkeypatch.setattr(trainer, "_optimizer", recorded)
+    monkeypatch.setattr(health, "measure_epoch", measure)
+    monkeypatch.setattr(trainer, "build_optimizer", recorded)
     return rates
 
 
 def monitored(**changes: object) -> HealthConfig:
-    return arrays.RECIPE.monitors.model_copy(update={"collapse_epochs": 2, "collapse_spread": 1e-6, **changes})
+    return arrays.RECIPE.health.model_copy(update={"collapse_epochs": 2, "collapse_spread": 1e-6, **changes})
 
 
 def test_a_collapse_restarts_with_a_lower_rate_and_balanced_sampling(samples, monkeypatch, caplog):
@@ -323,14 +322,14 @@ def test_a_collapse_restarts_with_a_lower_rate_and_balanced_sampling(samples, mo
     whole = loader.TrainingBatches.__init__
 
     def recorded(data, *args, **kwargs):
-        balances.append(args[2])
+        balances.append(args[1].balance)
         whole(data, *args, **kwargs)
 
     monkeypatch.setattr(loader.TrainingBatches, "__init__", recorded)
-    fitted = fit(light(), samples, epochs=3, monitors=monitored(restarts=1, slowdown=0.5))
+    fitted = fit(light(), samples, epochs=3, health=monitored(restarts=1, slowdown=0.5))
     assert [row["restarts"] for row in fitted.history] == [0, 0, 1, 1, 1]
     assert [row["val_collapsed"] for row in fitted.history] == [1, 1, 0, 0, 0]
-    assert fitted.kept_epoch == 4
+    assert fitted.best_epoch == 4
     assert (balances, {rates[0], rates[-1]}) == (["class_weights", "sampling"], {0.003, 0.0015})
     assert "epoch 2: the model has collapsed" in caplog.text
     assert "back to epoch 0 with a lower learning rate" in caplog.text
@@ -339,7 +338,7 @@ def test_a_collapse_restarts_with_a_lower_rate_and_balanced_sampling(samples, mo
 def test_a_collapse_that_stays_fails_loudly(samples, monkeypatch):
     collapse(monkeypatch, epochs=99)
     with pytest.raises(TrainingError, match=r"epoch 2: the model has collapsed.*lower the learning rate \(1 restarts"):
-        fit(light(), samples, epochs=9, monitors=monitored(restarts=1))
+        fit(light(), samples, epochs=9, health=monitored(restarts=1))
 
 
 def test_the_average_of_the_weights_is_kept_where_asked(samples):
@@ -352,11 +351,11 @@ def test_the_average_of_the_weights_is_kept_where_asked(samples):
 
 
 def basic(**changes: object) -> ModelConfig:
-    return arrays.light(trainable=[], head_units=[8], augmentation_strength=1.0, **changes)
+    return arrays.light(architecture="vgg16", trainable=[], head_units=[8], augmentation_strength=1.0, **changes)
 
 
 def frozen_model() -> keras.Model:
-    return models.build("basic_vgg16", basic(), arrays.SHAPE, 5)
+    return models.build(basic(), arrays.SHAPE, 5)
 
 
 def test_vectors_of_a_frozen_base_are_computed_once_and_change_no_result(tmp_path, monkeypatch):
@@ -406,9 +405,9 @@ def test_the_head_goes_first_where_asked(samples, tmp_path, monkeypatch):
     own = arrays.light(head_epochs=2, head_learning_rate=0.01, learning_rate=0.001)
     model = light()
     fitted = fit(model, samples, own=own, epochs=3, warmup_fraction=0.0)
-    assert [phase.name for phase in training_phases(arrays.RECIPE, own)] == ["head", "all"]
+    assert [phase.name for phase in training_phases(arrays.training(own))] == ["head", "all"]
     assert len(fitted.history) == 5
-    assert fitted.kept_epoch == 4
+    assert fitted.best_epoch == 4
     assert fitted.history[0]["learning_rate"] > 0.004 > 0.001 >= fitted.history[2]["learning_rate"]
     assert all(layer.trainable for layer in model.layers)
 
@@ -416,10 +415,10 @@ def test_the_head_goes_first_where_asked(samples, tmp_path, monkeypatch):
 def test_logistic_regression_ends_up_in_the_model(tmp_path, monkeypatch):
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     samples = arrays_samples()
-    own = basic(solver="logistic_regression", inverse_l2=0.01).model_copy(
+    own = basic(optimizer="logistic_regression", inverse_l2=0.01).model_copy(
         update={"head_units": [], "augmentation_strength": 0.0}
     )
-    model = models.build("basic_vgg16", own, arrays.SHAPE, 5)
+    model = models.build(own, arrays.SHAPE, 5)
     fitted = fit(model, samples, own=own)
     vectors, train = feature_cache.extract_features(model, samples), (samples.index["split"] == "train").to_numpy()
     reference = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, class_weight="balanced", max_iter=2000))
@@ -430,7 +429,7 @@ def test_logistic_regression_ends_up_in_the_model(tmp_path, monkeypatch):
 
 def test_logistic_regression_needs_a_frozen_base(samples):
     with pytest.raises(TrainingError, match="trainable"):
-        fit(light(), samples, own=arrays.light(solver="logistic_regression"))
+        fit(light(), samples, own=arrays.light(optimizer="logistic_regression"))
 
 
 def test_probabilities_do_not_depend_on_the_batch_size(samples, monkeypatch):

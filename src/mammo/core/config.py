@@ -1,6 +1,7 @@
 """Typed, frozen sections of params.yaml; an unknown or wrong key is an error that names it and the valid ones."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -35,7 +36,7 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-def _short(source: str) -> str:
+def _short_source(source: str) -> str:
     """The file's name of a path; the whole of an MLflow URI."""
     return source if ":/" in source else Path(source).name
 
@@ -138,12 +139,27 @@ class TrainConfig(_Section):
     xla: bool
     feature_copies: Count
     augmentation: AugmentationConfig
-    monitors: HealthConfig
+    health: HealthConfig
 
 
-class ModelConfig(_Section):
-    """One architecture and what is its own in the recipe; what has a default here may be left out of params.yaml."""
+class ModelDefaultsConfig(_Section):
+    """The keys that an entry under `models` may leave out."""
 
+    epochs: Count | None
+    head_epochs: Annotated[int, Field(ge=0)]
+    head_learning_rate: Positive
+    input_px: Annotated[int, Field(ge=32)] | None
+    crops: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1)]
+    pool_max: bool
+    cut_after: str | None
+    optimizer: Literal["adamw", "logistic_regression"]
+    inverse_l2: Positive
+
+
+class ModelConfig(ModelDefaultsConfig):
+    """One entry under `models`, completed from `model_defaults`: an architecture and its own part of the training."""
+
+    architecture: str
     weights: str
     trainable: list[str]
     head_units: list[Count]
@@ -151,20 +167,11 @@ class ModelConfig(_Section):
     learning_rate: Positive
     loss: Literal["binary_crossentropy", "focal"]
     augmentation_strength: NonNegative
-    epochs: Count | None = None
-    head_epochs: Annotated[int, Field(ge=0)] = 0
-    head_learning_rate: Positive = 0.003
-    input_px: Annotated[int, Field(ge=32)] | None = None
-    crops: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1)] = [1.0]
-    pool_max: bool = False
-    cut_after: str | None = None
-    solver: Literal["adamw", "logistic_regression"] = "adamw"
-    inverse_l2: Positive = 0.001
 
     @property
     def weights_name(self) -> str:
         """`weights` as tables show it."""
-        return _short(self.weights)
+        return _short_source(self.weights)
 
 
 class FocalConfig(_Section):
@@ -191,20 +198,20 @@ class ContinueConfig(_Section):
     @property
     def start(self) -> str:
         """What is trained on, as tables show it."""
-        return self.model if self.checkpoint is None else _short(self.checkpoint)
+        return self.model if self.checkpoint is None else _short_source(self.checkpoint)
 
 
 class SeedsConfig(_Section):
-    """Which models are trained again under further seeds, and under how many."""
+    """Which models (each with its architecture) are trained again under further seeds, and under how many."""
 
-    models: list[str]
+    models: dict[str, str]
     count: Count
 
 
 class CrossValidateConfig(_Section):
-    """Which models are cross-validated, and over how many draws of the folds."""
+    """Which models (each with its architecture) are cross-validated, and over how many draws of the folds."""
 
-    models: list[str]
+    models: dict[str, str]
     repeats: Count
 
 
@@ -267,6 +274,27 @@ class ComputeConfig(_Section):
     workers: Count
 
 
+@dataclass(frozen=True)
+class TrainingConfig:
+    """All that one training rests on, beside its data and its file of weights."""
+
+    model: ModelConfig
+    train: TrainConfig
+    focal: FocalConfig
+    predict: PredictConfig
+    seed: int
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the values as a run logs them."""
+        return {
+            "seed": self.seed,
+            **self.train.model_dump(),
+            **self.model.model_dump(),
+            "focal": self.focal.model_dump(),
+            "predict": self.predict.model_dump(),
+        }
+
+
 class Config(_Section):
     """The whole of params.yaml."""
 
@@ -275,6 +303,7 @@ class Config(_Section):
     split: SplitConfig
     preprocess: PreprocessConfig
     train: TrainConfig
+    model_defaults: ModelDefaultsConfig
     models: Annotated[dict[str, ModelConfig], Field(min_length=1)]
     focal: FocalConfig
     predict: PredictConfig
@@ -288,6 +317,18 @@ class Config(_Section):
     tracking: TrackingConfig
     compute: ComputeConfig
 
+    @model_validator(mode="before")
+    @classmethod
+    def _complete_models(cls, content: Any) -> Any:
+        """Give each entry under `models` the keys of `model_defaults` that it leaves out."""
+        if not isinstance(content, Mapping):
+            return content
+        defaults, models = content.get("model_defaults"), content.get("models")
+        if not isinstance(defaults, Mapping) or not isinstance(models, Mapping):
+            return content
+        complete = {name: {**defaults, **own} if isinstance(own, Mapping) else own for name, own in models.items()}
+        return {**content, "models": complete}
+
     @model_validator(mode="after")
     def _named_models_exist(self) -> "Config":
         for key, names in (
@@ -298,6 +339,19 @@ class Config(_Section):
             for name in names:
                 if name not in self.models:
                     raise ValueError(f"{key}: {name!r} is not under `models:`; there are {', '.join(self.models)}")
+        return self
+
+    @model_validator(mode="after")
+    def _architectures_agree(self) -> "Config":
+        """DVC reads the file that a stage rests on from `seeds.models` and `cross_validate.models`."""
+        for section, models in (("seeds", self.seeds.models), ("cross_validate", self.cross_validate.models)):
+            for name, architecture in models.items():
+                expected = self.models[name].architecture
+                if architecture != expected:
+                    raise ValueError(
+                        f"{section}.models.{name} = {architecture!r}, but models.{name}.architecture is {expected!r}; "
+                        "write the same name, by which DVC finds the architecture's file"
+                    )
         return self
 
     @model_validator(mode="after")
@@ -324,10 +378,14 @@ class Config(_Section):
         return self
 
     def model(self, name: str) -> ModelConfig:
-        """Section `models.<name>`; an unknown name lists the others."""
+        """Return section `models.<name>`, completed; an unknown name lists the others."""
         if name not in self.models:
             raise ConfigError(f"unknown model {name!r}; params.yaml has models: {', '.join(self.models)}")
         return self.models[name]
+
+    def for_model(self, name: str) -> TrainingConfig:
+        """Return what the training of `models.<name>` rests on; an unknown name lists the others."""
+        return TrainingConfig(self.model(name), self.train, self.focal, self.predict, self.seed)
 
 
 def load_config(path: Path = PARAMS_FILE) -> Config:
@@ -346,7 +404,7 @@ def parse_config(content: Any, where: str = "params") -> Config:
     try:
         return Config.model_validate(content)
     except ValidationError as error:
-        problems = [_explain(issue) for issue in error.errors()]
+        problems = [_explain(issue) for issue in _without_consequences(error.errors())]
         raise ConfigError("\n".join(f"{where}: {problem}" for problem in problems)) from None
 
 
@@ -357,6 +415,14 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         nested = isinstance(value, Mapping)
         found |= flatten(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
     return found
+
+
+def _without_consequences(issues: list[Any]) -> list[Any]:
+    """Drop what is wrong with entries under `models` only because it is wrong with `model_defaults`."""
+    wrong = {issue["loc"][1:] for issue in issues if issue["loc"][:1] == ("model_defaults",)}
+    if () in wrong:  # the whole section
+        wrong |= {(key,) for key in ModelDefaultsConfig.model_fields}
+    return [issue for issue in issues if not (issue["loc"][:1] == ("models",) and issue["loc"][2:] in wrong)]
 
 
 def _explain(issue: Any) -> str:

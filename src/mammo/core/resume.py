@@ -57,8 +57,13 @@ def content_key(*foundations: str) -> str:
 
 
 def source_texts(*modules: ModuleType) -> list[str]:
-    """The text of each module, for a key."""
-    return [Path(str(module.__file__)).read_text(encoding="utf-8") for module in modules]
+    """Return the text of each module, and of all modules of each package, for a key."""
+    return [path.read_text(encoding="utf-8") for module in modules for path in _source_files(module)]
+
+
+def _source_files(module: ModuleType) -> list[Path]:
+    path = Path(str(module.__file__))
+    return sorted(path.parent.rglob("*.py")) if hasattr(module, "__path__") else [path]
 
 
 def _place(kind: str, key: str) -> Path:

@@ -27,8 +27,8 @@ from mammo.core.config import PreprocessConfig, Unit
 from mammo.core.errors import InputError
 from mammo.core.files import atomic_write, fresh_folder, read_table, sha256
 from mammo.core.records import record_path
+from mammo.core.row_names import is_combined
 from mammo.data.images import preprocess
-from mammo.evaluation.row_names import is_combined
 
 MODELS = Path("data/models")
 PREDICTIONS = Path("data/predictions")

@@ -15,8 +15,8 @@ from scipy.special import logit
 from mammo.core import schemas
 from mammo.core.files import read_table
 from mammo.core.records import record_path
+from mammo.core.row_names import ENSEMBLE, TWO_VIEWS
 from mammo.evaluation.ensembling import Combination
-from mammo.evaluation.row_names import ENSEMBLE, TWO_VIEWS
 from mammo.inference import bundle
 from mammo.inference.bundle import PREDICTIONS, About, BundleError
 

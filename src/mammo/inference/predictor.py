@@ -22,13 +22,13 @@ from mammo.core.config import PARAMS_FILE, load_config
 from mammo.core.errors import InputError
 from mammo.core.files import sha256
 from mammo.core.parallel import parallel_map
+from mammo.core.row_names import is_combined
 from mammo.core.schemas import BOX_PREFIX
 from mammo.data.images import dicom, input_check, io, preprocess
 from mammo.data.images.dicom import PixelError
 from mammo.data.images.preprocess import Square
 from mammo.data.samples import Samples
 from mammo.evaluation.ensembling import Combination
-from mammo.evaluation.row_names import is_combined
 from mammo.explain.saliency import METHODS, Explainer
 from mammo.inference import bundle, ensemble
 from mammo.inference.bundle import About

@@ -7,7 +7,7 @@ before the first trial.
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,14 @@ from mammo.core.config import Config, flatten, load_config
 from mammo.core.paths import data_fingerprint
 from mammo.data.samples import Samples
 from mammo.pipeline import profiles, train_run
+from mammo.pipeline.train_run import TrainingTask
 from mammo.tracking import live_run
 from mammo.tracking.live_run import MlflowRun
-from mammo.training import folds, search_space, trials
+from mammo.training import folds, search_space, trainer, trials
 from mammo.training.backend import use_precision
 from mammo.training.checkpoint import Epoch
 from mammo.training.health import TrainingError
+from mammo.training.phases import total_epochs
 from mammo.training.predict import probabilities
 from mammo.training.search_space import Space
 from mammo.training.trials import Search, Trial, Verdict
@@ -45,7 +47,7 @@ def main(name: str, wanted: Sequence[Space], count: int, over_folds: bool) -> Ve
     samples = train_run.open_samples(loaded.train)
     samples = Samples(samples.index[samples.index["split"] != "test"], samples.images)
     key = _key(name, wanted, over_folds, loaded)
-    epochs = loaded.model(name).epochs or loaded.train.epochs
+    epochs = total_epochs(loaded.for_model(name))
     baseline = flatten(loaded.model_dump())
     warmup = 0 if over_folds else int(WARMUP * epochs)
     study = Search(resume.cache_folder("search", key), wanted, baseline, loaded.seed, warmup)
@@ -57,8 +59,8 @@ def main(name: str, wanted: Sequence[Space], count: int, over_folds: bool) -> Ve
     keras.utils.disable_interactive_logging()
     logging.getLogger("absl").setLevel(logging.WARNING)  # where Keras then writes a line per epoch
     with tqdm(total=count, desc=f"search {name}", unit="trial", initial=study.ended()) as bar:
-        trainer = _Trainer(name, samples, loaded, over_folds, study, parent, bar)
-        while trainer.next(count):
+        searcher = _Searcher(name, samples, loaded, over_folds, study, parent, bar)
+        while searcher.next(count):
             bar.n = study.ended()
             bar.refresh()
     verdict = study.verdict()
@@ -76,19 +78,17 @@ def apply(verdict: Verdict) -> list[str]:
 def _key(name: str, wanted: Sequence[Space], over_folds: bool, loaded: Config) -> str:
     """Names the study by all that its trials rest on but the values that are searched."""
     neutral = search_space.replaced(loaded, {space.key: space.probes()[0] for space in wanted}, "the spaces")
-    return train_run.key(
-        f"search {name}", neutral.model(name), neutral.train, neutral, *_more(over_folds, neutral, wanted)
-    )
+    return _task(name, over_folds, neutral, wanted).resume_key()
 
 
-def _more(over_folds: bool, loaded: Config, wanted: Sequence[Space] = ()) -> list[str]:
-    """What names a training beside what names that of the train stage."""
-    judged = [str(over_folds), loaded.split.model_dump_json(), loaded.predict.model_dump_json()]
-    return [*judged, *map(str, wanted)]
+def _task(name: str, over_folds: bool, config: Config, spaces: Sequence[Space] = ()) -> TrainingTask:
+    """Return the training of a trial, named by what it is judged on as well."""
+    objective = (str(over_folds), config.split.model_dump_json(), config.predict.model_dump_json())
+    return replace(train_run.task_for("search", name, config), foundations=(*objective, *map(str, spaces)))
 
 
 @dataclass
-class _Trainer:
+class _Searcher:
     """Trains trials of one study."""
 
     name: str
@@ -114,14 +114,13 @@ class _Trainer:
             self.study.tell(trial, again.predictions)
             return f"the same as trial {again.number}"
         changed = search_space.replaced(self.loaded, trial.parameters, f"trial {trial.number}")
-        own, recipe = changed.model(self.name), changed.train
-        parameters = train_run.parameters(own, recipe, changed)
+        task = _task(self.name, self.over_folds, changed)
+        parameters = task.config.parameters()
         ids = self.study.folder / f"trial-{trial.number}.json"
         run = live_run.trial_run(self.parent, trial.number, parameters, ids)
-        use_precision(recipe.precision)
+        use_precision(changed.train.precision)
         predict = self._held_out_folds if self.over_folds else self._validation
-        more = _more(self.over_folds, changed)
-        with run.mark_failure(), train_run.workplace(f"search {self.name}", own, recipe, changed, *more) as folder:
+        with run.mark_failure(), train_run.resume_folder(task) as folder:
             try:
                 predictions = predict(trial, changed, run, folder)
             except (trials.Pruned, TrainingError) as reason:
@@ -134,31 +133,32 @@ class _Trainer:
         return f"AUC {auc:.3f}"
 
     def _validation(self, trial: Trial, changed: Config, run: MlflowRun, folder: Path) -> pd.DataFrame:
-        """What `train` predicts of the validation rows."""
+        """Return what `train` predicts of the validation rows."""
         keras.backend.clear_session()
-        own = changed.model(self.name)
-        model = models.build(self.name, own, self.samples.image_shape, changed.seed)
+        config = changed.for_model(self.name)
+        model = models.build(config.model, self.samples.image_shape, config.seed, train_run.find_weights(config.model))
 
-        def log(epoch: int, values: Epoch) -> None:
+        def report(epoch: int, values: Epoch) -> None:
             run.log_epoch(epoch, values)
             self.bar.set_postfix_str(f"trial {trial.number}, epoch {epoch + 1}: {values['val_auc']:.3f}")
             trial.report(epoch, values["val_auc"])
 
-        train_run.fit(model, self.samples, changed.train, own, changed, changed.seed, log, folder)
+        trainer.fit(model, self.samples, config, folder, report)
         validation = self.samples.take("val")
-        prob = probabilities(model, validation, changed.predict.flips)
+        prob = probabilities(model, validation, config.predict.flips)
         return validation.index[JUDGED].assign(prob=prob)
 
     def _held_out_folds(self, trial: Trial, changed: Config, run: MlflowRun, folder: Path) -> pd.DataFrame:
-        """What `cross_validate` predicts of the training patients, each by the model of the fold that held him out."""
+        """Return what `cross_validate` predicts of the training patients, each by the model that did not see them."""
+        config, split = changed.for_model(self.name), changed.split
+        weights_path = train_run.find_weights(config.model)
         parts: list[pd.DataFrame] = []
-        for fold in range(changed.split.folds):
+        for fold in range(split.folds):
             self.bar.set_postfix_str(f"trial {trial.number}, fold {fold + 1}")
-            log = partial(_log_fold, run, fold)
-            predictions, _ = folds.fit_fold(
-                self.name, fold, self.samples, changed, changed.seed, log, folder / f"fold{fold}"
-            )
-            parts.append(predictions[predictions["split"] == "oof"])
+            samples = folds.fold_samples(self.samples, fold, split.val_fraction, config.seed)
+            fold_config, report = replace(config, seed=config.seed + fold), partial(_log_fold, run, fold)
+            predictions, _ = folds.fit_fold(samples, fold_config, weights_path, folder / f"fold{fold}", report)
+            parts.append(predictions[predictions["split"] == "oof"].assign(fold=fold))
             trial.report(fold, trials.area(pd.concat(parts)))
         return pd.concat(parts)[[*JUDGED, "fold", "prob"]]
 

@@ -68,7 +68,7 @@ def _read(yaml: YAML, path: Path) -> MutableMapping[str, Any]:
 def _merge(target: MutableMapping[str, Any], source: MutableMapping[str, Any], prefix: str = "") -> Iterator[str]:
     """Write `source` into `target`, section by section; yields the dotted keys that got another value.
 
-    null in the place of a section takes it out, as a JSON merge patch (RFC 7386) does.
+    null in the place of a section takes it out, as a JSON merge patch (RFC 7386) does; {} empties it.
     """
     for key, value in source.items():
         here = target.get(key)
@@ -76,7 +76,10 @@ def _merge(target: MutableMapping[str, Any], source: MutableMapping[str, Any], p
             del target[key]
             yield f"{prefix}{key}"
             continue
-        if isinstance(value, MutableMapping) and isinstance(here, MutableMapping):
+        if value == {} and here:
+            here.clear()
+            yield f"{prefix}{key}"
+        elif isinstance(value, MutableMapping) and isinstance(here, MutableMapping):
             yield from _merge(here, value, f"{prefix}{key}.")
         elif here != value:
             target[key] = _without_comments(value)

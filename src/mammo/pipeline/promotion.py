@@ -2,12 +2,12 @@
 
 import pandas as pd
 
-from mammo.core import schemas
+from mammo.core import row_names, schemas
 from mammo.core.config import Config
 from mammo.core.files import read_table
 from mammo.core.paths import PREDICTIONS
 from mammo.core.records import Record
-from mammo.evaluation import promotion_rule, row_names
+from mammo.evaluation import promotion_rule
 from mammo.metrics import discrimination
 from mammo.tracking import model_registry
 from mammo.tracking.model_registry import VersionSpec

@@ -1,182 +1,136 @@
-"""One training from a stage: samples, resume folder, tracked run, and what it writes."""
+"""One training as a stage runs it: samples, folder of unfinished work, tracked run, and the files that it leaves."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import keras
-import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
-from mammo import models
+from mammo import models, training
 from mammo.core import resume, schemas
-from mammo.core.config import Config, ModelConfig, TrainConfig
+from mammo.core.config import Config, ModelConfig, TrainConfig, TrainingConfig
 from mammo.core.files import write_table, write_text
-from mammo.core.paths import FIGURES, HISTORY, MODELS, PIXELS, PREDICTIONS, data_fingerprint
+from mammo.core.paths import HISTORY, MODELS, PIXELS, PREDICTIONS, data_fingerprint, resolve_path
 from mammo.data.samples import Samples, open_store
-from mammo.metrics import auc_tests, classification, discrimination
-from mammo.reporting.figures import evaluation
-from mammo.tracking import live_run
+from mammo.tracking import live_run, mlflow_client
 from mammo.tracking.live_run import StageRun, StageSpec
-from mammo.training import augmentation, checkpoint, feature_cache, health, loader, losses, predict, trainer
-from mammo.training.backend import use_deterministic_kernels, use_precision
-from mammo.training.health import THRESHOLD
-from mammo.training.result import EpochCallback, TrainingResult
+from mammo.training import health, predict
+from mammo.training.backend import configure_backend
+from mammo.training.result import TrainingResult
 
-ROOMS = (augmentation, loader, checkpoint, feature_cache, predict, losses, models, health, trainer)
+WATCHED = ("val_auc", "val_loss", "val_sensitivity", "val_specificity")  # on validation rows, at a threshold of 0.5
 
 
-def open_samples(recipe: TrainConfig) -> Samples:
-    """The pixel store, with the backend set to what `recipe` and reproducibility ask for."""
-    use_deterministic_kernels()
-    use_precision(recipe.precision)
+@dataclass(frozen=True)
+class TrainingTask:
+    """A training by a stage of dvc.yaml.
+
+    model: its entry under `models`, None for continue_training. weights: where it starts, as tables show it.
+    parameters: of the run, beside those of `config`. foundations: what else the unfinished work rests on.
+    """
+
+    stage: str
+    model: str | None
+    config: TrainingConfig
+    weights: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    foundations: tuple[str, ...] = ()
+
+    def spec(self, experiment: str) -> StageSpec:
+        """Return the task as a run of the experiment."""
+        parameters, tags = {**self.config.parameters(), **self.parameters}, {"weights": self.weights}
+        return StageSpec(self.stage, self.model, experiment, parameters, {"data": data_fingerprint()} | tags)
+
+    def resume_key(self) -> str:
+        """Return a short name for all that the training rests on: data, parameters, code, backend."""
+        config = self.config
+        settings = [part.model_dump_json() for part in (config.model, config.train, config.focal)]
+        backend = f"{keras.backend.backend()} {keras.__version__}"
+        name = f"{self.stage} {self.model or ''}"
+        identity = [name, str(config.seed), data_fingerprint(), backend, *settings, *self.foundations]
+        return resume.content_key(*identity, *resume.source_texts(models, training))
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """A training in progress."""
+
+    config: TrainingConfig
+    samples: Samples
+    checkpoint_dir: Path
+    log: StageRun
+
+    def save(self, name: str, model: keras.Model, result: TrainingResult) -> None:
+        """Write model, predictions and history of `name`, and put them into the run's record."""
+        models.save(model, MODELS / f"{name}.keras")
+        predictions = save_predictions(name, model, self.samples, self.config.predict.flips)
+        write_text(HISTORY / f"{name}.csv", history_table(result).to_csv(index=False, lineterminator="\n"))
+        self.log.log_metrics({"best_epoch": result.best_epoch + 1, "parameters": model.count_params()})
+        self.log.log_metrics(validation_metrics(predictions))
+        self.log.log_model(MODELS / f"{name}.keras")
+        self.log.log_artifact(PREDICTIONS / f"{name}.csv")
+
+
+def task_for(stage: str, name: str, config: Config) -> TrainingTask:
+    """Return the task of training `models.<name>`; an unknown name lists the others."""
+    training_config = config.for_model(name)
+    return TrainingTask(stage, name, training_config, training_config.model.weights_name)
+
+
+@contextmanager
+def start(task: TrainingTask, experiment: str) -> Iterator[TrainingRun]:
+    """Open the samples, the folder of unfinished work and the tracked run of a training.
+
+    A task that was killed finds its folder again; the folder goes when the block ends well.
+    """
+    samples = open_samples(task.config.train)
+    with (
+        resume_folder(task) as folder,
+        live_run.resumable_run(task.spec(experiment), folder) as run,
+    ):
+        yield TrainingRun(task.config, samples, folder, run)
+
+
+def open_samples(train_config: TrainConfig) -> Samples:
+    """Return the samples of the array store, with the backend set to what reproducibility and precision ask for."""
+    configure_backend(train_config)
     return open_store(PIXELS)
 
 
 @contextmanager
-def workplace(stage: str, own: ModelConfig, recipe: TrainConfig, loaded: Config, *more: str) -> Iterator[Path]:
-    """The folder of a training's unfinished work, named by all that it rests on; it goes when the block ends well."""
-    with resume.resumable_folder("training", key(stage, own, recipe, loaded, *more)) as folder:
+def resume_folder(task: TrainingTask) -> Iterator[Path]:
+    """Give the folder of a task's unfinished work; it goes when the block ends well."""
+    with resume.resumable_folder("training", task.resume_key()) as folder:
         yield folder
 
 
-def key(stage: str, own: ModelConfig, recipe: TrainConfig, loaded: Config, *more: str) -> str:
-    """A short name for all that a training rests on: data, parameters, code, backend."""
-    settings = [part.model_dump_json() for part in (own, recipe, loaded.focal)]
-    architectures = [
-        path.read_text(encoding="utf-8") for path in sorted(Path(str(models.__file__)).parent.glob("*.py"))
-    ]
-    backend = f"{keras.backend.backend()} {keras.__version__}"
-    foundations = [stage, str(loaded.seed), data_fingerprint(), backend, *settings, *more, *architectures]
-    return resume.content_key(*foundations, *resume.source_texts(*ROOMS))
+def find_weights(model_config: ModelConfig) -> Path | None:
+    """Return the file that `weights` stands for, fetched where it is a URI; None for `none` and `imagenet`."""
+    source = model_config.weights
+    if source in ("none", "imagenet"):
+        return None
+    return mlflow_client.download_model(source) if mlflow_client.is_model_uri(source) else resolve_path(source)
 
 
-def fit(
-    model: keras.Model,
-    samples: Samples,
-    recipe: TrainConfig,
-    own: ModelConfig,
-    loaded: Config,
-    seed: int,
-    log: EpochCallback,
-    folder: Path,
-) -> TrainingResult:
-    """Train `model` on the rows of split train, watched on those of split val."""
-    train, validation = samples.take("train"), samples.take("val")
-    return trainer.fit(model, train, validation, recipe, own, loaded.focal, seed, log, folder)
-
-
-AUGMENTED = 4  # training samples on the figure of augmentations
-
-
-def tracked(
-    stage: str,
-    model: str | None,
-    own: ModelConfig,
-    recipe: TrainConfig,
-    loaded: Config,
-    weights: str,
-    unfinished: Path,
-    more: Mapping[str, Any] = MappingProxyType({}),
-) -> AbstractContextManager[StageRun]:
-    """The run of a training, with the parameters that a trained model rests on and `more`, and what the machine did.
-
-    weights: what it starts from, as tables show it. unfinished: the folder of fitting.workplace.
-    """
-    logged, tags = {**parameters(own, recipe, loaded), **more}, {"data": data_fingerprint(), "weights": weights}
-    return live_run.resumable_run(StageSpec(stage, model, loaded.tracking.experiment, logged, tags), unfinished)
-
-
-def parameters(own: ModelConfig, recipe: TrainConfig, loaded: Config) -> dict[str, Any]:
-    """What a trained model rests on, beside the data."""
-    return {
-        "seed": loaded.seed,
-        **recipe.model_dump(),
-        **own.model_dump(),
-        "focal": loaded.focal.model_dump(),
-        "predict": loaded.predict.model_dump(),
-    }
-
-
-def write(
-    name: str,
-    model: keras.Model,
-    result: TrainingResult,
-    samples: Samples,
-    recipe: TrainConfig,
-    own: ModelConfig,
-    seed: int,
-    flips: bool,
-    tracked: StageRun,
-) -> None:
-    """Write everything that belongs to the trained model `name`, and put it into its record."""
-    models.save(model, MODELS / f"{name}.keras")
-    predictions = write_predictions(name, model, samples, flips)
-    write_text(HISTORY / f"{name}.csv", _history_table(result).to_csv(index=False, lineterminator="\n"))
-    tracked.log_metrics({"kept_epoch": result.kept_epoch + 1, "parameters": model.count_params()})
-    tracked.log_metrics(validation_metrics(predictions[predictions["split"] == "val"]))
-    tracked.log_model(MODELS / f"{name}.keras")
-    tracked.log_artifact(PREDICTIONS / f"{name}.csv")
-    drawn = _figures(name, result, predictions[predictions["split"] == "val"])
-    drawn["augmentation"] = _augmentation(samples.take("train"), recipe, own, seed)
-    for path in _saved(name, drawn):
-        tracked.log_artifact(path)
-
-
-def write_predictions(name: str, model: keras.Model, samples: Samples, flips: bool) -> pd.DataFrame:
-    """Write and return what `model` says of the validation and test rows (tables.PREDICTIONS)."""
-    predictions = pd.concat([predict.predict_table(model, samples.take(split), flips) for split in ("val", "test")])
-    predictions = predictions[list(schemas.PREDICTIONS.columns)]
+def save_predictions(name: str, model: keras.Model, samples: Samples, flips: bool) -> pd.DataFrame:
+    """Write and return the predictions of the validation and test rows (schemas.PREDICTIONS)."""
+    predictions = predict.predict_splits(model, samples, predict.HELD_OUT, flips)[list(schemas.PREDICTIONS.columns)]
     write_table(PREDICTIONS / f"{name}.csv", predictions, schemas.PREDICTIONS)
     return predictions
 
 
-def validation_metrics(validation: pd.DataFrame) -> dict[str, float]:
-    """Metrics on validation rows, to watch a training by; the table's numbers come from the evaluate stage."""
-    label, prob = validation["label"].to_numpy(), validation["prob"].to_numpy()
-    auc = auc_tests.delong_interval(label, prob, validation["patient_id"].to_numpy())
-    table = discrimination.counts(label, prob >= THRESHOLD)
-    return {
-        "val_auc": auc.value,
-        "val_auc_low": auc.low,
-        "val_auc_high": auc.high,
-        **{f"val_{metric}": float(function(*table)) for metric, function in classification.AT_THRESHOLD.items()},
-    }
+def validation_metrics(predictions: pd.DataFrame) -> dict[str, float]:
+    """Return metrics on the validation rows, to watch a training by; the table's numbers come from evaluate."""
+    validation = predictions[predictions["split"] == "val"]
+    metrics = health.validation_metrics(validation["label"].to_numpy(), validation["prob"].to_numpy())
+    return {name: metrics[name] for name in WATCHED}
 
 
-def _history_table(result: TrainingResult) -> pd.DataFrame:
+def history_table(result: TrainingResult) -> pd.DataFrame:
+    """Return the history with the epoch, from 1, as its first column."""
     table = pd.DataFrame(result.history)
     table.insert(0, "epoch", range(1, len(table) + 1))
     return table
-
-
-def _figures(name: str, result: TrainingResult, validation: pd.DataFrame) -> dict[str, Figure]:
-    """Training curves, and ROC and confusion matrix on the validation rows."""
-    called = validation.assign(called=(validation["prob"] >= THRESHOLD).astype(int))
-    table = discrimination.counts(called["label"], called["called"])
-    point = (1 - float(discrimination.specificity(*table)), float(discrimination.sensitivity(*table)))
-    return {
-        "history": evaluation.history(result.history, result.kept_epoch, name),
-        "validation_roc": evaluation.roc(
-            evaluation.roc_curve(name, called), {name: name}, {name: point}, "ROC, validation"
-        ),
-        "validation_confusion": evaluation.confusion(called, f"{name}, validation, threshold {THRESHOLD}"),
-    }
-
-
-def _augmentation(train: Samples, recipe: TrainConfig, own: ModelConfig, seed: int) -> Figure:
-    """A few training samples under each change, at the strength of this model."""
-    chosen = np.random.default_rng(seed).permutation(len(train.index))[:AUGMENTED]
-    images = train.pixels(np.sort(chosen))[..., 0].astype(np.uint8)
-    shown = augmentation.examples(recipe.augmentation, own.augmentation_strength, images, seed)
-    return evaluation.augmentations(shown)
-
-
-def _saved(name: str, drawn: dict[str, Figure]) -> list[Path]:
-    paths = {FIGURES / "train" / name / f"{title}.png": figure for title, figure in drawn.items()}
-    for path, figure in paths.items():
-        evaluation.save(figure, path)
-    return list(paths)

@@ -16,11 +16,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy.stats import norm
 
-from mammo.core import schemas
+from mammo.core import row_names, schemas
 from mammo.core.config import Config, flatten
 from mammo.core.files import write_text
 from mammo.core.records import Record
-from mammo.evaluation import row_names
 from mammo.evaluation.clinical_tables import COLUMNS
 from mammo.metrics.calibration import wilson
 from mammo.reporting import comparison, page

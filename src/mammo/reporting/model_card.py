@@ -11,11 +11,10 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from mammo.core import schemas
+from mammo.core import row_names, schemas
 from mammo.core.files import write_text
 from mammo.core.records import Record
-from mammo.evaluation import row_names
-from mammo.evaluation.row_names import ENSEMBLE, TWO_VIEWS
+from mammo.core.row_names import ENSEMBLE, TWO_VIEWS
 from mammo.reporting import comparison
 from mammo.reporting.evaluation_report import Content, artifact_hashes, metric_name, why_not
 from mammo.reporting.figures.evaluation import is_baseline, not_estimable

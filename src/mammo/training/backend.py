@@ -2,6 +2,14 @@
 
 import keras
 
+from mammo.core.config import TrainConfig
+
+
+def configure_backend(train_config: TrainConfig) -> None:
+    """Set what reproducibility and `train.precision` ask of the backend, before a model is built."""
+    use_deterministic_kernels()
+    use_precision(train_config.precision)
+
 
 def use_deterministic_kernels() -> None:
     """The same seed gives the same weights: on TensorFlow that needs its deterministic kernels."""

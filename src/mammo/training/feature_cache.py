@@ -14,7 +14,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from mammo.core import resume
-from mammo.core.config import AugmentationConfig
+from mammo.core.config import TrainingConfig
 from mammo.core.files import atomic_write
 from mammo.data.samples import Samples
 from mammo.training import augmentation
@@ -47,25 +47,18 @@ def extract_features(model: keras.Model, samples: Samples) -> Floats:
 class AugmentedFeatures:
     """Augmented versions of the training images as vectors."""
 
-    def __init__(
-        self,
-        model: keras.Model,
-        samples: Samples,
-        params: AugmentationConfig,
-        strength: float,
-        seed: int,
-        count: int,
-        cached: bool = True,
-    ):
+    def __init__(self, model: keras.Model, samples: Samples, config: TrainingConfig, cached: bool = True):
+        changes, strength = config.train.augmentation, config.model.augmentation_strength
         self.base = base(model)
         self.samples = samples
         self.layers: Callable[[int], Sequence[keras.layers.Layer]] = lambda copy: augmentation.layers(
-            params, strength, seed + 1000 * copy
+            changes, strength, config.seed + 1000 * copy
         )
-        self.count = count if strength else 1
+        self.count = config.train.feature_copies if strength else 1
         self.folder = None
         if cached:
-            described = json.dumps([params.model_dump(), strength, seed, keras.__version__, keras.backend.backend()])
+            backend = [keras.__version__, keras.backend.backend()]
+            described = json.dumps([changes.model_dump(), strength, config.seed, *backend])
             self.folder = resume.cache_folder(
                 "features", resume.content_key(described, _weights(self.base), _pixels(samples))
             )

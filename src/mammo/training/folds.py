@@ -1,4 +1,4 @@
-"""Fitting one fold of a cross-validation."""
+"""One fold of a cross-validation: its samples in their roles, and a model that is trained without it."""
 
 from pathlib import Path
 
@@ -6,26 +6,30 @@ import keras
 import pandas as pd
 
 from mammo import models
-from mammo.core.config import Config
+from mammo.core.config import TrainingConfig
 from mammo.data.cohort import splits
 from mammo.data.samples import Samples
-from mammo.pipeline import train_run
-from mammo.training import predict
+from mammo.training import predict, trainer
 from mammo.training.result import EpochCallback, TrainingResult
 
 
-def fit_fold(
-    name: str, fold: int, samples: Samples, loaded: Config, seed: int, log: EpochCallback, folder: Path
-) -> tuple[pd.DataFrame, TrainingResult]:
-    """Train `models.<name>` without one fold; predictions of its inner validation (val) and of the fold (oof).
+def fold_samples(samples: Samples, fold: int, val_fraction: float, seed: int) -> Samples:
+    """Return the training patients as split train, val (an inner validation) and oof (the fold that is held out)."""
+    return Samples(splits.inner_validation(samples.index, fold, val_fraction, seed), samples.images)
 
-    seed: of this draw of the folds. Test rows are not used. What `folder` holds of an interrupted run is gone on from;
-    a fold that is finished is not trained again.
+
+def fit_fold(
+    samples: Samples,
+    config: TrainingConfig,
+    weights_path: Path | None,
+    checkpoint_dir: Path,
+    on_epoch_end: EpochCallback,
+) -> tuple[pd.DataFrame, TrainingResult]:
+    """Train on `samples` (see fold_samples) and return the predictions of split val and oof.
+
+    Test rows are not used. A fit that was killed is resumed from `checkpoint_dir`; a finished one is not repeated.
     """
     keras.backend.clear_session()
-    roles = Samples(splits.inner_validation(samples.index, fold, loaded.split.val_fraction, seed), samples.images)
-    own = loaded.model(name)
-    model = models.build(name, own, samples.image_shape, seed + fold)
-    result = train_run.fit(model, roles, loaded.train, own, loaded, seed + fold, log, folder)
-    parts = [predict.predict_table(model, roles.take(split), loaded.predict.flips) for split in ("val", "oof")]
-    return pd.concat(parts).assign(fold=fold), result
+    model = models.build(config.model, samples.image_shape, config.seed, weights_path)
+    result = trainer.fit(model, samples, config, checkpoint_dir, on_epoch_end)
+    return predict.predict_splits(model, samples, ("val", "oof"), config.predict.flips), result

@@ -20,13 +20,13 @@ import numpy.typing as npt
 
 from mammo.core.config import HealthConfig
 from mammo.core.errors import InputError
-from mammo.metrics import classification, discrimination
+from mammo.metrics import discrimination
 from mammo.training.checkpoint import Epoch
 
 THRESHOLD = 0.5  # for watching only; the operating point is chosen after training
 WARNINGS = {
-    "val_low_sensitivity": "validation sensitivity is below train.monitors.sensitivity_floor",
-    "overfitting": "validation loss is above training loss by more than train.monitors.overfitting_gap",
+    "val_low_sensitivity": "validation sensitivity is below train.health.sensitivity_floor",
+    "overfitting": "validation loss is above training loss by more than train.health.overfitting_gap",
 }
 log = logging.getLogger(__name__)
 
@@ -60,8 +60,8 @@ def validation_metrics(label: npt.NDArray[np.int64], prob: npt.NDArray[np.float6
     return {
         "val_auc": discrimination.auc(label, prob),
         "val_loss": float(-np.mean(np.where(label == 1, np.log(clipped), np.log(1 - clipped)))),
-        "val_sensitivity": float(classification.AT_THRESHOLD["sensitivity"](*table)),
-        "val_specificity": float(classification.AT_THRESHOLD["specificity"](*table)),
+        "val_sensitivity": float(discrimination.sensitivity(*table)),
+        "val_specificity": float(discrimination.specificity(*table)),
         "val_spread": float(prob.std()),
         "val_called_malignant": float(called.mean()),
     }

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mammo.core.config import Balance
+from mammo.core.config import TrainConfig
 from mammo.data.samples import Samples
 
 Inputs = Callable[[int, npt.NDArray[np.int64]], npt.NDArray[Any]]  # epoch, positions -> what the model is fed
@@ -28,24 +28,21 @@ class TrainingBatches(keras.utils.PyDataset):
     def __init__(
         self,
         samples: Samples,
-        batch_size: int,
-        balance: Balance,
+        config: TrainConfig,
         seed: int,
-        *,
-        mixup: float = 0.0,
         inputs: Inputs | None = None,
         epoch: int = 0,
     ):
         super().__init__()
         self.samples = samples
-        self.batch_size = batch_size
+        self.batch_size = config.batch_size
         self.seed = seed
-        self.mixup = mixup
+        self.mixup = config.mixup
         self.inputs = inputs or (lambda epoch, positions: samples.pixels(positions))
         self.epoch = epoch
-        weighted = balance == "class_weights"
+        weighted = config.balance == "class_weights"
         self.weights = _balanced(samples.labels) if weighted else np.ones(len(samples.index), np.float32)
-        self.shares = _equal_shares(samples.index) if balance == "sampling" else None
+        self.shares = _equal_shares(samples.index) if config.balance == "sampling" else None
         self._shuffle()
 
     def __len__(self) -> int:

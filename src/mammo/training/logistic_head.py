@@ -2,52 +2,55 @@
 
 import keras
 import numpy as np
+import numpy.typing as npt
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from mammo.core.config import ModelConfig, TrainConfig
-from mammo.data.samples import Samples
+from mammo.core.config import TrainingConfig
 from mammo.training import feature_cache, health, predict
+from mammo.training.feature_cache import AugmentedFeatures
 from mammo.training.health import TrainingError
-from mammo.training.result import EpochCallback, TrainingResult
+from mammo.training.result import EpochCallback, TrainingData, TrainingResult
+
+LOGISTIC_REGRESSION = "logistic_regression"  # the `optimizer` of a model that is fitted here
+MAX_ITERATIONS = 2000
 
 
 def fit_logistic_head(
-    model: keras.Model,
-    train: Samples,
-    validation: Samples,
-    recipe: TrainConfig,
-    own: ModelConfig,
-    seed: int,
-    log: EpochCallback,
+    model: keras.Model, data: TrainingData, config: TrainingConfig, on_epoch_end: EpochCallback
 ) -> TrainingResult:
-    """Logistic regression with an L2 penalty on the frozen base's vectors, written into the model's own layers.
+    """Fit a logistic regression with an L2 penalty on the frozen base's vectors, and write it into the model's head.
 
-    All augmented copies are rows; `inverse_l2` is divided by their number, so that it means the same for any.
+    All augmented copies are rows; `inverse_l2` is divided by their number, so that it means the same for any. Raise
+    TrainingError where the base is to learn, or the head has hidden layers.
     """
-    if own.trainable or own.head_units:
-        raise TrainingError("solver: logistic_regression needs `trainable: []` and `head_units: []`")
-    copies = feature_cache.AugmentedFeatures(
-        model, train, recipe.augmentation, own.augmentation_strength, seed, recipe.feature_copies
-    )
-    vectors = np.concatenate([copies(copy) for copy in range(copies.count)])
-    labels = np.tile(train.labels, copies.count)
-    scaler = StandardScaler().fit(vectors)
-    weights = None if recipe.balance == "none" else "balanced"
-    regression = LogisticRegression(C=own.inverse_l2 / copies.count, class_weight=weights, max_iter=2000)
-    regression.fit(scaler.transform(vectors), labels)
+    if config.model.trainable or config.model.head_units:
+        raise TrainingError(f"optimizer: {LOGISTIC_REGRESSION} needs `trainable: []` and `head_units: []`")
+    features = AugmentedFeatures(model, data.train, config)
+    scaler, regression = _fit_regression(features, data.train.labels, config)
     norm = model.get_layer("pool_norm")
     gamma = np.sqrt((scaler.var_ + norm.epsilon) / np.where(scaler.var_ > 0, scaler.var_, 1))
     norm.set_weights([gamma, np.zeros_like(scaler.mean_), scaler.mean_, scaler.var_])
     model.get_layer("logit").set_weights([regression.coef_.T, regression.intercept_])
-    loss = float(
-        keras.ops.mean(
-            keras.losses.binary_crossentropy(
-                train.labels[:, np.newaxis].astype(np.float32), feature_cache.head(model).predict_on_batch(copies(0))
-            )
-        )
-    )
-    prob = predict.probabilities(model, validation)
-    values = health.measure_epoch(validation.labels, prob, loss, recipe.monitors) | {"loss": loss}
-    log(0, values)
+    loss = _training_loss(model, features, data.train.labels)
+    prob = predict.probabilities(model, data.validation)
+    values = health.measure_epoch(data.validation.labels, prob, loss, config.train.health) | {"loss": loss}
+    on_epoch_end(0, values)
     return TrainingResult([values], 0)
+
+
+def _fit_regression(
+    features: AugmentedFeatures, labels: npt.NDArray[np.int64], config: TrainingConfig
+) -> tuple[StandardScaler, LogisticRegression]:
+    vectors = np.concatenate([features(copy) for copy in range(features.count)])
+    scaler = StandardScaler().fit(vectors)
+    class_weight = None if config.train.balance == "none" else "balanced"
+    inverse_l2 = config.model.inverse_l2 / features.count
+    regression = LogisticRegression(C=inverse_l2, class_weight=class_weight, max_iter=MAX_ITERATIONS)
+    return scaler, regression.fit(scaler.transform(vectors), np.tile(labels, features.count))
+
+
+def _training_loss(model: keras.Model, features: AugmentedFeatures, labels: npt.NDArray[np.int64]) -> float:
+    prob = feature_cache.head(model).predict_on_batch(features(0))
+    loss = keras.losses.binary_crossentropy(labels[:, np.newaxis].astype(np.float32), prob)
+    return float(keras.ops.mean(loss))

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from mammo.core.config import ModelConfig, TrainConfig
+from mammo.core.config import TrainingConfig
 
 
 @dataclass(frozen=True)
@@ -15,10 +15,15 @@ class Phase:
     frozen: bool
 
 
-def training_phases(recipe: TrainConfig, own: ModelConfig) -> list[Phase]:
-    """The head alone first, where `head_epochs` says so, or all the time, where nothing of the base is `trainable`."""
-    epochs = own.epochs or recipe.epochs
-    if not own.trainable:
-        return [Phase("head", epochs, own.learning_rate, frozen=True)]
-    head = [Phase("head", own.head_epochs, own.head_learning_rate, frozen=True)] if own.head_epochs else []
-    return [*head, Phase("all", epochs, own.learning_rate, frozen=False)]
+def total_epochs(config: TrainingConfig) -> int:
+    """Return the model's own number of epochs, else that of all models."""
+    return config.model.epochs or config.train.epochs
+
+
+def training_phases(config: TrainingConfig) -> list[Phase]:
+    """Return the phases: the head alone for `head_epochs`, then all; only the head where nothing is `trainable`."""
+    model, epochs = config.model, total_epochs(config)
+    if not model.trainable:
+        return [Phase("head", epochs, model.learning_rate, frozen=True)]
+    head = [Phase("head", model.head_epochs, model.head_learning_rate, frozen=True)] if model.head_epochs else []
+    return [*head, Phase("all", epochs, model.learning_rate, frozen=False)]

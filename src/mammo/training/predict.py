@@ -1,5 +1,7 @@
 """Models -> probabilities and prediction tables."""
 
+from collections.abc import Iterable
+
 import keras
 import numpy as np
 import numpy.typing as npt
@@ -8,6 +10,7 @@ from tqdm import tqdm
 
 from mammo.data.samples import Samples
 
+HELD_OUT = ("val", "test")  # the splits that a trained model predicts
 BATCH = 64
 FLIPS: list[tuple[int, ...]] = [(), (1,), (2,), (1, 2)]  # axes of (n, h, w, 1)
 
@@ -31,3 +34,8 @@ def probabilities(
 def predict_table(model: keras.Model, samples: Samples, flips: bool = False) -> pd.DataFrame:
     """Predictions with the columns of `samples.index` and `prob`, one row per sample."""
     return samples.index.assign(prob=probabilities(model, samples, flips, progress=True))
+
+
+def predict_splits(model: keras.Model, samples: Samples, splits: Iterable[str], flips: bool) -> pd.DataFrame:
+    """Return the predictions of the rows of some splits, one split after the other."""
+    return pd.concat([predict_table(model, samples.take(split), flips) for split in splits])

@@ -1,16 +1,25 @@
-"""What a training returns, and how it reports its epochs."""
+"""The data and the outcome of one training."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from mammo.data.samples import Samples
 from mammo.training.checkpoint import Epoch
 
-EpochCallback = Callable[[int, Epoch], None]
+EpochCallback = Callable[[int, Epoch], None]  # epoch from 0, its metrics
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The rows that a model learns from, and those that it is watched on."""
+
+    train: Samples
+    validation: Samples
 
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What `fit` returns beside the trained weights: all epochs, and the one whose weights were kept (from 0)."""
+    """The metrics of every epoch, and the epoch (from 0) whose weights the model was left with."""
 
     history: list[Epoch]
-    kept_epoch: int
+    best_epoch: int

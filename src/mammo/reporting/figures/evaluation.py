@@ -386,7 +386,7 @@ def confusion(rows: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
-def history(epochs: Sequence[dict[str, float]], kept_epoch: int, title: str) -> Figure:
+def history(epochs: Sequence[dict[str, float]], best_epoch: int, title: str) -> Figure:
     """Loss and clinical validation metrics over the epochs; the epoch that was kept and restarts are marked."""
     table = pd.DataFrame(epochs)
     table.index = pd.RangeIndex(1, len(table) + 1)
@@ -400,7 +400,7 @@ def history(epochs: Sequence[dict[str, float]], kept_epoch: int, title: str) -> 
     right.set(title="validation (threshold 0.5)", xlabel="epoch", ylim=(-0.02, 1.02))
     restarts = list(table.index[table.get("restarts", pd.Series(0.0, table.index)).diff() > 0])
     for axes in (left, right):
-        axes.axvline(kept_epoch + 1, color="#999999", linestyle=":", label="kept")
+        axes.axvline(best_epoch + 1, color="#999999", linestyle=":", label="kept")
         for number, epoch in enumerate(restarts):
             axes.axvline(epoch - 0.5, color="#d62728", linestyle="--", label="restart" if number == 0 else None)
         axes.spines[["top", "right"]].set_visible(False)
