@@ -12,37 +12,37 @@ from mammo.data.datasets import Located
 from mammo.tracking import live_run
 from stages import run
 
-REASONS_TOLD = 5
+MAX_REASONS = 5
 
 
 def main() -> None:
     """Write the cases, the excluded rows with their reasons, and what is known of every file they rest on."""
-    loaded = load_config()
-    ingest = loaded.ingest
+    config = load_config()
+    ingest = config.ingest
     source, dataset = sources.get(ingest.source), datasets.get(ingest.dataset)
     types: list[str] = list(ingest.abnormality_types)
     with fresh_folder(RAW) as unfinished:
-        source.fetch(ingest, unfinished, loaded.seed)
+        source.fetch(ingest, unfinished, config.seed)
     root = source.root(ingest, RAW)
-    located = dataset.locate(root, ingest.unit, types, loaded.compute.workers)
+    located = dataset.locate(root, ingest.unit, types, config.compute.workers)
     _write(located)
     # Before the files are hashed, which takes an hour where there are 160 GB of them.
     if ingest.expect == "full":
         datasets.assert_full(located.counts, dataset.published(types), str(root))
     _accept(located, ingest.on_error)
-    located, files = manifest.examine(root, located, loaded.compute.workers)
+    located, files = manifest.examine(root, located, config.compute.workers)
     _write(located)
     _accept(located, ingest.on_error)
     write_table(MANIFEST, files, schemas.MANIFEST)
     with live_run.tracked_run(
         "ingest",
-        experiment=loaded.tracking.experiment,
+        experiment=config.tracking.experiment,
         parameters=ingest.model_dump(),
         tags={"unit": ingest.unit, "excluded": _reasons(located.excluded)},
-    ) as tracked:
-        tracked.log_metrics(_counts(located))
+    ) as run_log:
+        run_log.log_metrics(_counts(located))
         for path in (CASES, EXCLUDED, MANIFEST):
-            tracked.log_artifact(path)
+            run_log.log_artifact(path)
 
 
 def _write(located: Located) -> None:
@@ -58,9 +58,9 @@ def _accept(located: Located, on_error: str) -> None:
 def _reasons(excluded: pd.DataFrame) -> str:
     """The most frequent reasons with their numbers of rows; `none` where no row is excluded."""
     reasons = excluded.groupby("reason").size().sort_values(ascending=False, kind="stable")
-    told = [f"{count} x {reason}" for reason, count in reasons.head(REASONS_TOLD).items()]
-    more = [f"{len(reasons) - REASONS_TOLD} more reasons"] if len(reasons) > REASONS_TOLD else []
-    return "; ".join(told + more) or "none"
+    most_frequent = [f"{count} x {reason}" for reason, count in reasons.head(MAX_REASONS).items()]
+    more = [f"{len(reasons) - MAX_REASONS} more reasons"] if len(reasons) > MAX_REASONS else []
+    return "; ".join(most_frequent + more) or "none"
 
 
 def _counts(located: Located) -> dict[str, float]:

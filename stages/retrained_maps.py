@@ -31,23 +31,23 @@ def main(name: str) -> None:
 
     The models under further seeds are those that `seeds@<name>` left.
     """
-    loaded = load_config()
-    task = train_run.task_for("retrained_maps", name, loaded)
+    config = load_config()
+    task = train_run.task_for("retrained_maps", name, config)
     training = without_collapse_check(task.config)
     samples, weights_path = train_run.open_samples(training.train), train_run.find_weights(training.model)
-    parameters = loaded.gradcam.model_dump() | {"seed": loaded.seed, "seeds": loaded.seeds.count}
-    spec = StageSpec("retrained_maps", name, loaded.tracking.experiment, parameters, {"data": data_fingerprint()})
+    parameters = config.gradcam.model_dump() | {"seed": config.seed, "seeds": config.seeds.count}
+    spec = StageSpec("retrained_maps", name, config.tracking.experiment, parameters, {"data": data_fingerprint()})
     with (
         train_run.resume_folder(replace(task, config=training)) as unfinished,
-        live_run.resumable_run(spec, unfinished) as tracked,
+        live_run.resumable_run(spec, unfinished) as run_log,
     ):
         with fresh_folder(RETRAINED_MAPS / name) as folder:
-            model = fit_permuted(samples, training, weights_path, unfinished, tracked.log_epoch)
+            model = fit_permuted(samples, training, weights_path, unfinished, run_log.log_epoch)
             models.save(model, folder / PERMUTED)
-            agreement = _agreement(name, samples.take("test"), folder / PERMUTED, loaded)
-            checks = _write_tables(agreement, folder, loaded)
-        tracked.log_metrics(batches.verdicts(checks))
-        tracked.log_artifact(RETRAINED_MAPS / name)
+            agreement = _agreement(name, samples.take("test"), folder / PERMUTED, config)
+            checks = _write_tables(agreement, folder, config)
+        run_log.log_metrics(batches.verdicts(checks))
+        run_log.log_artifact(RETRAINED_MAPS / name)
 
 
 def fit_permuted(
@@ -70,16 +70,16 @@ def without_collapse_check(config: TrainingConfig) -> TrainingConfig:
     return replace(config, train=config.train.model_copy(update={"health": health}))
 
 
-def _agreement(name: str, test: Samples, permuted: Path, loaded: Config) -> pd.DataFrame:
+def _agreement(name: str, test: Samples, permuted: Path, config: Config) -> pd.DataFrame:
     """retraining.agreement of every method, with sample_id and patient_id."""
     labels = batches.explainer(permuted, test)
-    further = row_names.seed_member_names(name, loaded.seed, loaded.seeds).values()
+    further = row_names.seed_member_names(name, config.seed, config.seeds).values()
     seeds = [batches.explainer(MODELS / f"{member}.keras", test) for member in further]
     keys = test.index[["sample_id", "patient_id"]].reset_index(drop=True)
     found = {}
-    for method in loaded.gradcam.methods:
-        own = np.load(GRADCAM / name / f"maps{batches.suffix(method, loaded.gradcam)}.npy").astype(np.float32)
-        of_labels, *of_seeds = (visible(explainer, test, method, loaded.seed) for explainer in (labels, *seeds))
+    for method in config.gradcam.methods:
+        own = np.load(GRADCAM / name / f"maps{batches.suffix(method, config.gradcam)}.npy").astype(np.float32)
+        of_labels, *of_seeds = (visible(explainer, test, method, config.seed) for explainer in (labels, *seeds))
         rows = label_randomization.agreement(labels.visible(own), of_labels, of_seeds, keys["patient_id"])
         found[method] = pd.concat([keys, rows], axis=1)
     return batches.by_method(found)
@@ -91,10 +91,10 @@ def visible(explainer: Explainer, test: Samples, method: SaliencyMethod, seed: i
     return explainer.visible(np.concatenate(parts))
 
 
-def _write_tables(agreement: pd.DataFrame, folder: Path, loaded: Config) -> pd.DataFrame:
+def _write_tables(agreement: pd.DataFrame, folder: Path, config: Config) -> pd.DataFrame:
     """Write agreement.csv, summary.csv and sanity.csv; the last is returned."""
-    how = Resampling.of(loaded.evaluate, loaded.seed)
-    of_method = {method: agreement[agreement["method"] == method] for method in loaded.gradcam.methods}
+    how = Resampling.of(config.evaluate, config.seed)
+    of_method = {method: agreement[agreement["method"] == method] for method in config.gradcam.methods}
     checks = batches.by_method({method: label_randomization.verdicts(rows, how) for method, rows in of_method.items()})
     summary = batches.by_method({method: label_randomization.summary(rows, how) for method, rows in of_method.items()})
     write_rounded_table(folder / "agreement.csv", agreement)

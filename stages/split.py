@@ -16,11 +16,11 @@ def main() -> None:
 
     Where the audit finds a leak it is all that is written.
     """
-    loaded = load_config()
+    config = load_config()
     cases = read_table(CASES, schemas.CASES)
     manifest = read_table(MANIFEST, schemas.MANIFEST)
     shared_films = leakage.shared_films(cases, manifest)
-    split = splits.split(cases, shared_films, loaded.split.val_fraction, loaded.split.folds, loaded.seed)
+    split = splits.split(cases, shared_films, config.split.val_fraction, config.split.folds, config.seed)
     audit = leakage.audit(cases, split.splits, manifest)
     write_text(LEAK_AUDIT, json.dumps(audit, indent=1) + "\n")
     leakage.refuse(audit, str(LEAK_AUDIT))
@@ -29,14 +29,14 @@ def main() -> None:
     labelled = split.splits.merge(cases[["sample_id", "label"]], on="sample_id")
     with live_run.tracked_run(
         "split",
-        experiment=loaded.tracking.experiment,
-        parameters=loaded.split.model_dump() | {"seed": loaded.seed},
+        experiment=config.tracking.experiment,
+        parameters=config.split.model_dump() | {"seed": config.seed},
         tags={},
-    ) as tracked:
-        tracked.log_metrics({"dropped_rows": len(split.dropped), "dropped_patients": audit["dropped"]["patients"]})
-        tracked.log_metrics({name: audit[name] for name in ("leaks", "same_image_within_split")})
+    ) as run_log:
+        run_log.log_metrics({"dropped_rows": len(split.dropped), "dropped_patients": audit["dropped"]["patients"]})
+        run_log.log_metrics({name: audit[name] for name in ("leaks", "same_image_within_split")})
         for name, rows in labelled.groupby("split"):
-            tracked.log_metrics(
+            run_log.log_metrics(
                 {
                     f"{name}": len(rows),
                     f"{name}_malignant": rows["label"].sum(),
@@ -44,7 +44,7 @@ def main() -> None:
                 }
             )
         for path in (SPLITS, DROPPED, LEAK_AUDIT):
-            tracked.log_artifact(path)
+            run_log.log_artifact(path)
 
 
 if __name__ == "__main__":

@@ -21,9 +21,8 @@ from mammo.cli import main
 from mammo.core import schemas
 from mammo.core.config import load_config
 from mammo.core.files import read_table, write_table
-from mammo.pipeline import parameter_search
-from mammo.training import search_space
-from mammo.training.trials import KILLED_OFTEN, Pruned, Search
+from mammo.pipeline import parameter_search, search_space
+from mammo.pipeline.trials import KILLED_OFTEN, Pruned, Search
 from stages import train
 from tests import arrays, workspaces
 

@@ -11,7 +11,7 @@ from mammo.cli.parsers import Subparsers
 from mammo.core.errors import InputError
 
 if TYPE_CHECKING:
-    from mammo.training.trials import Verdict
+    from mammo.pipeline.trials import Verdict
 
 TRIALS_SHOWN = 5
 SIGNIFICANCE = 0.05
@@ -46,7 +46,7 @@ def add_parser(subparsers: Subparsers) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the trials, and print the best with what it can be expected to reach."""
     from mammo.core.config import load_config
-    from mammo.training import search_space
+    from mammo.pipeline import search_space
 
     if args.trials < 1:
         raise InputError(f"--trials is {args.trials}; ask for 1 or more")

@@ -21,18 +21,18 @@ from mammo.core import resume
 from mammo.core.config import Config, flatten, load_config
 from mammo.core.paths import data_fingerprint
 from mammo.data.samples import Samples
-from mammo.pipeline import profiles, train_run
+from mammo.pipeline import profiles, search_space, train_run, trials
+from mammo.pipeline.search_space import Space
 from mammo.pipeline.train_run import TrainingTask
+from mammo.pipeline.trials import Search, Trial, Verdict
 from mammo.tracking import live_run
 from mammo.tracking.live_run import MlflowRun
-from mammo.training import folds, search_space, trainer, trials
+from mammo.training import folds, trainer
 from mammo.training.backend import use_precision
 from mammo.training.checkpoint import Epoch
 from mammo.training.health import TrainingError
 from mammo.training.phases import total_epochs
 from mammo.training.predict import probabilities
-from mammo.training.search_space import Space
-from mammo.training.trials import Search, Trial, Verdict
 
 JUDGED = ["sample_id", "patient_id", "label"]
 WARMUP = 1 / 3  # of the epochs, before which no trial is pruned

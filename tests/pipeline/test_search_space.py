@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from mammo.core.config import load_config
 from mammo.core.errors import InputError
-from mammo.training import search_space
-from mammo.training.search_space import Space, SpaceError
+from mammo.pipeline import search_space
+from mammo.pipeline.search_space import Space, SpaceError
 
 LOADED = load_config(imports.ROOT / "params.yaml")
 RATE = "models.light_cnn.learning_rate"

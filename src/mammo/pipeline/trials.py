@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 from mammo.core.files import write_text
 from mammo.metrics import auc_tests, bootstrap
 from mammo.metrics.auc_tests import PairedTest
-from mammo.training.search_space import Space
+from mammo.pipeline.search_space import Space
 
 KILLED_OFTEN = 3  # a trial that ends its process that many times is given up
 BEFORE_PRUNING = 5  # trials that a median needs
