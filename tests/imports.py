@@ -1,6 +1,7 @@
 """Which files of this repository a module imports, directly or through others, read from the source."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -17,10 +18,16 @@ def file_of(module: str) -> Path | None:
     return found[0] if found else None
 
 
+@cache
+def _tree(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
+@cache
 def direct(file: Path) -> set[Path]:
     """Files that `file` imports, and the __init__ files of the packages on the way."""
     modules: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for node in ast.walk(_tree(file)):
         if isinstance(node, ast.Import):
             modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -38,3 +45,8 @@ def closure(files: set[Path]) -> set[Path]:
         known.add(file)
         waiting |= direct(file) - known
     return known
+
+
+def is_only_docstring(file: Path) -> bool:
+    """Whether a module holds no code."""
+    return all(isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) for node in _tree(file).body)

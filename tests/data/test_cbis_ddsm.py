@@ -15,8 +15,8 @@ import pandas as pd
 import pytest
 
 from mammo.core import schemas
-from mammo.core.schemas import PATH_SEPARATOR, VIEW_SEPARATOR
-from mammo.data.datasets import BIRADS_ORDER, DatasetError, Located, assert_full, cbis_ddsm
+from mammo.core.schemas import BIRADS_ORDER, PATH_SEPARATOR, VIEW_SEPARATOR
+from mammo.data.datasets import DatasetError, Located, assert_full, cbis_ddsm
 from mammo.data.datasets.cbis_ddsm import tables
 from mammo.data.images import io
 from tests import cbis_layouts

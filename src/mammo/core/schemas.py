@@ -14,6 +14,10 @@ BOX_PREFIX = "box:"  # in mask_path, a lesion that is known by its box: box:top,
 TYPES = ["mass", "calcification", "architectural_distortion", "asymmetry", "none"]
 
 
+# From the least to the most suspicious: 0 (incomplete, needs further imaging) ranks between 3 (probably benign) and 4.
+BIRADS_ORDER = [1, 2, 3, 0, 4, 5, 6]
+
+
 class TableError(InputError):
     """A table breaks its contract; the message names file, column and values."""
 

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.linear_model import LogisticRegression
 
-from mammo.data.datasets import BIRADS_ORDER
+from mammo.core.schemas import BIRADS_ORDER
 
 BIRADS_RANK = {birads: rank / (len(BIRADS_ORDER) - 1) for rank, birads in enumerate(BIRADS_ORDER)}
 

@@ -12,8 +12,6 @@ import pandas as pd
 from mammo.core import plugins
 from mammo.core.errors import InputError
 
-# From the least to the most suspicious: 0 (incomplete, needs further imaging) ranks between 3 (probably benign) and 4.
-BIRADS_ORDER = [1, 2, 3, 0, 4, 5, 6]
 OUT_OF_SCOPE = "out of scope: "  # starts the reason of a row that is whole, but no sample of what was asked for
 REASONS_SHOWN = 5
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pandas as pd
 
 from mammo.core.parallel import parallel_map
-from mammo.core.schemas import BOX_PREFIX, KEY, PATH_SEPARATOR, TYPES, VIEW_SEPARATOR
-from mammo.data.datasets import BIRADS_ORDER, OUT_OF_SCOPE, DatasetError, Located
+from mammo.core.schemas import BIRADS_ORDER, BOX_PREFIX, KEY, PATH_SEPARATOR, TYPES, VIEW_SEPARATOR
+from mammo.data.datasets import OUT_OF_SCOPE, DatasetError, Located
 from mammo.data.images import dicom, io
 
 NONE = "none"  # type of a film without findings

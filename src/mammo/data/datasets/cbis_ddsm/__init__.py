@@ -11,8 +11,8 @@ from pathlib import Path
 import pandas as pd
 
 from mammo.core.parallel import parallel_map
-from mammo.core.schemas import KEY, PATH_SEPARATOR, TYPES, VIEW_SEPARATOR
-from mammo.data.datasets import BIRADS_ORDER, DatasetError, Located
+from mammo.core.schemas import BIRADS_ORDER, KEY, PATH_SEPARATOR, TYPES, VIEW_SEPARATOR
+from mammo.data.datasets import DatasetError, Located
 from mammo.data.datasets.cbis_ddsm import files as cbis_ddsm_files
 from mammo.data.datasets.cbis_ddsm import tables
 from mammo.data.datasets.cbis_ddsm.tables import DUPLICATE, PATHOLOGIES
