@@ -22,6 +22,7 @@ import pytest
 import yaml
 
 from mammo.reporting import comparison
+from tests.recorded_reads import StageReads, stage_reads
 from tests import mlflow_server
 
 pytestmark = pytest.mark.slow
@@ -38,6 +39,11 @@ TINY = {
     "gradcam": {"samples": 4},
 }
 KEPT_MODELS = ["basic_vgg16", "light_cnn"]
+TRAININGS = {
+    *(f"train@{name}" for name in KEPT_MODELS),
+    *(f"{stage}@light_cnn" for stage in ("seeds", "cross_validate", "retrained_maps")),
+    "continue_training",
+}
 
 
 class Repository:
@@ -56,6 +62,28 @@ class Repository:
         output = done.stdout + done.stderr
         assert (done.returncode == 0) == (expect == 0), f"{' '.join(words)} gave {done.returncode}:\n{output[-4000:]}"
         return output
+
+    @property
+    def recorded(self) -> Path:
+        """Where the stages of run_recorded left what they read."""
+        return self.root.parent / "reads"
+
+    def run_recorded(self, *words: str) -> None:
+        """Run and record what each stage reads (tests/recording)."""
+        self.recorded.mkdir()
+        recorder = {"PYTHONPATH": str(imports.ROOT / "tests" / "recording"), "RECORD_READS": str(self.recorded)}
+        plain, self.environment = self.environment, self.environment | recorder
+        self.run(*words)
+        self.environment = plain
+
+    def reads(self) -> dict[str, StageReads]:
+        """What each stage of the recorded run read, beside what dvc.lock says."""
+        lock = yaml.safe_load((self.root / "dvc.lock").read_text())["stages"]
+        return {name: stage_reads(name, self.recorded, locked) for name, locked in lock.items()}
+
+    def changed_stages(self) -> set[str]:
+        """Names of the stages that `dvc repro` would run, by their own dependencies."""
+        return set(json.loads(self.run("dvc", "status", "--json", "--quiet"))) - {"publish"}
 
     def commit(self) -> None:
         self.run("git", "add", "--all")
@@ -124,11 +152,55 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repository]
         shrink(copy.root / "params.yaml")
         (copy.root / "dvc.lock").unlink()
         copy.commit()
-        copy.run("dvc", "repro")
+        copy.run_recorded("dvc", "repro")
         copy.commit()
         yield copy
     shutil.rmtree(copy.root.parent, ignore_errors=True)
     shutil.rmtree(store, ignore_errors=True)
+
+
+def test_stages_declare_the_parameters_that_they_read_and_no_others(repository: Repository) -> None:
+    for name, reads in repository.reads().items():
+        assert not reads.undeclared_params(reads.params), name
+        assert not reads.unread_params(), name
+
+
+def test_stages_declare_the_data_that_they_read_and_no_others(repository: Repository) -> None:
+    for name, reads in repository.reads().items():
+        assert not reads.undeclared_files(reads.deps), name
+        assert not reads.unread_deps(), name
+
+
+def test_each_declared_parameter_and_each_dependency_is_missed(repository: Repository) -> None:
+    for name, reads in repository.reads().items():
+        for param in reads.params:
+            assert reads.undeclared_params(reads.params - {param}), f"{name} without {param}"
+        for dep in reads.deps:
+            assert reads.undeclared_files(reads.deps - {dep}), f"{name} without {dep}"
+
+
+EDITS = {
+    "an error's text": ("src/mammo/core/errors.py", set()),
+    "an MLflow call": ("src/mammo/tracking/live_run.py", set()),
+    "a record's format": ("src/mammo/core/records.py", set()),
+    "a log message of a training run": ("src/mammo/pipeline/train_run.py", set()),
+    "a plot's colour": ("src/mammo/reporting/figures/evaluation.py", {"data_report", "report"}),
+    "a clinical metric": ("src/mammo/metrics/classification.py", {"evaluate", "report"}),
+    "an augmentation": ("src/mammo/training/augmentation.py", TRAININGS),
+    "an architecture": (
+        "src/mammo/models/architectures/light_cnn.py",
+        TRAININGS - {"train@basic_vgg16", "continue_training"},
+    ),
+    "the decoding of DICOM": ("src/mammo/data/images/dicom.py", {"ingest", "preprocess"}),
+}
+
+
+def test_an_edit_reruns_only_what_it_can_alter(repository: Repository) -> None:
+    for edit, (path, expected) in EDITS.items():
+        with (repository.root / path).open("a") as file:
+            file.write("EDITED = True\n")
+        assert repository.changed_stages() == expected, edit
+        repository.run("git", "checkout", "--quiet", path)
 
 
 def test_the_table_has_a_row_per_model_ensemble_baseline_and_cross_validation(repository: Repository) -> None:
