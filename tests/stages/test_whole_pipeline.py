@@ -22,8 +22,8 @@ import pytest
 import yaml
 
 from mammo.reporting import comparison
-from tests.recorded_reads import StageReads, stage_reads
 from tests import mlflow_server
+from tests.recorded_reads import StageReads, stage_reads
 
 pytestmark = pytest.mark.slow
 

@@ -8,10 +8,22 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from mammo.cli import compare, data, export, predict, profile, report, reproduce, results, search, ui
+from mammo.cli import accept, compare, data, export, predict, profile, report, reproduce, results, search, ui
 from mammo.core.errors import InputError
 
-COMMANDS = (predict, export, data, compare, report, search, reproduce, profile, results, ui)  # as the help lists them
+COMMANDS = (
+    predict,
+    export,
+    data,
+    compare,
+    report,
+    search,
+    accept,
+    reproduce,
+    profile,
+    results,
+    ui,
+)  # as the help lists them
 
 
 def main(words: Sequence[str] | None = None) -> None:
