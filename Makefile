@@ -5,8 +5,8 @@ BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # A file's tests share what it set up, so they stay with one worker; in the order of tests/conftest.py.
 PYTEST := pytest -n 2 --dist loadfile --no-loadscope-reorder
-KERAS_TESTS := $(addprefix tests/test_,$(addsuffix .py,augmentation batches checkpoints continue_training \
-	external_stage models monitors saliency sanity tracking training))
+KERAS_TESTS := $(addprefix tests/,models training explain/test_saliency.py explain/test_sanity_checks.py tracking/test_runs.py \
+	stages/test_continue_training.py stages/test_external_stage.py)
 
 .PHONY: help setup setup-dev run test test-fast test-jax lint types notebook docs ui lock clean
 
@@ -30,9 +30,10 @@ test-fast: setup-dev         ## all tests but those that run the whole DAG
 test-jax: setup-dev          ## the tests of all that trains or predicts, on Keras' JAX backend
 	KERAS_BACKEND=jax $(PYTEST) $(KERAS_TESTS)
 
-lint: setup-dev              ## ruff: lint and format
+lint: setup-dev              ## ruff: lint and format; the order of the packages (import-linter)
 	ruff check .
 	ruff format --check .
+	lint-imports --no-cache
 
 types: setup-dev             ## mypy
 	mypy

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import imports
 
-# Used as a program, as a decoder that pydicom finds, or as a parser that ruamel.yaml finds.
-NOT_IMPORTED = {"dvc", "python-gdcm", "ruamel-yaml-clib"}
+# A decoder that pydicom finds, and a parser that ruamel.yaml finds.
+NOT_IMPORTED = {"python-gdcm", "ruamel-yaml-clib"}
 # Optional backends of Keras, imported only where KERAS_BACKEND names them; and requirements/onnx.in.
 OPTIONAL = {"jax", "torch", "tf2onnx", "onnxruntime"}
 
