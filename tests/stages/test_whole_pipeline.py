@@ -66,7 +66,7 @@ class Repository:
     @property
     def recorded(self) -> Path:
         """Where the stages of run_recorded left what they read."""
-        return self.root.parent / "reads"
+        return self.root.parent.parent / "reads"
 
     def run_recorded(self, *words: str) -> None:
         """Run and record what each stage reads (tests/recording)."""
@@ -451,7 +451,7 @@ def test_three_processes_at_once_that_publish_to_a_lost_store_send_each_run_once
     ("old", "new", "message"),
     [
         ("epochs: 2", "epoch: 2", "unknown key 'train.epoch'"),
-        ("source: demo", "source: nowhere", "src/mammo/sources/nowhere.py"),
+        ("source: demo", "source: nowhere", "ingest.source: unknown name 'nowhere'; there are: demo, folder"),
         ("source: demo", "source: folder", "ingest.root is not set"),
     ],
 )
