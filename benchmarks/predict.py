@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from mammo.data.images import io
-from mammo.inference.predictor import Corners, Predictor, load
+from mammo.inference.films import Corners
+from mammo.inference.predictor import Predictor, load
 from mammo.training import predict
 
 REPEATS = 3
@@ -69,7 +70,7 @@ def _seconds(command: list[str]) -> float:
 
 
 def _folder(predictor: Predictor, films: list[Path], boxes: dict[Path, list[Corners]] | None) -> None:
-    images = np.stack([predictor.prepared(film, None if boxes is None else boxes[film][0]).image for film in films])
+    images = np.stack([predictor.prepare(film, None if boxes is None else boxes[film][0]).image for film in films])
     given = _given(films, boxes)
     predictor.predict(films[: predict.BATCH], boxes=_given(films[: predict.BATCH], boxes))  # compiles the graph
     before = _peak_mib()

@@ -9,7 +9,7 @@ from mammo.core.files import sha256
 from mammo.core.paths import MODELS, resolve_path
 from mammo.pipeline import train_run
 from mammo.pipeline.train_run import TrainingTask
-from mammo.tracking import mlflow_client
+from mammo.tracking import mlflow_client, model_uri
 from mammo.training import trainer
 from stages import run
 
@@ -42,7 +42,7 @@ def _checkpoint(start: ContinueConfig) -> Path:
     """Return the .keras file to go on from."""
     if start.checkpoint is None:
         return MODELS / f"{start.model}.keras"
-    if mlflow_client.is_model_uri(start.checkpoint):
+    if model_uri.is_model_uri(start.checkpoint):
         return mlflow_client.download_model(start.checkpoint)
     return resolve_path(start.checkpoint)
 

@@ -103,7 +103,7 @@ def _frozen(at_home: Tables, predicted: Tables, cases: pd.DataFrame, loaded: Con
     shown |= {row_names.ensemble_name(method): rows for method, rows in combined.items()}
     for name in loaded.ensemble.two_views if loaded.ingest.unit != "lesion" else []:
         abroad = shown[name][shown[name]["split"] == "test"]
-        together = ensembling.over_views(abroad, cases, loaded.ingest.unit)
+        together = ensembling.average_views(abroad, cases, loaded.ingest.unit)
         shown[row_names.two_views_name(name)] = external.frozen(at_home[row_names.two_views_name(name)], together)
     return shown
 

@@ -17,17 +17,16 @@ PAGES = ("data_report", "report")  # stages that show what others computed
 
 def main() -> None:
     """Replay what the server lacks; write metrics/comparison.csv and .md from the runs of this workspace."""
-    loaded = load_config()
-    paths = [*result_paths(loaded), *external_paths(loaded), *map(record_path, PAGES)]
+    config = load_config()
+    paths = [*result_paths(config), *external_paths(config), *map(record_path, PAGES)]
     records = [read_record(path) for path in paths]
-    with mlflow_client.exclusive_lock(
-        "publish"
-    ):  # queued experiments share most records, and each asks before it sends
-        _publish(loaded, records)
+    # Queued experiments share most records, and each asks before it sends.
+    with mlflow_client.exclusive_lock("publish"):
+        _publish(config, records)
 
 
-def _publish(loaded: Config, records: list[Record]) -> None:
-    published = publishing.publish(loaded.tracking.experiment, records)
+def _publish(config: Config, records: list[Record]) -> None:
+    published = publishing.publish(config.tracking.experiment, records)
     comparison = publishing.table_of_runs(published.runs, TABLE_TAGS)
     others = [column for column in comparison.columns if column not in results.COLUMNS]
     comparison = comparison[results.COLUMNS + others]
@@ -36,10 +35,10 @@ def _publish(loaded: Config, records: list[Record]) -> None:
     console = Console()
     if published.pipeline is None:
         pages = [COMPARISON, COMPARISON.with_suffix(".md")]
-        publishing.log_pipeline(loaded.tracking.experiment, records, published.runs, pages)
+        publishing.log_pipeline(config.tracking.experiment, records, published.runs, pages)
         from mammo.pipeline.promotion import promote  # statistics are heavy, and needed on this path only
 
-        console.print(promote(loaded, records, published))
+        console.print(promote(config, records, published))
     console.print(f"{len(records)} records on the server, {len(published.replayed)} of them replayed now")
 
 

@@ -16,7 +16,7 @@ from mammo.core.files import read_table, write_text
 from mammo.core.paths import CASES, MODELS, PIXELS, PREDICTIONS, RAW, data_fingerprint
 from mammo.data.images import io, transforms
 from mammo.data.samples import Samples, open_store
-from mammo.inference.predictor import Corners
+from mammo.inference.films import Corners
 from mammo.pipeline import train_run
 from mammo.tracking import live_run
 from mammo.training import predict

@@ -25,27 +25,27 @@ def log_loss(weights: npt.NDArray[np.float64], probs: npt.NDArray[np.float64], l
 
 def test_the_mean_by_hand():
     tables = {name: arrays.predictions(patients=10).assign(prob=prob) for name, prob in (("a", 0.2), ("b", 0.7))}
-    combined, weights = ensembling.combine(tables, "mean")
+    combined, combination = ensembling.combine(tables, "mean")
     np.testing.assert_allclose(combined["prob"], 0.45)
-    assert weights == {"a": 0.5, "b": 0.5}
+    assert combination.by_member() == {"a": 0.5, "b": 0.5}
 
 
 @pytest.mark.parametrize("method", sorted(ensembling.METHODS))
 def test_the_combined_table_has_the_samples_of_its_members(method):
-    combined, weights = ensembling.combine(MEMBERS, method)
+    combined, combination = ensembling.combine(MEMBERS, method)
     pd.testing.assert_frame_equal(combined[ensembling.SAMPLE], MEMBERS["good"][ensembling.SAMPLE])
     assert combined["prob"].between(0, 1).all()
-    assert list(weights) == list(MEMBERS)
+    assert list(combination.by_member()) == list(MEMBERS)
 
 
 @pytest.mark.parametrize("method", sorted(ensembling.METHODS))
 def test_one_member_is_its_own_ensemble(method):
-    combined, weights = ensembling.combine({"good": MEMBERS["good"]}, method)
+    combined, combination = ensembling.combine({"good": MEMBERS["good"]}, method)
     order = MEMBERS["good"]["prob"].argsort()
     assert combined["prob"].iloc[order].is_monotonic_increasing
     if method != "stacked":  # which also recalibrates
         np.testing.assert_allclose(combined["prob"], MEMBERS["good"]["prob"], atol=1e-12)
-        assert weights["good"] == pytest.approx(1)
+        assert combination.weights[0] == pytest.approx(1)
 
 
 CASES = pd.DataFrame(
@@ -65,7 +65,7 @@ def scored() -> pd.DataFrame:
 
 
 def test_the_two_views_of_a_lesion_share_the_mean_of_their_log_odds_and_others_stay_alone():
-    together = ensembling.over_views(scored(), CASES, "lesion")
+    together = ensembling.average_views(scored(), CASES, "lesion")
     np.testing.assert_allclose(together["prob"], [0.5, 0.5, 0.6, 0.9, 0.3])
     pd.testing.assert_frame_equal(together[ensembling.SAMPLE], scored()[ensembling.SAMPLE])
 
@@ -73,13 +73,13 @@ def test_the_two_views_of_a_lesion_share_the_mean_of_their_log_odds_and_others_s
 def test_the_images_of_a_breast_share_theirs():
     odds = np.log([0.2 / 0.8, 0.8 / 0.2, 0.6 / 0.4, 0.9 / 0.1, 0.3 / 0.7])
     left, right = odds[:3].mean(), odds[3:].mean()
-    together = ensembling.over_views(scored(), CASES, "image")
+    together = ensembling.average_views(scored(), CASES, "image")
     np.testing.assert_allclose(np.log(together["prob"] / (1 - together["prob"])), [left] * 3 + [right] * 2)
 
 
 def test_views_of_unknown_samples_are_refused():
     with pytest.raises(InputError, match=r"1 predicted sample.*d_mlo"):
-        ensembling.over_views(scored(), CASES.iloc[:4], "lesion")
+        ensembling.average_views(scored(), CASES.iloc[:4], "lesion")
 
 
 @st.composite
@@ -99,16 +99,16 @@ def validation(draw: st.DrawFn) -> tuple[npt.NDArray[np.float64], npt.NDArray[np
 @given(validation())
 def test_fitted_weights_are_shares_and_never_worse_than_the_mean(rows):
     probs, label = rows
-    weights = ensembling.weighted(probs, label).weights
+    weights = ensembling.fit_weights(probs, label).weights
     assert weights.shape == (probs.shape[1],)
     assert (weights >= 0).all()
     assert weights.sum() == pytest.approx(1)
-    assert log_loss(weights, probs, label) <= log_loss(ensembling.mean(probs, label).weights, probs, label) + 1e-9
+    assert log_loss(weights, probs, label) <= log_loss(ensembling.fit_mean(probs, label).weights, probs, label) + 1e-9
 
 
 @pytest.mark.parametrize("method", ["weighted", "stacked"])
 def test_the_better_member_weighs_more(method):
-    _, weights = ensembling.combine(MEMBERS, method)
+    weights = ensembling.combine(MEMBERS, method)[1].by_member()
     assert weights["good"] > weights["blind"]
 
 
@@ -118,7 +118,7 @@ def test_weights_are_those_of_a_fine_grid():
     label = MEMBERS["good"].loc[rows, "label"].to_numpy(float)
     grid = np.linspace(0, 1, 2001)
     best = grid[np.argmin([log_loss(np.array([share, 1 - share]), probs, label) for share in grid])]
-    assert ensembling.weighted(probs, label).weights[0] == pytest.approx(best, abs=2e-3)
+    assert ensembling.fit_weights(probs, label).weights[0] == pytest.approx(best, abs=2e-3)
 
 
 @pytest.mark.parametrize("column", ["label", "prob"])
@@ -127,9 +127,35 @@ def test_test_rows_do_not_reach_the_weights(method, column):
     def inverted(table: pd.DataFrame) -> pd.DataFrame:
         return table.assign(**{column: table[column].where(table["split"] == "val", 1 - table[column])})
 
-    _, weights = ensembling.combine(MEMBERS, method)
-    _, same = ensembling.combine({name: inverted(table) for name, table in MEMBERS.items()}, method)
-    assert weights == same
+    _, fitted = ensembling.combine(MEMBERS, method)
+    _, other = ensembling.combine({name: inverted(table) for name, table in MEMBERS.items()}, method)
+    assert fitted.to_json() == other.to_json()
+
+
+@pytest.mark.parametrize("method", sorted(ensembling.METHODS))
+def test_a_combination_is_read_back_to_the_last_bit(method):
+    combined, fitted = ensembling.combine(MEMBERS, method)
+    again = ensembling.Combination.from_json(fitted.to_json())
+    assert again.to_json() == fitted.to_json()
+    assert again.members == tuple(MEMBERS)
+    probs = np.column_stack([table["prob"] for table in MEMBERS.values()])
+    np.testing.assert_array_equal(again(probs), combined["prob"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"kind": "probabilities", "intercept": 0, "weights": {}}',
+        '{"kind": "median", "intercept": 0, "weights": {"a": 1}}',
+        '{"kind": "log_odds", "intercept": 0, "weights": 1}',
+    ],
+)
+def test_what_is_no_combination_is_refused_with_the_cure(text):
+    with pytest.raises(InputError, match=r"no combination of an ensemble: .*dvc repro ensemble"):
+        ensembling.Combination.from_json(text)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +177,7 @@ def test_members_over_other_samples_are_refused(other):
 @given(validation())
 def test_stacking_gives_probabilities_whatever_the_members_say(rows):
     probs, label = rows
-    combined = ensembling.stacked(probs, label)(probs)
+    combined = ensembling.fit_stacking(probs, label)(probs)
     assert combined.shape == (len(label),)
     assert ((combined >= 0) & (combined <= 1)).all()
 
@@ -161,6 +187,6 @@ def test_stacking_recalibrates_members_that_are_all_too_sure():
     label = MEMBERS["fair"].loc[rows, "label"].to_numpy(float)
     odds = 8 * np.log(MEMBERS["fair"]["prob"] / (1 - MEMBERS["fair"]["prob"]))
     sure = (1 / (1 + np.exp(-odds))).loc[rows].to_numpy()[:, np.newaxis]
-    combined = ensembling.stacked(sure, label)(sure)
+    combined = ensembling.fit_stacking(sure, label)(sure)
     one = np.ones(1)
     assert log_loss(one, combined[:, np.newaxis], label) < log_loss(one, sure, label)

@@ -17,7 +17,8 @@ from mammo.core.files import read_table, sha256
 from mammo.core.paths import PREDICTIONS
 from mammo.evaluation import operating_point
 from mammo.inference import bundle
-from mammo.inference.bundle import About, BundleError
+from mammo.inference.about import About, BundleError
+from mammo.inference.workspace_models import describe_model
 from mammo.metrics import calibration, conformal
 from tests import arrays
 
@@ -54,7 +55,7 @@ def about_of(**changes: object) -> About:
 
 
 def test_it_says_what_the_run_did(run: Path) -> None:
-    about, loaded = bundle.of_workspace(finished.NAME), load_config()
+    about, loaded = describe_model(finished.NAME), load_config()
     predictions = read_table(PREDICTIONS / f"{finished.NAME}.csv", schemas.PREDICTIONS)
     validation = predictions[predictions["split"] == "val"]
     assert (about.unit, about.preprocess, about.flips) == ("lesion", loaded.preprocess, loaded.predict.flips)
@@ -69,13 +70,13 @@ def test_it_says_what_the_run_did(run: Path) -> None:
 
 
 def test_what_params_say_now_changes_nothing(run: Path) -> None:
-    before = bundle.of_workspace(finished.NAME)
+    before = describe_model(finished.NAME)
     content = yaml.safe_load(Path("params.yaml").read_text())
     content["preprocess"] |= {"size_px": 96, "clahe": 2.0}
     content["predict"]["flips"] = False
     content["evaluate"]["value"] = 0.5
     Path("params.yaml").write_text(yaml.safe_dump(content))
-    assert bundle.of_workspace(finished.NAME) == before
+    assert describe_model(finished.NAME) == before
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -91,10 +92,10 @@ def test_probabilities_are_read_as_the_evaluation_reads_them(seed: int) -> None:
         conformal=dict(zip(map(str, levels), quantiles, strict=True)),
     )
     asked = np.concatenate([np.linspace(0, 1, 501), known, 1 - known])
-    np.testing.assert_allclose(about.calibrated(asked), calibration.platt(label, known)(asked), atol=1e-12)
+    np.testing.assert_allclose(about.calibrate(asked), calibration.platt(label, known)(asked), atol=1e-12)
     for level, held in zip(levels, conformal.fit(label, known, levels)(asked), strict=True):
         expected = np.where(held.sum(axis=1) != 1, "refer", np.where(held[:, 1], "malignant", "benign"))
-        assert about.sets(asked, level) == expected.tolist()
+        assert about.prediction_sets(asked, level) == expected.tolist()
 
 
 def test_too_few_validation_rows_refer_every_film() -> None:
@@ -102,23 +103,23 @@ def test_too_few_validation_rows_refer_every_film() -> None:
     (quantile,) = conformal.quantiles(label, known, [0.95])
     assert quantile == np.inf
     about = about_of(conformal={"0.95": None})
-    assert set(about.sets(np.linspace(0, 1, 11), 0.95)) == {"refer"}
+    assert set(about.prediction_sets(np.linspace(0, 1, 11), 0.95)) == {"refer"}
 
 
 def test_an_unknown_confidence_is_refused_with_the_others() -> None:
     with pytest.raises(BundleError, match=r"confidence 0\.7; there are 0\.8, 0\.9"):
-        about_of(conformal={"0.8": 0.5, "0.9": 0.6}).sets(np.array([0.5]), 0.7)
+        about_of(conformal={"0.8": 0.5, "0.9": 0.6}).prediction_sets(np.array([0.5]), 0.7)
 
 
 def test_what_is_not_known_is_not_made_up() -> None:
     about, prob = about_of(), np.array([0.1, 0.9])
-    assert np.isnan(about.calibrated(prob)).all()
-    assert about.calls(prob) == about.sets(prob, 0.9) == [None, None]
+    assert np.isnan(about.calibrate(prob)).all()
+    assert about.classify(prob) == about.prediction_sets(prob, 0.9) == [None, None]
 
 
 def test_the_operating_point_itself_is_called_malignant() -> None:
     about = about_of(operating_point={"rule": "youden", "value": 0, "threshold": 0.5})
-    assert about.calls(np.array([0.49, 0.5])) == ["benign", "malignant"]
+    assert about.classify(np.array([0.49, 0.5])) == ["benign", "malignant"]
 
 
 # Writing
@@ -152,7 +153,7 @@ def test_it_replaces_an_older_bundle_and_nothing_else(folder: Path, tmp_path: Pa
 
 def test_an_unknown_model_is_named_with_the_others(run: Path) -> None:
     with pytest.raises(BundleError, match=rf"no finished model 'nobody'.*{finished.NAME}"):
-        bundle.of_workspace("nobody")
+        describe_model("nobody")
 
 
 @pytest.mark.parametrize("changed", [f"data/models/{finished.NAME}.keras", f"data/predictions/{finished.NAME}.csv"])
@@ -160,14 +161,14 @@ def test_a_file_that_is_not_the_recorded_one_is_refused(run: Path, changed: str)
     with Path(changed).open("a") as file:
         file.write("\n")
     with pytest.raises(BundleError, match="not what its record says; restore it with `dvc checkout`"):
-        bundle.of_workspace(finished.NAME)
+        describe_model(finished.NAME)
 
 
 def test_stages_that_saw_other_pixels_are_refused(run: Path) -> None:
     path = Path("metrics/records/preprocess.json")
     path.write_text(path.read_text().replace('"data": "', '"data": "f'))
     with pytest.raises(BundleError, match="different pixels; run `dvc repro`"):
-        bundle.of_workspace(finished.NAME)
+        describe_model(finished.NAME)
 
 
 # Reading
@@ -178,27 +179,30 @@ def test_a_changed_file_is_a_wrong_checksum(folder: Path, name: str) -> None:
     content = bytearray((folder / name).read_bytes())
     content[len(content) // 2] ^= 1
     (folder / name).write_bytes(content)
-    with pytest.raises(BundleError, match=rf"{name} has a wrong checksum"), bundle.opened(folder):
+    with pytest.raises(BundleError, match=rf"{name} has a wrong checksum"), bundle.open_bundle(folder):
         pass
 
 
 def test_a_missing_file_is_named(folder: Path) -> None:
     (folder / "model.keras").unlink()
-    with pytest.raises(BundleError, match=r"model\.keras is missing"), bundle.opened(folder):
+    with pytest.raises(BundleError, match=r"model\.keras is missing"), bundle.open_bundle(folder):
         pass
 
 
 def test_a_model_cannot_be_smuggled_past_the_checksums(folder: Path) -> None:
     sums = folder / "SHA256SUMS"
     sums.write_text("".join(line for line in sums.read_text().splitlines(keepends=True) if "model.keras" not in line))
-    with pytest.raises(BundleError, match=r"does not list model\.keras"), bundle.opened(folder):
+    with pytest.raises(BundleError, match=r"does not list model\.keras"), bundle.open_bundle(folder):
         pass
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 torn"])
 def test_a_torn_zip_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "one.zip").write_bytes(content)
-    with pytest.raises(BundleError, match=r"one\.zip: not a zip file, or damaged"), bundle.opened(tmp_path / "one.zip"):
+    with (
+        pytest.raises(BundleError, match=r"one\.zip: not a zip file, or damaged"),
+        bundle.open_bundle(tmp_path / "one.zip"),
+    ):
         pass
 
 
@@ -207,5 +211,5 @@ def test_a_bundle_of_another_version_is_refused(folder: Path) -> None:
     path.write_text(path.read_text().replace('"format": 1', '"format": 2'))
     lines = [line for line in (folder / "SHA256SUMS").read_text().splitlines() if not line.endswith("bundle.json")]
     (folder / "SHA256SUMS").write_text("\n".join([*lines, f"{sha256(path)}  bundle.json"]) + "\n")
-    with pytest.raises(BundleError, match=r"not of this version of mammo.*format"), bundle.opened(folder):
+    with pytest.raises(BundleError, match=r"not of this version of mammo.*format"), bundle.open_bundle(folder):
         pass

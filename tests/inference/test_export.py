@@ -12,8 +12,9 @@ import pytest
 from mammo import models
 from mammo.cli import main
 from mammo.inference import bundle, export
-from mammo.inference.bundle import About, BundleError
+from mammo.inference.about import About, BundleError
 from mammo.inference.predictor import Predictor
+from mammo.inference.workspace_models import describe_model
 from tests import arrays
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="these formats are TensorFlow's")
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason=
 def about(finished_lesions: Path) -> About:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(finished_lesions)
-        return bundle.of_workspace(finished.NAME)
+        return describe_model(finished.NAME)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ def model(finished_lesions: Path) -> keras.Model:
 @pytest.fixture(scope="module")
 def written(about: About, model: keras.Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("formats")
-    export.write(folder, about, model, ["saved_model"])
+    export.write_formats(folder, about, model, ["saved_model"])
     return folder
 
 
@@ -47,7 +48,7 @@ def test_a_saved_model_says_the_same_of_arrays(about: About, model: keras.Model,
     expected = Predictor(model, about).probabilities(images()[..., 0])
     found = _signature(written, "serving_default")(image=images().astype(np.float32))
     np.testing.assert_allclose(found["prob"], expected, atol=export.TOLERANCE)
-    np.testing.assert_allclose(found["calibrated"], about.calibrated(expected), atol=10 * export.TOLERANCE)
+    np.testing.assert_allclose(found["calibrated"], about.calibrate(expected), atol=10 * export.TOLERANCE)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
@@ -69,8 +70,8 @@ def test_encoded_images_of_another_size_are_resized(about: About, written: Path)
 
 
 def test_what_is_stated_was_measured(written: Path) -> None:
-    stated = json.loads((written / export.MEASURED).read_text())
-    assert stated["saved_model"]["images"] == export.TRIED
+    stated = json.loads((written / export.SUMMARY).read_text())
+    assert stated["saved_model"]["images"] == export.N_COMPARED
     assert 0 <= stated["saved_model"]["largest_difference_of_prob"] <= export.TOLERANCE
 
 
@@ -79,26 +80,28 @@ def test_onnx_says_the_same(about: About, tmp_path: Path, name: str) -> None:
     pytest.importorskip("tf2onnx", reason="pip install -r requirements/onnx.txt")
     onnxruntime = pytest.importorskip("onnxruntime")
     other = models.build(arrays.own(name), about.image_shape, seed=0)
-    export.write(tmp_path, about, other, ["onnx"])
+    export.write_formats(tmp_path, about, other, ["onnx"])
     session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
     prob, calibrated = session.run(["prob", "calibrated"], {"image": images().astype(np.float32)})
     expected = Predictor(other, about).probabilities(images()[..., 0])
     np.testing.assert_allclose(prob, expected, atol=export.TOLERANCE)
-    np.testing.assert_allclose(calibrated, about.calibrated(expected), atol=10 * export.TOLERANCE)
+    np.testing.assert_allclose(calibrated, about.calibrate(expected), atol=10 * export.TOLERANCE)
 
 
 def test_a_copy_that_differs_is_refused(
     about: About, model: keras.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make, ask = export.FORMATS["saved_model"]
-    monkeypatch.setitem(export.FORMATS, "saved_model", (make, lambda folder, images: ask(folder, images) + 1e-3))
+    write, predict_with = export.FORMATS["saved_model"]
+    monkeypatch.setitem(
+        export.FORMATS, "saved_model", (write, lambda folder, images: predict_with(folder, images) + 1e-3)
+    )
     with pytest.raises(BundleError, match=r"saved_model differs from the model by up to 0\.001"):
-        export.write(tmp_path, about, model, ["saved_model"])
+        export.write_formats(tmp_path, about, model, ["saved_model"])
 
 
 def test_an_unknown_format_is_refused_with_the_others(about: About, model: keras.Model, tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="unknown format tflite; there are saved_model, onnx"):
-        export.write(tmp_path, about, model, ["tflite"])
+        export.write_formats(tmp_path, about, model, ["tflite"])
 
 
 def test_the_command_puts_formats_under_the_checksums(
@@ -111,7 +114,7 @@ def test_the_command_puts_formats_under_the_checksums(
     assert "formats.json" in sums
     weights = tmp_path / "one/saved_model/variables/variables.data-00000-of-00001"
     weights.write_bytes(weights.read_bytes()[::-1])
-    with pytest.raises(BundleError, match=r"variables.* has a wrong checksum"), bundle.opened(tmp_path / "one"):
+    with pytest.raises(BundleError, match=r"variables.* has a wrong checksum"), bundle.open_bundle(tmp_path / "one"):
         pass
 
 

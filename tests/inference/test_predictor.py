@@ -20,7 +20,8 @@ from mammo import models
 from mammo.cli import main
 from mammo.core.errors import InputError
 from mammo.core.files import sha256
-from mammo.inference import bundle, predictor
+from mammo.inference import bundle, films, predictor
+from mammo.inference.heat_maps import HeatMapSettings
 from mammo.inference.predictor import Predictor
 from mammo.tracking import mlflow_client
 from mammo.training import predict
@@ -102,16 +103,16 @@ def test_the_next_batch_is_read_while_the_model_is_asked() -> None:
     def work(number: int) -> bool:
         return number + 1 == len(made) or made[number + 1].wait(timeout=30)
 
-    assert list(predictor._one_behind(work, items())) == [True] * len(made)
+    assert list(predictor.map_ahead(work, items())) == [True] * len(made)
 
 
 def test_what_is_said_agrees_with_itself(lesions: Predictor, finished_lesions: Path) -> None:
     rows = finished.films(finished_lesions)
     found = lesions.predict(rows["path"].iloc[0], box=rows["box"].iloc[0]).iloc[0]
     about = lesions.about
-    assert found["call"] == about.calls(np.array([found["prob"]]))[0]
-    assert found["set"] == about.sets(np.array([found["prob"]]), found["confidence"])[0]
-    assert found["calibrated"] == about.calibrated(np.array([found["prob"]]))[0]
+    assert found["call"] == about.classify(np.array([found["prob"]]))[0]
+    assert found["set"] == about.prediction_sets(np.array([found["prob"]]), found["confidence"])[0]
+    assert found["calibrated"] == about.calibrate(np.array([found["prob"]]))[0]
     assert (found["version"], found["model_sha256"]) == (about.record, about.model_sha256)
 
 
@@ -252,7 +253,7 @@ def test_a_table_of_boxes(lesions: Predictor, film: Path, tmp_path: Path) -> Non
     shutil.copyfile(film, tmp_path / "b.jpg")
     table = tmp_path / "boxes.csv"
     table.write_text("file,x0,y0,x1,y1\na.jpg,10,10,30,30\na.jpg,20,20,50,50\nelsewhere.jpg,0,0,5,5\n")
-    found = lesions.predict(tmp_path, boxes=predictor.read_boxes(table))
+    found = lesions.predict(tmp_path, boxes=films.read_boxes(table))
     assert found["box"].fillna("none").to_list() == ["10,10,30,30", "20,20,50,50", "none", "none"]
     assert "b.jpg" in found["error"].iloc[2]
     assert found["error"].iloc[3] == "elsewhere.jpg: has a box, but is not among the files"
@@ -262,7 +263,7 @@ def test_a_table_of_boxes(lesions: Predictor, film: Path, tmp_path: Path) -> Non
 def test_a_table_that_is_none_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "boxes.csv").write_text(content)
     with pytest.raises(InputError, match="needs the columns file, x0, y0, x1, y1"):
-        predictor.read_boxes(tmp_path / "boxes.csv")
+        films.read_boxes(tmp_path / "boxes.csv")
 
 
 def test_a_folder_is_searched_and_an_empty_one_is_an_error(images: Predictor, film: Path, tmp_path: Path) -> None:
@@ -291,7 +292,7 @@ def test_heat_maps_lie_where_the_rows_say(lesions: Predictor, film: Path, tmp_pa
 
 def test_an_unknown_method_is_refused_before_any_work(lesions: Predictor, film: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"unknown saliency method 'x'; there are .*layercam"):
-        lesions.predict(film, box=(0, 0, 9, 9), heat_maps=tmp_path / "maps", method="x")
+        lesions.predict(film, box=(0, 0, 9, 9), heat_maps=HeatMapSettings(tmp_path / "maps", "x"))
     assert not (tmp_path / "maps").exists()
 
 

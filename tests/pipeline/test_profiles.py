@@ -38,30 +38,30 @@ def comments(path: Path, without: Container[str] = ()) -> list[str]:
 def test_every_profile_gives_valid_parameters_and_keeps_all_comments(name: str, target: Path) -> None:
     models, whole = set(load_config(target).models), target.with_name("whole.yaml")
     shutil.copy(target, whole)
-    assert profiles.apply(name, imports.ROOT / "profiles", target)
+    assert profiles.apply_profile(name, imports.ROOT / "profiles", target)
     removed = models - set(load_config(target).models)
     assert comments(target) == comments(whole, removed)
 
 
 def test_null_takes_a_section_out(tmp_path: Path, target: Path) -> None:
     write_profile(tmp_path, "models:\n  medical_vgg16: null\ningest:\n  root: null\n")
-    assert profiles.apply("mine", tmp_path, target) == ["models.medical_vgg16"]
+    assert profiles.apply_profile("mine", tmp_path, target) == ["models.medical_vgg16"]
     assert list(load_config(target).models) == ["basic_vgg16", "efficientnet_b0", "light_cnn"]
-    assert profiles.apply("mine", tmp_path, target) == []
+    assert profiles.apply_profile("mine", tmp_path, target) == []
 
 
 @pytest.mark.parametrize("name", REAL)
 def test_merging_twice_changes_nothing_more(name: str, target: Path) -> None:
-    profiles.apply(name, imports.ROOT / "profiles", target)
+    profiles.apply_profile(name, imports.ROOT / "profiles", target)
     once = target.read_text()
-    assert profiles.apply(name, imports.ROOT / "profiles", target) == []
+    assert profiles.apply_profile(name, imports.ROOT / "profiles", target) == []
     assert target.read_text() == once
 
 
 def test_only_the_lines_of_the_profile_change(tmp_path: Path, target: Path) -> None:
     write_profile(tmp_path, "train:\n  epochs: 99\n")
     before = target.read_text().splitlines()
-    assert profiles.apply("mine", tmp_path, target) == ["train.epochs"]
+    assert profiles.apply_profile("mine", tmp_path, target) == ["train.epochs"]
     after = target.read_text().splitlines()
     assert sum(old != new for old, new in zip(before, after, strict=True)) == 1
 
@@ -69,7 +69,7 @@ def test_only_the_lines_of_the_profile_change(tmp_path: Path, target: Path) -> N
 def test_an_unknown_profile_lists_the_others(tmp_path: Path, target: Path) -> None:
     write_profile(tmp_path, "seed: 1\n")
     with pytest.raises(InputError, match=r"unknown profile 'nope'.*mine"):
-        profiles.apply("nope", tmp_path, target)
+        profiles.apply_profile("nope", tmp_path, target)
 
 
 @pytest.mark.parametrize(
@@ -85,5 +85,5 @@ def test_a_wrong_profile_changes_nothing(text: str, message: str, tmp_path: Path
     write_profile(tmp_path, text)
     before = target.read_bytes()
     with pytest.raises(InputError, match=message):
-        profiles.apply("mine", tmp_path, target)
+        profiles.apply_profile("mine", tmp_path, target)
     assert target.read_bytes() == before

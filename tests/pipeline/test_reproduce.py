@@ -66,7 +66,7 @@ def test_each_difference_is_named(tmp_path, change, what, distance):
     ],
 )
 def test_a_record_names_the_stage_that_writes_it(stage, model, target):
-    assert reproduce.target(dataclasses.replace(RECORD, stage=stage, model=model)) == target
+    assert reproduce.name_stage(dataclasses.replace(RECORD, stage=stage, model=model)) == target
 
 
 @pytest.mark.parametrize(("auc", "code"), [(0.75, None), (0.7500001, None), (0.76, 1)])

@@ -267,7 +267,7 @@ def test_a_breasts_views_share_a_score_abroad_too(workspace):
         read_table(folder / "predictions" / f"{name}.csv", schemas.PREDICTIONS)
         for name in ("ensemble_stacked", "two_views_ensemble_stacked")
     )
-    expected = ensembling.over_views(single, cases, "image")
+    expected = ensembling.average_views(single, cases, "image")
     np.testing.assert_allclose(together["prob"], expected["prob"], atol=1e-9)
 
 

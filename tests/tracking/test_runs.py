@@ -21,7 +21,7 @@ from mammo.core.errors import InputError
 from mammo.core.files import write_text
 from mammo.core.records import Part, Record, read_record, record_path
 from mammo.reporting.comparison import with_interval
-from mammo.tracking import live_run, mlflow_client, model_registry, publishing
+from mammo.tracking import live_run, mlflow_client, model_registry, model_uri, publishing
 from mammo.tracking.live_run import StageRun, StageSpec
 from mammo.tracking.model_registry import VersionSpec
 from tests import arrays
@@ -316,8 +316,8 @@ def test_the_model_of_a_run_is_had_back_by_its_uri(server):
         tracked.log_model(path)
     (run,) = runs()
     uri = f"runs:/{run.info.run_id}/light_cnn"
-    assert mlflow_client.is_model_uri(uri)
-    assert not mlflow_client.is_model_uri(path.as_posix())
+    assert model_uri.is_model_uri(uri)
+    assert not model_uri.is_model_uri(path.as_posix())
     again = models.load(mlflow_client.download_model(uri))
     assert all(np.array_equal(a, b) for a, b in zip(again.get_weights(), model.get_weights(), strict=True))
 

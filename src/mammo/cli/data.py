@@ -44,7 +44,7 @@ def run_download(args: argparse.Namespace) -> None:
         download = data_commands.download()
     if args.json:
         print(output.as_json(download), end="")
-    elif download.made_by_ingest:
+    elif download.generated:
         print(f"ingest.source {download.source}: nothing to download, `dvc repro ingest` makes {download.dataset}")
     else:
         size = f"{download.files:,} files, {download.bytes / 1e9:,.2f} GB"

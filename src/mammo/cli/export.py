@@ -10,7 +10,7 @@ from mammo.cli import output
 from mammo.cli.parsers import Subparsers
 
 if TYPE_CHECKING:
-    from mammo.inference.bundle import About
+    from mammo.inference.about import About
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -49,6 +49,6 @@ def _format_writer(names: list[str]) -> "Callable[[Path, About], None]":
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from mammo import models
     from mammo.inference import bundle
-    from mammo.inference import export as formats
+    from mammo.inference.export import write_formats
 
-    return lambda folder, about: formats.write(folder, about, models.load(folder / bundle.MODEL), names)
+    return lambda folder, about: write_formats(folder, about, models.load(folder / bundle.MODEL), names)

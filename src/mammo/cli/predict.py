@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,18 +49,13 @@ def add_parser(subparsers: Subparsers) -> None:
 def run(args: argparse.Namespace) -> None:
     """Print or write the predictions; exit code 1 where a file failed, after all others."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from mammo.inference import predictor
+    from mammo.inference import films, predictor
+    from mammo.inference.heat_maps import HeatMapSettings
 
-    boxes = None if args.boxes is None else predictor.read_boxes(args.boxes)
-    predictions = predictor.load(args.model).predict(
-        args.files,
-        args.box,
-        boxes,
-        confidence=args.confidence,
-        heat_maps=args.heat_maps,
-        method=args.method,
-        workers=args.workers,
-    )
+    boxes = None if args.boxes is None else films.read_boxes(args.boxes)
+    heat_maps = None if args.heat_maps is None else HeatMapSettings(args.heat_maps, args.method)
+    model = replace(predictor.load(args.model), workers=args.workers)
+    predictions = model.predict(args.files, args.box, boxes, confidence=args.confidence, heat_maps=heat_maps)
     output.write(args, predictions, predictions, lambda: [_table(predictions)])
     errors = predictions["error"].dropna()
     for message in errors:

@@ -16,6 +16,6 @@ def run(args: argparse.Namespace) -> None:
     """Merge the profile into params.yaml."""
     from mammo.pipeline import profiles
 
-    changed = profiles.apply(args.name)
+    changed = profiles.apply_profile(args.name)
     print(f"params.yaml: {len(changed)} values changed ({', '.join(changed) or 'it was merged already'})")
     print("`git diff params.yaml` shows the experiment, `dvc repro` runs it, `git checkout params.yaml` undoes it")

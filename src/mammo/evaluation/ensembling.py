@@ -1,7 +1,8 @@
 """Several predictions -> one: of several models, or of a lesion's views. What is fitted sees validation rows only."""
 
+import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,27 +27,56 @@ VIEWS_OF = {
     "breast": aggregation.LEVELS["breast"],
 }
 STACKING_C = 0.1  # members agree with each other, and validation rows are few
+PROBABILITIES, LOG_ODDS = "probabilities", "log_odds"  # kinds of a combination
 
 
 @dataclass(frozen=True)
 class Combination:
-    """A weight per member, on probabilities; or on log-odds, with an intercept, where `stacked`."""
+    """A weight per member, on probabilities; or on log-odds, with an intercept.
+
+    members: names in the order of the weights; empty where only arrays are combined.
+    """
 
     weights: Floats
+    kind: str = PROBABILITIES
     intercept: float = 0.0
-    stacked: bool = False
+    members: tuple[str, ...] = ()
 
     def __call__(self, probs: Floats) -> Floats:
-        """Probabilities (n, models) -> (n,)."""
-        if self.stacked:
+        """Return the combined probabilities: (n, members) -> (n,)."""
+        if self.kind == LOG_ODDS:
             return np.asarray(expit(_log_odds(probs) @ self.weights + self.intercept))
         return np.clip(probs @ self.weights, 0, 1)
 
+    def by_member(self) -> dict[str, float]:
+        """Return the weight of each member."""
+        return dict(zip(self.members, self.weights.tolist(), strict=True))
 
-def combine(tables: dict[str, pd.DataFrame], method: str) -> tuple[pd.DataFrame, dict[str, float]]:
-    """The ensemble's prediction table and the weight of each member.
+    def to_json(self) -> str:
+        """Return kind, intercept and weights by member; `from_json` gives the same numbers back."""
+        content = {"kind": self.kind, "intercept": self.intercept, "weights": self.by_member()}
+        return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
-    tables: tables.PREDICTIONS by model name, over the same samples.
+    @classmethod
+    def from_json(cls, text: str) -> "Combination":
+        """Return the combination that `to_json` wrote; raises InputError for any other text."""
+        try:
+            content = json.loads(text)
+            kind, intercept, weights = content["kind"], float(content["intercept"]), content["weights"]
+            values = np.array(list(weights.values()), np.float64)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise InputError(f"no combination of an ensemble: {error!r}; run `dvc repro ensemble`") from error
+        if kind not in (PROBABILITIES, LOG_ODDS) or not len(values):
+            raise InputError(
+                f"no combination of an ensemble: kind {kind!r} with {len(values)} weights; run `dvc repro ensemble`"
+            )
+        return cls(values, kind, intercept, tuple(weights))
+
+
+def combine(tables: dict[str, pd.DataFrame], method: str) -> tuple[pd.DataFrame, Combination]:
+    """Return the ensemble's prediction table, and the combination that was fitted on its validation rows.
+
+    tables: schemas.PREDICTIONS by model name, over the same samples.
     """
     first = next(iter(tables.values()))[SAMPLE].reset_index(drop=True)
     for name, table in tables.items():
@@ -56,16 +86,16 @@ def combine(tables: dict[str, pd.DataFrame], method: str) -> tuple[pd.DataFrame,
             )
     probs = np.column_stack([table["prob"].to_numpy(np.float64) for table in tables.values()])
     validation = (first["split"] == "val").to_numpy()
-    combination = METHODS[method](probs[validation], first.loc[validation, "label"].to_numpy(np.float64))
-    weights = dict(zip(tables, combination.weights.tolist(), strict=True))
-    return first.assign(prob=combination(probs)), weights
+    fitted = METHODS[method](probs[validation], first.loc[validation, "label"].to_numpy(np.float64))
+    combination = replace(fitted, members=tuple(tables))
+    return first.assign(prob=combination(probs)), combination
 
 
-def over_views(predictions: pd.DataFrame, cases: pd.DataFrame, unit: str) -> pd.DataFrame:
-    """`predictions` (tables.PREDICTIONS) in which each sample has the mean log-odds of its lesion's or breast's views.
+def average_views(predictions: pd.DataFrame, cases: pd.DataFrame, unit: str) -> pd.DataFrame:
+    """Return `predictions` with the mean log-odds of its lesion's, or breast's, views for each sample.
 
-    cases: tables.CASES, which say what belongs together: a lesion has the same abnormality_id in CC and MLO. A sample
-    whose other view is missing keeps its own score. Nothing is fitted.
+    predictions: schemas.PREDICTIONS; cases: schemas.CASES, which tell what belongs together: a lesion has the same
+    abnormality_id in CC and MLO. A sample whose other view is missing keeps its own score. Nothing is fitted.
     """
     aggregation.check_located(predictions, cases)
     keys = ["split", *VIEWS_OF[unit]]
@@ -74,42 +104,46 @@ def over_views(predictions: pd.DataFrame, cases: pd.DataFrame, unit: str) -> pd.
     return predictions.assign(prob=np.asarray(expit(odds)))
 
 
-def mean(probs: Floats, label: Floats) -> Combination:
-    """Equal weights."""
+def fit_mean(probs: Floats, label: Floats) -> Combination:
+    """Return equal weights."""
     return Combination(np.full(probs.shape[1], 1 / probs.shape[1]))
 
 
-def weighted(probs: Floats, label: Floats) -> Combination:
-    """Weights, not negative and of sum 1, with the lowest log-loss on probs (n, models) and label (n,)."""
+def fit_weights(probs: Floats, label: Floats) -> Combination:
+    """Return the weights, not negative and of sum 1, with the lowest log-loss on probs (n, members) and label (n,)."""
 
     def log_loss(weights: npt.NDArray[Any]) -> float:
         prob = np.clip(probs @ weights, PROB_FLOOR, 1 - PROB_FLOOR)
         return float(-np.mean(label * np.log(prob) + (1 - label) * np.log(1 - prob)))
 
     count = probs.shape[1]
-    found = minimize(
+    optimum = minimize(
         log_loss,
         x0=np.full(count, 1 / count),
         method="SLSQP",
         bounds=Bounds(0, 1),
         constraints=LinearConstraint(np.ones(count), 1, 1),
     )
-    weights = np.clip(found.x, 0, None)
+    weights = np.clip(optimum.x, 0, None)
     return Combination(np.asarray(weights / weights.sum(), np.float64))
 
 
-def stacked(probs: Floats, label: Floats) -> Combination:
-    """Logistic regression on the members' standardised log-odds; with one class alone, their mean."""
+def fit_stacking(probs: Floats, label: Floats) -> Combination:
+    """Return a logistic regression on the members' standardised log-odds; with one class alone, their mean."""
     if len(np.unique(label)) < 2:
-        return mean(probs, label)
+        return fit_mean(probs, label)
     scaler = StandardScaler().fit(_log_odds(probs))
-    fitted = LogisticRegression(C=STACKING_C).fit(scaler.transform(_log_odds(probs)), label)
-    weights = np.asarray(fitted.coef_[0] / scaler.scale_, np.float64)
-    return Combination(weights, float(fitted.intercept_[0] - weights @ scaler.mean_), stacked=True)
+    regression = LogisticRegression(C=STACKING_C).fit(scaler.transform(_log_odds(probs)), label)
+    weights = np.asarray(regression.coef_[0] / scaler.scale_, np.float64)
+    return Combination(weights, LOG_ODDS, float(regression.intercept_[0] - weights @ scaler.mean_))
 
 
 def _log_odds(probs: Floats) -> Floats:
     return np.asarray(logit(np.clip(probs, PROB_FLOOR, 1 - PROB_FLOOR)))
 
 
-METHODS: dict[str, Callable[[Floats, Floats], Combination]] = {"mean": mean, "weighted": weighted, "stacked": stacked}
+METHODS: dict[str, Callable[[Floats, Floats], Combination]] = {
+    "mean": fit_mean,
+    "weighted": fit_weights,
+    "stacked": fit_stacking,
+}

@@ -1,96 +1,101 @@
-"""An ensemble of this workspace as it is asked about films: its members, and what combines their probabilities.
+"""An ensemble of this workspace, ready for films: its members, and the combination that the ensemble stage fitted.
 
-Members and weights are those that the ensemble stage recorded. They must lead from the members' prediction tables to
-the ensemble's own, or it is refused: something was trained or combined anew.
+The combination must lead from the members' prediction tables to the ensemble's own, or it is refused: something was
+trained or combined since.
 """
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from scipy.special import logit
 
 from mammo.core import schemas
 from mammo.core.files import read_table
-from mammo.core.records import record_path
+from mammo.core.paths import ENSEMBLES, PREDICTIONS
+from mammo.core.records import Record, record_path
 from mammo.core.row_names import ENSEMBLE, TWO_VIEWS
 from mammo.evaluation.ensembling import Combination
-from mammo.inference import bundle
-from mammo.inference.bundle import PREDICTIONS, About, BundleError
+from mammo.inference.about import About, BundleError
+from mammo.inference.workspace_models import TrainedModel, check_training, describe_row, require_record
 
-ENSEMBLES = Path("data/ensembles")
 TOLERANCE = 1e-9  # between two ways to add up the same numbers
 
 
 @dataclass(frozen=True)
 class TrainedEnsemble:
-    """What is known of an ensemble; members: names below data/models, in the order of the combination's weights."""
+    """A description, and the combination of the members; its `members` are names below data/models."""
 
     about: About
-    members: list[str]
     combination: Combination
 
 
-def names() -> list[str]:
-    """The ensembles of this workspace that can be asked about single films."""
+def list_ensembles() -> list[str]:
+    """Return the ensembles of this workspace that take single films."""
     path = record_path("ensemble")
     if not path.is_file():
         return []
-    return [f"{ENSEMBLE}{method}" for method in bundle.recorded(path)["parameters"]["methods"]]
+    return [f"{ENSEMBLE}{method}" for method in require_record(path).parameters["methods"]]
 
 
-def of_workspace(name: str) -> TrainedEnsemble:
-    """The ensemble `name` of a finished run; raises BundleError where there is none, or its parts do not fit."""
+def read_ensemble(name: str) -> TrainedEnsemble:
+    """Return the ensemble `name` of a finished run; raises BundleError where there is none, or its parts do not fit."""
     if name.startswith(TWO_VIEWS):
         raise BundleError(
             f"{name} averages the scores of a lesion's CC and MLO view, and single films are given; "
             f"ask {name.removeprefix(TWO_VIEWS)} about each"
         )
-    if name not in names():
-        raise BundleError(f"no ensemble {name!r} in this workspace; there are {', '.join(names()) or 'none'}")
-    place = record_path("ensemble")
-    record = bundle.recorded(place)
-    members = list(record["parameters"]["members"])
-    trained = {member: bundle.trained(member) for member in members}
-    if {one["tags"]["data"] for one, _ in trained.values()} != {record["tags"]["data"]}:
-        raise BundleError(f"{name} and its members are of different pixels; run `dvc repro ensemble`")
-    if len(flips := {one["parameters"]["predict.flips"] for one, _ in trained.values()}) > 1:
-        raise BundleError(f"the members of {name} were asked with and without mirroring; run `dvc repro ensemble`")
-    combination = _combination(name, record, members)
-    about = bundle.described(
-        name,
-        place,
-        predicted=ENSEMBLES / f"{name}.csv",
-        data=record["tags"]["data"],
-        flips=flips.pop(),
-        model_sha256=_hash({member: digest for member, (_, digest) in trained.items()}),
-    )
-    return TrainedEnsemble(about, members, combination)
+    if name not in list_ensembles():
+        known = ", ".join(list_ensembles()) or "none"
+        raise BundleError(f"no ensemble {name!r} in this workspace; there are {known}")
+    path = record_path("ensemble")
+    data = require_record(path).tags["data"]
+    combination = _read_combination(name)
+    trainings = {member: check_training(member) for member in combination.members}
+    _check_combination(name, combination)
+    flips = _common_flips(name, data, [record for record, _ in trainings.values()])
+    model_sha256 = _hash_members({member: digest for member, (_, digest) in trainings.items()})
+    trained = TrainedModel(path, ENSEMBLES / f"{name}.csv", data, flips, model_sha256)
+    return TrainedEnsemble(describe_row(name, trained), combination)
 
 
-def _hash(digests: dict[str, str]) -> str:
-    """SHA-256 of the members' names and of the digests of their files."""
-    lines = [f"{member} {digest}\n" for member, digest in digests.items()]
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+def combination_path(name: str) -> Path:
+    """Return the path of the JSON file of an ensemble's combination."""
+    return ENSEMBLES / f"{name}.json"
 
 
-def _combination(name: str, record: dict[str, Any], members: list[str]) -> Combination:
-    """By the recorded weights; raises BundleError where they do not give the ensemble's own predictions."""
-    method = name.removeprefix(ENSEMBLE)
-    weights = np.array([record["metrics"][f"{method}_weight_{member}"] for member in members], np.float64)
-    single = [read_table(PREDICTIONS / f"{member}.csv", schemas.PREDICTIONS) for member in members]
+def _read_combination(name: str) -> Combination:
+    path = combination_path(name)
+    if not path.is_file():
+        raise BundleError(f"{path} does not exist; run `dvc repro ensemble`")
+    return Combination.from_json(path.read_text(encoding="utf-8"))
+
+
+def _check_combination(name: str, combination: Combination) -> None:
+    """Raise BundleError where the combination of the members' predictions is not the ensemble's own."""
+    members = [read_table(PREDICTIONS / f"{member}.csv", schemas.PREDICTIONS) for member in combination.members]
     expected = read_table(ENSEMBLES / f"{name}.csv", schemas.PREDICTIONS)["prob"].to_numpy()
-    if {len(table) for table in single} == {len(expected)}:
-        probs = np.column_stack([table["prob"] for table in single])
-        on_odds = Combination(weights, stacked=True)
-        # The record holds no intercept; the predictions do, and every one of them must agree on it.
-        intercept = float(np.median(logit(expected) - logit(on_odds(probs))))
-        for found in (Combination(weights), replace(on_odds, intercept=intercept)):
-            if np.allclose(found(probs), expected, rtol=0, atol=TOLERANCE):
-                return found
+    if {len(table) for table in members} == {len(expected)}:
+        combined = combination(np.column_stack([table["prob"] for table in members]))
+        if np.allclose(combined, expected, rtol=0, atol=TOLERANCE):
+            return
     raise BundleError(
-        f"{name}: the weights in {record_path('ensemble')} do not lead from its members' predictions to its own; "
+        f"{name}: the weights in {combination_path(name)} do not lead from its members' predictions to its own; "
         "run `dvc repro ensemble`"
     )
+
+
+def _common_flips(name: str, data: str, records: list[Record]) -> bool:
+    """Return whether the members predict with mirrored images; raises BundleError where they do not fit together."""
+    if {record.tags["data"] for record in records} != {data}:
+        raise BundleError(f"{name} and its members are of different pixels; run `dvc repro ensemble`")
+    flips = {record.parameters["predict.flips"] for record in records}
+    if len(flips) > 1:
+        raise BundleError(f"the members of {name} were asked with and without mirroring; run `dvc repro ensemble`")
+    return bool(flips.pop())
+
+
+def _hash_members(digests: dict[str, str]) -> str:
+    """Return the SHA-256 of the members' names and of the digests of their files."""
+    lines = [f"{member} {digest}\n" for member, digest in digests.items()]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()

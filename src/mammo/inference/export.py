@@ -1,9 +1,9 @@
 """A finished model in formats that need no Keras: TensorFlow SavedModel and ONNX, each compared with the model itself.
 
-Both take images as the model sees them, (n, h, w, 1) in 0..255, ask it as its predictions were made (mirrored or not),
-and give `prob` and `calibrated`, (n,). The SavedModel has a second signature, `encoded`, for PNG or JPEG bytes of such
-an image, which it resizes where they have another size. Neither finds a breast or cuts out a lesion: that is
-`Predictor.prepared`.
+Both take images as the model does, (n, h, w, 1) in 0..255, predict with mirrored images where the model does, and
+return `prob` and `calibrated`, (n,). The SavedModel has a second signature, `encoded`, for PNG or JPEG bytes of such an
+image, which it resizes where they have another size. Neither finds a breast or cuts out a lesion: that is
+`Predictor.prepare`.
 """
 
 import json
@@ -15,20 +15,20 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from mammo.inference.bundle import About, BundleError
+from mammo.inference.about import About, BundleError
 from mammo.inference.predictor import Predictor
 from mammo.training import predict
 
 TOLERANCE = 1e-5  # between probabilities; more is no copy of the model
-TRIED = 32  # images that a copy is compared on
-MEASURED = "formats.json"
+N_COMPARED = 32  # images that a copy is compared on
+SUMMARY = "formats.json"
 OPSET = 17
 
 Images = npt.NDArray[np.uint8]  # (n, h, w, 1)
 Floats = npt.NDArray[np.float64]
 
 
-def write(folder: Path, about: About, model: keras.Model, names: Sequence[str]) -> None:
+def write_formats(folder: Path, about: About, model: keras.Model, names: Sequence[str]) -> None:
     """Write the formats `names` of FORMATS into `folder`, and formats.json with how far each is from the model.
 
     Raises BundleError for an unknown name, another Keras backend than TensorFlow, a package that is not installed, and
@@ -38,35 +38,35 @@ def write(folder: Path, about: About, model: keras.Model, names: Sequence[str]) 
         raise BundleError("other formats are written on the TensorFlow backend; unset KERAS_BACKEND")
     if unknown := [name for name in names if name not in FORMATS]:
         raise BundleError(f"unknown format {', '.join(unknown)}; there are {', '.join(FORMATS)}")
-    images = tried(about)
+    images = comparison_images(about)
     expected = Predictor(model, about).probabilities(images[..., 0])
-    measured = {}
+    differences = {}
     for name in names:
-        make, ask = FORMATS[name]
-        make(folder, about, model)
-        difference = float(np.abs(ask(folder, images) - expected).max())
+        write, predict_with = FORMATS[name]
+        write(folder, about, model)
+        difference = float(np.abs(predict_with(folder, images) - expected).max())
         if difference > TOLERANCE:
             raise BundleError(f"{name} differs from the model by up to {difference:.2g}; it is not written")
-        measured[name] = {"largest_difference_of_prob": difference, "images": len(images)}
-    (folder / MEASURED).write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
+        differences[name] = {"largest_difference_of_prob": difference, "images": len(images)}
+    (folder / SUMMARY).write_text(json.dumps(differences, indent=1) + "\n", encoding="utf-8")
 
 
-def tried(about: About) -> Images:
-    """Images that a copy is compared on: from black over noise of every brightness to white, always the same."""
+def comparison_images(about: About) -> Images:
+    """Return the images that a copy is compared on: from black over noise of every brightness to white."""
     height, width, _ = about.image_shape
     rng = np.random.default_rng(0)
-    level = np.linspace(0, 255, TRIED)[:, np.newaxis, np.newaxis, np.newaxis]
-    spread = rng.uniform(0, 80, (TRIED, 1, 1, 1))
-    return np.clip(level + spread * rng.normal(size=(TRIED, height, width, 1)), 0, 255).astype(np.uint8)
+    level = np.linspace(0, 255, N_COMPARED)[:, np.newaxis, np.newaxis, np.newaxis]
+    spread = rng.uniform(0, 80, (N_COMPARED, 1, 1, 1))
+    return np.clip(level + spread * rng.normal(size=(N_COMPARED, height, width, 1)), 0, 255).astype(np.uint8)
 
 
-def _asking(about: About, model: keras.Model) -> Callable[[Any], dict[str, Any]]:
-    """The function of images (n, h, w, 1) float32 that gives `prob` and `calibrated`, (n,), as a TensorFlow graph."""
+def _build_predict(about: About, model: keras.Model) -> Callable[[Any], dict[str, Any]]:
+    """Return the TensorFlow function of images (n, h, w, 1) float32 that returns `prob` and `calibrated`, (n,)."""
     import tensorflow as tf
 
     views = predict.FLIPS if about.flips else [()]
 
-    def ask(images: Any) -> dict[str, Any]:
+    def predict_images(images: Any) -> dict[str, Any]:
         parts = [model(tf.reverse(images, axes) if axes else images, training=False) for axes in views]
         prob = tf.cast(tf.add_n(parts)[:, 0] / len(parts), tf.float32)
         if about.calibration is None:
@@ -76,23 +76,23 @@ def _asking(about: About, model: keras.Model) -> Callable[[Any], dict[str, Any]]
         calibrated = tf.sigmoid(about.calibration.slope * log_odds + about.calibration.shift)
         return {"prob": prob, "calibrated": calibrated}
 
-    return ask
+    return predict_images
 
 
 def _write_saved_model(folder: Path, about: About, model: keras.Model) -> None:
     import tensorflow as tf
 
-    ask, (height, width, _) = _asking(about, model), about.image_shape
+    predict_images, (height, width, _) = _build_predict(about, model), about.image_shape
 
-    def decoded(content: Any) -> Any:
+    def decode(content: Any) -> Any:
         image = tf.io.decode_image(content, channels=1, expand_animations=False)
         return tf.image.resize(tf.ensure_shape(image, (None, None, 1)), (height, width), antialias=True)
 
     module = tf.Module()
     module.model = model
-    arrays = tf.function(ask, input_signature=[tf.TensorSpec((None, height, width, 1), tf.float32, "image")])
+    arrays = tf.function(predict_images, input_signature=[tf.TensorSpec((None, height, width, 1), tf.float32, "image")])
     encoded = tf.function(
-        lambda content: ask(tf.map_fn(decoded, content, fn_output_signature=tf.float32)),
+        lambda content: predict_images(tf.map_fn(decode, content, fn_output_signature=tf.float32)),
         input_signature=[tf.TensorSpec((None,), tf.string, "content")],
     )
     tf.saved_model.save(
@@ -105,7 +105,7 @@ def _write_saved_model(folder: Path, about: About, model: keras.Model) -> None:
     )
 
 
-def _ask_saved_model(folder: Path, images: Images) -> Floats:
+def _predict_saved_model(folder: Path, images: Images) -> Floats:
     import tensorflow as tf
 
     signature = tf.saved_model.load(str(folder / "saved_model")).signatures["serving_default"]
@@ -114,7 +114,7 @@ def _ask_saved_model(folder: Path, images: Images) -> Floats:
 
 def _write_onnx(folder: Path, about: About, model: keras.Model) -> None:
     try:
-        import onnxruntime  # noqa: F401  # it is asked afterwards
+        import onnxruntime  # noqa: F401  # the comparison needs it
         import tf2onnx
     except ImportError as error:
         raise BundleError(f"ONNX needs the packages of requirements/onnx.txt: {error}") from error
@@ -124,11 +124,11 @@ def _write_onnx(folder: Path, about: About, model: keras.Model) -> None:
         if isinstance(layer, keras.layers.Normalization):  # its tensors would become inputs of the graph
             layer.mean, layer.variance = map(keras.ops.convert_to_numpy, (layer.mean, layer.variance))
     signature = [tf.TensorSpec((None, *about.image_shape), tf.float32, "image")]
-    asked = tf.function(_asking(about, model), input_signature=signature)
-    tf2onnx.convert.from_function(asked, signature, opset=OPSET, output_path=str(folder / "model.onnx"))
+    graph = tf.function(_build_predict(about, model), input_signature=signature)
+    tf2onnx.convert.from_function(graph, signature, opset=OPSET, output_path=str(folder / "model.onnx"))
 
 
-def _ask_onnx(folder: Path, images: Images) -> Floats:
+def _predict_onnx(folder: Path, images: Images) -> Floats:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
@@ -136,9 +136,9 @@ def _ask_onnx(folder: Path, images: Images) -> Floats:
     return np.asarray(prob, np.float64)
 
 
-Make = Callable[[Path, About, keras.Model], None]
-Ask = Callable[[Path, Images], Floats]
-FORMATS: dict[str, tuple[Make, Ask]] = {
-    "saved_model": (_write_saved_model, _ask_saved_model),
-    "onnx": (_write_onnx, _ask_onnx),
+Write = Callable[[Path, About, keras.Model], None]
+Predict = Callable[[Path, Images], Floats]
+FORMATS: dict[str, tuple[Write, Predict]] = {
+    "saved_model": (_write_saved_model, _predict_saved_model),
+    "onnx": (_write_onnx, _predict_onnx),
 }

@@ -1,4 +1,4 @@
-"""The data by hand: `python -m mammo data`. No stage of dvc.yaml: it writes nothing but downloads."""
+"""Download, check and count the data that params.yaml names; no stage of dvc.yaml: only downloads are written."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,20 +16,20 @@ from mammo.data.datasets import DatasetError, Located
 
 
 @dataclass(frozen=True)
-class Fetched:
-    """Where a source's data lie, and how much it is. made_by_ingest: there is nothing to download."""
+class Download:
+    """Where the data of a source lie, and their size; generated: ingest makes them."""
 
     source: str
     dataset: str
     root: Path
-    made_by_ingest: bool
+    generated: bool
     files: int
     bytes: int
 
 
 @dataclass(frozen=True)
-class Checked:
-    """What was looked at, and what is wrong with it. counts: what the copy holds, as its data set counts."""
+class DataCheck:
+    """The files and tables that were checked, and their problems. counts: of the copy, as its data set counts."""
 
     root: Path
     files: int
@@ -39,49 +39,49 @@ class Checked:
 
 
 @dataclass(frozen=True)
-class Described:
-    """The samples of the splits: data_summary.counts, and data_summary.prevalence."""
+class DataDescription:
+    """The samples of the splits: cohort.summary.counts, and cohort.summary.prevalence."""
 
     counts: pd.DataFrame
     composition: pd.DataFrame
 
 
-def download() -> Fetched:
-    """Fetch what `ingest.source` of params.yaml names; what is there already is not fetched again."""
-    loaded = load_config()
-    ingest = loaded.ingest
+def download() -> Download:
+    """Download what `ingest.source` of params.yaml names, but for the files that are there already."""
+    config = load_config()
+    ingest = config.ingest
     source = sources.get(ingest.source)
     root = source.root(ingest, RAW)
-    made = root.resolve().is_relative_to(RAW.resolve())
-    if not made:
-        source.fetch(ingest, RAW, loaded.seed)
+    generated = root.resolve().is_relative_to(RAW.resolve())
+    if not generated:
+        source.fetch(ingest, RAW, config.seed)
     sizes = [file.stat().st_size for file in root.rglob("*") if file.is_file()]
-    return Fetched(ingest.source, ingest.dataset, root, made, len(sizes), sum(sizes))
+    return Download(ingest.source, ingest.dataset, root, generated, len(sizes), sum(sizes))
 
 
-def check() -> Checked:
-    """Read every file of the data set, and compare with what `ingest` and `split` left, as far as they have run."""
-    loaded = load_config()
-    ingest = loaded.ingest
+def check() -> DataCheck:
+    """Read every file of the data set, and compare with the tables of `ingest` and `split`, where they have run."""
+    config = load_config()
+    ingest = config.ingest
     root = sources.get(ingest.source).root(ingest, RAW)
     types: list[str] = list(ingest.abnormality_types)
-    located = datasets.get(ingest.dataset).locate(root, ingest.unit, types, loaded.compute.workers)
-    located, files = manifest.examine(root, located, loaded.compute.workers)
+    located = datasets.get(ingest.dataset).locate(root, ingest.unit, types, config.compute.workers)
+    located, files = manifest.examine(root, located, config.compute.workers)
     compared = [path for path in (EXCLUDED, MANIFEST, SPLITS) if path.is_file()]
     problems = [*_incomplete(located, ingest, root), *_changed(located, files, compared, root)]
-    return Checked(root, len(files), located.counts, compared, problems)
+    return DataCheck(root, len(files), located.counts, compared, problems)
 
 
-def describe() -> Described:
-    """Count the samples that the split stage left."""
-    loaded = load_config()
-    used = summary.of_splits(read_table(CASES, schemas.CASES), read_splits(SPLITS))
-    confidence, resamples = loaded.evaluate.confidence, loaded.evaluate.resamples
-    return Described(summary.counts(used), summary.prevalence(used, confidence, resamples, loaded.seed))
+def describe() -> DataDescription:
+    """Count the samples of the splits."""
+    config = load_config()
+    samples = summary.of_splits(read_table(CASES, schemas.CASES), read_splits(SPLITS))
+    confidence, resamples = config.evaluate.confidence, config.evaluate.resamples
+    return DataDescription(summary.counts(samples), summary.prevalence(samples, confidence, resamples, config.seed))
 
 
 def _incomplete(located: Located, ingest: IngestConfig, root: Path) -> Iterator[str]:
-    """Where the whole data set is expected, what of it is not there."""
+    """Yield what is missing of the data set, where the whole of it is expected."""
     if ingest.expect == "full":
         published = datasets.get(ingest.dataset).published(list(ingest.abnormality_types))
         try:
@@ -91,7 +91,7 @@ def _incomplete(located: Located, ingest: IngestConfig, root: Path) -> Iterator[
 
 
 def _changed(located: Located, files: pd.DataFrame, compared: list[Path], root: Path) -> Iterator[str]:
-    """What is unusable or no longer as the stages saw it, by their tables in `compared`."""
+    """Yield what is unusable or has changed since the stages ran, by their tables in `compared`."""
     accepted = read_table(EXCLUDED, schemas.EXCLUDED) if EXCLUDED in compared else None
     yield from integrity.unusable(located.excluded, accepted)
     if MANIFEST in compared:
@@ -103,7 +103,7 @@ def _changed(located: Located, files: pd.DataFrame, compared: list[Path], root: 
 
 
 def _digests(files: pd.DataFrame, recorded: pd.DataFrame, root: Path) -> dict[str, str]:
-    """SHA-256 by path of the files that are used now, and of those of `recorded` that are there, but not used now."""
+    """Return the SHA-256 by path of the files that are used now, and of the others of `recorded` that exist."""
     used = dict(zip(files["path"], files["sha256"], strict=True))
-    left = [path for path in recorded["path"] if path not in used and (root / path).is_file()]
-    return used | {path: sha256(root / path) for path in left}
+    unused = [path for path in recorded["path"] if path not in used and (root / path).is_file()]
+    return used | {path: sha256(root / path) for path in unused}

@@ -72,7 +72,7 @@ def main(name: str, wanted: Sequence[Space], count: int, over_folds: bool) -> Ve
 
 def apply(verdict: Verdict) -> list[str]:
     """Write the best trial's values into params.yaml; returns the keys that were changed."""
-    return profiles.merge(search_space.nested(verdict.best.parameters), f"trial {verdict.best.number}")
+    return profiles.merge_parameters(search_space.nested(verdict.best.parameters), f"trial {verdict.best.number}")
 
 
 def _key(name: str, wanted: Sequence[Space], over_folds: bool, loaded: Config) -> str:

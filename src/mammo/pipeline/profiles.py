@@ -12,29 +12,29 @@ from ruamel.yaml.error import YAMLError
 from mammo.core.config import PARAMS_FILE, load_config, parse_config
 from mammo.core.errors import InputError
 from mammo.core.files import write_text
+from mammo.core.paths import PROFILES
 
-PROFILES = Path("profiles")
 NULL_TAG = "tag:yaml.org,2002:null"
 
 
-def names(folder: Path = PROFILES) -> list[str]:
-    """The profiles that there are."""
+def list_profiles(folder: Path = PROFILES) -> list[str]:
+    """Return the names of the profiles."""
     return sorted(path.stem for path in folder.glob("*.yaml"))
 
 
-def apply(name: str, folder: Path = PROFILES, target: Path = PARAMS_FILE) -> list[str]:
-    """Merge profile `name` into params.yaml, keeping its comments; returns the keys whose value changed.
+def apply_profile(name: str, folder: Path = PROFILES, target: Path = PARAMS_FILE) -> list[str]:
+    """Merge profile `name` into params.yaml, keeping its comments; return the keys whose value changed.
 
     The merged file is checked before it is written: a profile with a wrong key changes nothing.
     """
-    if name not in names(folder):
-        raise InputError(f"unknown profile {name!r}; {folder}/ has: {', '.join(names(folder)) or 'none'}")
+    if name not in list_profiles(folder):
+        raise InputError(f"unknown profile {name!r}; {folder}/ has: {', '.join(list_profiles(folder)) or 'none'}")
     path = folder / f"{name}.yaml"
-    return merge(_read(_round_trip(), path), str(path), target)
+    return merge_parameters(_read(_round_trip(), path), str(path), target)
 
 
-def merge(changes: MutableMapping[str, Any], where: str, target: Path = PARAMS_FILE) -> list[str]:
-    """Merge `changes`, nested as in params.yaml, as `apply` merges a profile; `where` names them in errors."""
+def merge_parameters(changes: MutableMapping[str, Any], where: str, target: Path = PARAMS_FILE) -> list[str]:
+    """Merge `changes`, nested as in params.yaml, as `apply_profile` does; `where` names them in errors."""
     load_config(target)
     yaml = _round_trip()
     content = yaml.load(target.read_text(encoding="utf-8"))
@@ -66,28 +66,28 @@ def _read(yaml: YAML, path: Path) -> MutableMapping[str, Any]:
 
 
 def _merge(target: MutableMapping[str, Any], source: MutableMapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Write `source` into `target`, section by section; yields the dotted keys that got another value.
+    """Write `source` into `target`, section by section; yield the dotted keys that got another value.
 
     null in the place of a section takes it out, as a JSON merge patch (RFC 7386) does; {} empties it.
     """
     for key, value in source.items():
-        here = target.get(key)
-        if isinstance(here, MutableMapping) and value is None:
+        current = target.get(key)
+        if isinstance(current, MutableMapping) and value is None:
             del target[key]
             yield f"{prefix}{key}"
             continue
-        if value == {} and here:
-            here.clear()
+        if value == {} and isinstance(current, MutableMapping) and current:
+            current.clear()
             yield f"{prefix}{key}"
-        elif isinstance(value, MutableMapping) and isinstance(here, MutableMapping):
-            yield from _merge(here, value, f"{prefix}{key}.")
-        elif here != value:
+        elif isinstance(value, MutableMapping) and isinstance(current, MutableMapping):
+            yield from _merge(current, value, f"{prefix}{key}.")
+        elif current != value:
             target[key] = _without_comments(value)
             yield f"{prefix}{key}"
 
 
 def _without_comments(value: Any) -> Any:
-    """A list is written in one line, and leaves a profile's comments there: those of params.yaml stay."""
+    """Return a list to be written in one line, without the profile's comments: those of params.yaml stay."""
     if not isinstance(value, list):
         return value
     bare = CommentedSeq(value)

@@ -1,7 +1,7 @@
-"""A finished run once more, from its commit and changes in a temporary worktree; and what then came out otherwise.
+"""Reproduce a finished run from its commit and changes in a temporary worktree, and list what differs.
 
-Nothing of the user's workspace is touched. The worktree shares the DVC cache, so that inputs are restored where they
-are there and computed where they are not; its runs go to a tracking store of its own.
+The user's workspace is left alone. The worktree shares the DVC cache: inputs are restored where they are in it, and
+computed where they are not. Its runs go to a tracking store of its own.
 """
 
 import math
@@ -25,7 +25,7 @@ SHARED_STAGES = {"compare": "evaluate", "evaluate": "evaluate"}  # records that 
 
 @dataclass(frozen=True)
 class Difference:
-    """One metric or artifact of a run that came out otherwise; `before`, `now`: what each attempt has."""
+    """One metric or artifact of a run that differs; `before`, `now`: the value of each attempt."""
 
     run: str
     what: str
@@ -36,55 +36,56 @@ class Difference:
 
 @dataclass(frozen=True)
 class Reproduction:
-    """What a second attempt says of a run."""
+    """A second attempt compared with a run."""
 
     compared: list[str]  # names of the runs whose records were compared
     differences: list[Difference]
     machine: dict[str, tuple[str, str]]  # tags of MACHINE that are not the same: then, now
 
     def largest(self) -> float:
-        """The largest distance; 0 where all is the same."""
-        return max((found.distance for found in self.differences), default=0.0)
+        """Return the largest distance; 0 where all is the same."""
+        return max((difference.distance for difference in self.differences), default=0.0)
 
 
 def reproduce(run_id: str, root: Path, keep: bool = False) -> Reproduction:
-    """Run what `run_id` names again and compare; root: of the user's repository.
+    """Run the stage or pipeline of `run_id` again and compare; root: of the user's repository.
 
-    keep: leave the worktree, and say where it is. Raises InputError where the run cannot be had, or where its commit or
-    its changes are not known any more.
+    keep: leave the worktree, and print where it is. Raises InputError where the run cannot be read, or where its commit
+    or its changes are not known any more.
     """
-    source = publishing.find_origin(run_id)
-    commit = source.tags.get("git.commit", "none")
-    if source.tags.get("git.dirty") == "unknown" and source.patch is None:
+    origin = publishing.find_origin(run_id)
+    commit = origin.tags.get("git.commit", "none")
+    if origin.tags.get("git.dirty") == "unknown" and origin.patch is None:
         raise InputError(
             f"run {run_id}: its workspace was not the commit {commit}, and what it had beside is not known"
         )
     if _git(root, "cat-file", "-e", f"{commit}^{{commit}}").returncode != 0:
         raise InputError(f"run {run_id} was made from the commit {commit}, which is not here; `git fetch` it first")
     with _worktree(root, commit, keep) as folder:
-        _prepare(folder, root, source)
-        _rerun(folder, source)
-        return compare(source, folder)
+        _prepare(folder, root, origin)
+        _rerun(folder, origin)
+        return compare(origin, folder)
 
 
-def target(record: Record) -> str:
-    """The stage of dvc.yaml that writes the record."""
+def name_stage(record: Record) -> str:
+    """Return the stage of dvc.yaml that writes the record."""
     if record.stage == "external":
         return f"external@{str(record.model).split('/')[0]}"
     return SHARED_STAGES.get(record.stage, record.name)
 
 
-def compare(source: Origin, folder: Path) -> Reproduction:
-    """The records of a run against those that lie in the worktree."""
-    again = {record.name: read_record(folder / record_path(record.stage, record.model)) for record in source.records}
-    found = [difference for record in source.records for difference in _differences(record, again[record.name])]
+def compare(origin: Origin, folder: Path) -> Reproduction:
+    """Compare the records of a run with those in the worktree."""
+    again = {record.name: read_record(folder / record_path(record.stage, record.model)) for record in origin.records}
+    differences = [difference for record in origin.records for difference in _differences(record, again[record.name])]
     now = provenance.tags()
-    machine = {tag: (source.tags.get(tag, "unknown"), now.get(tag, "unknown")) for tag in MACHINE}
-    return Reproduction(list(again), found, {tag: pair for tag, pair in machine.items() if pair[0] != pair[1]})
+    machine = {tag: (origin.tags.get(tag, "unknown"), now.get(tag, "unknown")) for tag in MACHINE}
+    changed = {tag: pair for tag, pair in machine.items() if pair[0] != pair[1]}
+    return Reproduction(list(again), differences, changed)
 
 
 def _differences(before: Record, now: Record) -> Iterator[Difference]:
-    """Metrics, those of the parts too, and artifacts that are not the same."""
+    """Yield the metrics, those of the parts too, and the artifacts that are not the same."""
     pairs = [("", before.metrics, now.metrics)]
     parts = {part.title: part.metrics for part in now.parts}
     pairs += [(f"{part.title} ", part.metrics, parts.get(part.title, {})) for part in before.parts]
@@ -102,7 +103,7 @@ def _differences(before: Record, now: Record) -> Iterator[Difference]:
 
 @contextmanager
 def _worktree(root: Path, commit: str, keep: bool) -> Iterator[Path]:
-    """A checkout of `commit` beside the repository, where relative paths of params.yaml lead to the same places."""
+    """Check `commit` out beside the repository, where relative paths of params.yaml lead to the same places."""
     folder = Path(tempfile.mkdtemp(prefix=f".{root.name}-reproduce-", dir=root.parent))
     _must(_git(root, "worktree", "add", "--quiet", "--detach", str(folder), commit), f"a worktree of {commit}")
     try:
@@ -114,10 +115,10 @@ def _worktree(root: Path, commit: str, keep: bool) -> Iterator[Path]:
             _git(root, "worktree", "remove", "--force", str(folder))
 
 
-def _prepare(folder: Path, root: Path, source: Origin) -> None:
-    """The run's changes, and the user's DVC cache, remotes and credentials."""
-    if source.patch is not None:
-        _must(_git(folder, "apply", str(source.patch.resolve())), f"the changes of run {source.run_id}")
+def _prepare(folder: Path, root: Path, origin: Origin) -> None:
+    """Apply the run's changes, and set the user's DVC cache, remotes and credentials."""
+    if origin.patch is not None:
+        _must(_git(folder, "apply", str(origin.patch.resolve())), f"the changes of run {origin.run_id}")
     local = root / ".dvc" / "config.local"
     if local.is_file():
         (folder / ".dvc" / "config.local").write_bytes(local.read_bytes())
@@ -125,16 +126,16 @@ def _prepare(folder: Path, root: Path, source: Origin) -> None:
     _must(_dvc(folder, "cache", "dir", "--local", cache), "the DVC cache")
 
 
-def _rerun(folder: Path, source: Origin) -> None:
-    """Everything of a pipeline; of a stage its inputs where they are missing, and itself."""
+def _rerun(folder: Path, origin: Origin) -> None:
+    """Run all of a pipeline; of a stage its missing inputs, and itself."""
     if _dvc(folder, "remote", "list").stdout.strip():
         _stream(folder, "pull", "--run-cache", "--allow-missing")
-    if source.tags["dvc.stage"] == publishing.PIPELINE:
+    if origin.tags["dvc.stage"] == publishing.PIPELINE:
         _must_run(folder, "repro", "--force")
         return
-    stage = target(source.records[0])
-    ran = _must_run(folder, "repro", stage)
-    if f"Running stage '{stage}'" not in ran:
+    stage = name_stage(origin.records[0])
+    printed = _must_run(folder, "repro", stage)
+    if f"Running stage '{stage}'" not in printed:
         _must_run(folder, "repro", "--force", "--single-item", stage)
 
 
@@ -146,7 +147,7 @@ def _must_run(folder: Path, *words: str) -> str:
 
 
 def _stream(folder: Path, *words: str) -> tuple[int, str]:
-    """Run dvc, showing what it says; its exit code and words."""
+    """Run dvc, showing its output; return its exit code and output."""
     lines = []
     with subprocess.Popen(
         ["dvc", *words],
@@ -155,17 +156,18 @@ def _stream(folder: Path, *words: str) -> tuple[int, str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-    ) as running:
-        for line in running.stdout or ():
+    ) as process:
+        for line in process.stdout or ():
             sys.stderr.write(line)
             lines.append(line)
-    return running.returncode, "".join(lines)
+    return process.returncode, "".join(lines)
 
 
 def _environment() -> dict[str, str]:
-    """This one's without what points at the user's repository and server; this Python's programs first."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_", "GIT_"))}
-    return kept | {"PATH": os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", "")])}
+    """Return this environment, less what points at the user's repository and server; this Python's programs first."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_", "GIT_"))}
+    path = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", "")])
+    return environment | {"PATH": path}
 
 
 def _dvc(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -176,6 +178,6 @@ def _git(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["git", *words], cwd=folder, env=_environment(), capture_output=True, text=True)
 
 
-def _must(done: subprocess.CompletedProcess[str], what: str) -> None:
-    if done.returncode != 0:
-        raise InputError(f"{what} could not be had: {(done.stderr or done.stdout).strip()}")
+def _must(process: subprocess.CompletedProcess[str], what: str) -> None:
+    if process.returncode != 0:
+        raise InputError(f"{what} could not be set up: {(process.stderr or process.stdout).strip()}")

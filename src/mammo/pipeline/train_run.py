@@ -15,7 +15,7 @@ from mammo.core.config import Config, ModelConfig, TrainConfig, TrainingConfig
 from mammo.core.files import write_table, write_text
 from mammo.core.paths import HISTORY, MODELS, PIXELS, PREDICTIONS, data_fingerprint, resolve_path
 from mammo.data.samples import Samples, open_store
-from mammo.tracking import live_run, mlflow_client
+from mammo.tracking import live_run, mlflow_client, model_uri
 from mammo.tracking.live_run import StageRun, StageSpec
 from mammo.training import health, predict
 from mammo.training.backend import configure_backend
@@ -112,7 +112,7 @@ def find_weights(model_config: ModelConfig) -> Path | None:
     source = model_config.weights
     if source in ("none", "imagenet"):
         return None
-    return mlflow_client.download_model(source) if mlflow_client.is_model_uri(source) else resolve_path(source)
+    return mlflow_client.download_model(source) if model_uri.is_model_uri(source) else resolve_path(source)
 
 
 def save_predictions(name: str, model: keras.Model, samples: Samples, flips: bool) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Which records a finished pipeline holds, by the names in params.yaml."""
+"""The records of a finished pipeline, by the names in params.yaml."""
 
 from pathlib import Path
 
@@ -8,12 +8,12 @@ from mammo.core.records import record_path
 TABLE_TAGS = ["model", "unit", "samples", "weights"]  # columns of the comparison table beside its metrics
 
 
-def result_paths(loaded: Config) -> list[Path]:
-    """Records of all stages up to the report; those of a removed model stay behind and are not asked for."""
+def result_paths(config: Config) -> list[Path]:
+    """Return the records of all stages up to the report, less those that a removed model left behind."""
     single = ["ingest", "split", "preprocess", "continue_training", "ensemble", "compare"]
-    per_model = [(stage, name) for name in loaded.models for stage in ("train", "gradcam")]
-    per_model += [(stage, name) for name in loaded.seeds.models for stage in ("seeds", "retrained_maps")]
-    per_model += [("cross_validate", name) for name in loaded.cross_validate.models]
+    per_model = [(stage, name) for name in config.models for stage in ("train", "gradcam")]
+    per_model += [(stage, name) for name in config.seeds.models for stage in ("seeds", "retrained_maps")]
+    per_model += [("cross_validate", name) for name in config.cross_validate.models]
     return [
         *(record_path(stage) for stage in single),
         *(record_path(stage, name) for stage, name in per_model),
@@ -21,11 +21,11 @@ def result_paths(loaded: Config) -> list[Path]:
     ]
 
 
-def external_paths(loaded: Config) -> list[Path]:
-    """Records of the evaluations on other data sets."""
-    return [path for name in loaded.external for path in _folder("external", f"{name}/any")]
+def external_paths(config: Config) -> list[Path]:
+    """Return the records of the evaluations on other data sets."""
+    return [path for name in config.external for path in _folder("external", f"{name}/any")]
 
 
 def _folder(stage: str, model: str) -> list[Path]:
-    """All records beside that of `model`; one stage alone writes the folder, and leaves nothing old in it."""
+    """Return all records beside that of `model`; one stage alone writes the folder, and leaves nothing old in it."""
     return sorted(record_path(stage, model).parent.glob("*.json"))

@@ -20,8 +20,8 @@ from mlflow.exceptions import MlflowException
 from mammo.core.errors import InputError
 from mammo.core.paths import SCRATCH, project_root
 from mammo.core.records import Record
+from mammo.tracking import model_uri
 
-RUNS_URI, MODELS_URI = "runs:/", "models:/"
 N_LOOKUPS = 8  # queries to the server at a time
 FAILURES = (MlflowException, OSError)  # of a server; artifacts that it does not take end in an error of `requests`
 
@@ -103,11 +103,6 @@ def download_artifact(run_id: str, path: str) -> Path:
     return Path(mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=path))
 
 
-def is_model_uri(source: str) -> bool:
-    """Return whether `source` names a model on the server, not a file."""
-    return source.startswith((RUNS_URI, MODELS_URI))
-
-
 def download_model(uri: str) -> Path:
     """Return the .keras file of `runs:/<run>/<model>` or `models:/<name>/<version>`.
 
@@ -121,7 +116,7 @@ def download_model(uri: str) -> Path:
     models = sorted(download.rglob("*.keras")) if download.is_dir() else [download]
     if len(models) != 1:
         raise InputError(
-            f"{uri} holds {len(models)} .keras files; name the model of one run, e.g. {RUNS_URI}<run>/light_cnn"
+            f"{uri} holds {len(models)} .keras files; name the model of one run, e.g. {model_uri.RUNS}<run>/light_cnn"
         )
     return models[0]
 

@@ -12,7 +12,8 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from mammo.core.errors import InputError
-from mammo.tracking.mlflow_client import FAILURES, MODELS_URI, download_artifact
+from mammo.tracking import model_uri
+from mammo.tracking.mlflow_client import FAILURES, download_artifact
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def _logged_model(run: Run) -> str:
             f"run {run.info.run_id} ({run.info.run_name}) has no model on the server; delete the run in the MLflow UI, "
             "then `dvc repro publish` sends it again"
         )
-    return f"{MODELS_URI}{run.outputs.model_outputs[0].model_id}"
+    return f"{model_uri.MODELS}{run.outputs.model_outputs[0].model_id}"
 
 
 def download_version_artifact(version: Version, file: str) -> Path:

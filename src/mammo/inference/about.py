@@ -1,0 +1,99 @@
+"""What a model needs beside its weights: how films are prepared for it, and how its probabilities are read."""
+
+import math
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
+from scipy.special import expit, logit
+
+from mammo.core.config import PreprocessConfig, Unit
+from mammo.core.errors import InputError
+from mammo.data.images import preprocess
+
+CONFORMAL_TOLERANCE = 1e-8  # MAPIE's own
+BENIGN, MALIGNANT, REFER = "benign", "malignant", "refer"
+
+Floats = npt.NDArray[np.float64]
+
+
+class BundleError(InputError):
+    """A bundle, or a model of this workspace, cannot be used or written; the message says which, why and the cure."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class OperatingPoint(_Section):
+    """Predicted malignant: prob >= threshold, which `rule` at `value` chose on validation rows."""
+
+    rule: str
+    value: float
+    threshold: float
+
+
+class Platt(_Section):
+    """Calibrated: expit(slope * logit(prob) + shift), fitted on validation rows (metrics.calibration.platt)."""
+
+    slope: float
+    shift: float
+
+
+class About(_Section):
+    """How films are prepared for a model and how its probabilities are read.
+
+    conformal: the quantile by confidence (metrics.conformal.quantiles); None: there were too few validation rows, so
+    that every film is referred. Without operating point, calibration or conformal nothing is known of them. data:
+    fingerprint of the pixels it was trained on; record: content hash of its training's record, the tag `content` in
+    MLflow.
+    """
+
+    format: Literal[1] = 1
+    name: str
+    unit: Unit
+    preprocess: PreprocessConfig
+    flips: bool
+    operating_point: OperatingPoint | None = None
+    calibration: Platt | None = None
+    conformal: dict[str, float | None] = {}
+    validation: dict[str, int] = {}
+    data: str | None = None
+    record: str | None = None
+    model_sha256: str
+    packages: dict[str, str] = {}
+    licence: str = "MIT"
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(h, w, 1) of what the model takes."""
+        return (*preprocess.shape(self.unit, self.preprocess.size_px), 1)
+
+    def calibrate(self, prob: Floats) -> Floats:
+        """Return calibrated probabilities (n,); nan where there is no calibration."""
+        if self.calibration is None:
+            return np.full_like(prob, np.nan)
+        return np.asarray(expit(self.calibration.slope * logit(prob) + self.calibration.shift))
+
+    def classify(self, prob: Floats) -> list[str | None]:
+        """Return BENIGN or MALIGNANT at the operating point; None where there is none."""
+        if self.operating_point is None:
+            return [None] * len(prob)
+        return [MALIGNANT if value >= self.operating_point.threshold else BENIGN for value in prob]
+
+    def prediction_sets(self, prob: Floats, confidence: float) -> list[str | None]:
+        """Return the one class of each prediction set, or REFER for a set of both or none; None without quantiles.
+
+        Raises BundleError for a confidence without quantile.
+        """
+        if not self.conformal:
+            return [None] * len(prob)
+        quantiles = {float(level): quantile for level, quantile in self.conformal.items()}
+        if confidence not in quantiles:
+            levels = ", ".join(map(str, quantiles))
+            raise BundleError(f"{self.name}: no prediction sets of confidence {confidence:g}; there are {levels}")
+        quantile = quantiles[confidence]
+        limit = CONFORMAL_TOLERANCE + (math.inf if quantile is None else quantile)
+        sets = np.column_stack([prob <= limit, 1 - prob <= limit])  # benign, malignant
+        return [REFER if row.sum() != 1 else (MALIGNANT if row[1] else BENIGN) for row in sets]
