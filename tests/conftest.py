@@ -2,10 +2,11 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -54,14 +55,44 @@ def real_root() -> Path:
 @pytest.fixture(scope="session")
 def finished_lesions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of lesions (tests/finished.py); shared by all tests, so copy it before changing it."""
-    import finished  # Keras, only where it is needed
-
-    return finished.make(tmp_path_factory.mktemp("finished") / "lesion", "lesion")
+    return _finished(tmp_path_factory, "lesion")
 
 
 @pytest.fixture(scope="session")
 def finished_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same of whole films."""
-    import finished
+    """A finished run of whole films; shared by all tests, so copy it before changing it."""
+    return _finished(tmp_path_factory, "image")
 
-    return finished.make(tmp_path_factory.mktemp("finished") / "image", "image")
+
+def _finished(tmp_path_factory: pytest.TempPathFactory, unit: str) -> Path:
+    def make(folder: Path) -> None:
+        import finished  # Keras, only where it is needed
+
+        finished.make(folder, unit)
+
+    return _make_once(tmp_path_factory, f"finished_{unit}", make)
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A new SQLite store of MLflow, which takes seconds to make one; shared by all tests, so copy it."""
+
+    def make(folder: Path) -> None:
+        import mlflow
+
+        folder.mkdir()
+        mlflow.MlflowClient(f"sqlite:///{folder / 'empty.db'}").search_experiments()
+
+    return _make_once(tmp_path_factory, "store", make) / "empty.db"
+
+
+def _make_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """Return the folder that `make` fills, once for all workers of pytest-xdist."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    with FileLock(folder.with_suffix(".lock")):
+        if not folder.is_dir():
+            unfinished = folder.with_suffix(".unfinished")
+            make(unfinished)
+            unfinished.rename(folder)
+    return folder

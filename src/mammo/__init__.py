@@ -5,7 +5,7 @@ from typing import Any
 
 
 def load(source: Any) -> Any:
-    """A finished model, ready for image files: a `mammo.inference.predictor.Predictor`.
+    """Return a finished model as a `mammo.inference.predictor.Predictor`, ready for image files.
 
     source: a bundle of `python -m mammo export` (folder or .zip), a .keras file, an MLflow URI, or the name of a model
     of this workspace. Keras is imported here, and not with the package.

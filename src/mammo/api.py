@@ -6,7 +6,6 @@ can cure are InputErrors.
 """
 
 import os
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -24,12 +23,14 @@ from mammo.core import schemas
 from mammo.core.config import Config, load_config
 from mammo.core.errors import InputError
 from mammo.core.files import sha256, write_table
+from mammo.core.paths import DVC_YAML, MODELS, NOTEBOOK, PIXELS
 from mammo.data.samples import Samples, open_store
 from mammo.display import Shown
 from mammo.evaluation import evaluate, operating_point
 from mammo.evaluation.evaluate import Evaluated
 from mammo.explain.saliency import Explainer
-from mammo.inference import bundle, predictor
+from mammo.inference import bundle, predictor, workspace_models
+from mammo.inference.about import BENIGN, MALIGNANT, About
 from mammo.inference.predictor import Predictor
 from mammo.metrics import auc_tests, classification, discrimination
 from mammo.pipeline import dvc, train_run
@@ -41,8 +42,6 @@ from mammo.training.phases import total_epochs
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow reports every missing GPU library
 
-KEPT = Path("data/notebook")
-PIXELS = Path("data/pixels")
 EXAMPLES = 4
 WATCHED = ["val_auc", "val_auc_low", "val_auc_high", "val_sensitivity", "val_specificity"]
 ENHANCED, LIGHT = "medical_vgg16", "light_cnn"
@@ -115,8 +114,8 @@ def create_robust_dataset() -> Dataset:
 
 def simple_train(epochs: int = 5, model_type: str = LIGHT) -> Training:
     """Train `models.<model_type>` of params.yaml for some epochs, from its own initial weights."""
-    with _workspace() as loaded:
-        return _train(f"simple_{model_type}", model_type, _with_model(loaded, model_type, {"epochs": epochs}))
+    with _workspace() as config:
+        return _train(f"simple_{model_type}", model_type, _with_model(config, model_type, {"epochs": epochs}))
 
 
 def run_enhanced_training(epochs: int | None = None, model_type: str = ENHANCED) -> Training:
@@ -124,9 +123,9 @@ def run_enhanced_training(epochs: int | None = None, model_type: str = ENHANCED)
 
     The class balance, loss and augmentation are those of params.yaml, and so are the epochs where `epochs` is None.
     """
-    with _workspace() as loaded:
-        changed = _with_model(loaded, model_type, {} if epochs is None else {"epochs": epochs})
-        train = loaded.train.model_copy(update={"ema": 0.9, "mixup": 0.2, "label_smoothing": 0.05, "keep": "best"})
+    with _workspace() as config:
+        changed = _with_model(config, model_type, {} if epochs is None else {"epochs": epochs})
+        train = config.train.model_copy(update={"ema": 0.9, "mixup": 0.2, "label_smoothing": 0.05, "keep": "best"})
         return _train(f"enhanced_{model_type}", model_type, changed.model_copy(update={"train": train}))
 
 
@@ -136,21 +135,21 @@ def continue_training(model_path: str | Path | None = None, epochs: int | None =
     model_path: a .keras file or a model's name; by default what was trained last here, else the pipeline's
     `continue_training.model`. Its recipe is that of `continue_training.model`.
     """
-    given = None if model_path is None else _given(model_path)
-    with _workspace() as loaded:
-        start = loaded.continue_training
-        path = _model_file(given) if given is not None else _last() or _model_file(start.model)
+    source = None if model_path is None else _resolve(model_path)
+    with _workspace() as config:
+        start = config.continue_training
+        path = _model_file(source) if source is not None else _latest() or _model_file(start.model)
         changes = {"learning_rate": start.learning_rate, "head_epochs": 0, "epochs": epochs or start.epochs}
         name = f"continued_{path.stem.removeprefix('continued_')}"
-        return _train(name, start.model, _with_model(loaded, start.model, changes), path)
+        return _train(name, start.model, _with_model(config, start.model, changes), path)
 
 
 def evaluate_only(model_path: str | Path) -> Evaluation:
     """Metrics with intervals by patient, on the test rows, of a .keras file, a bundle, or a model's name."""
-    given = _given(model_path)
-    with _workspace() as loaded:
-        name, predictions = _predicted(given, loaded)
-        evaluated = evaluate.evaluate(predictions, loaded.evaluate, loaded.seed)
+    source = _resolve(model_path)
+    with _workspace() as config:
+        name, predictions = _predict_source(source, config)
+        evaluated = evaluate.evaluate(predictions, config.evaluate, config.seed)
         table = _metrics({name: evaluated})
         return Evaluation(
             f"{name} on the test rows",
@@ -166,14 +165,14 @@ def compare_models(*model_paths: str | Path) -> Comparison:
 
     model_paths: .keras files, bundles, names; by default all that were trained here and all of the finished pipeline.
     """
-    given = [_given(path) for path in model_paths]
-    with _workspace() as loaded:
-        asked = given or [*sorted(KEPT.glob("*.keras")), *bundle.names()]
-        if not asked:
+    named = [_resolve(path) for path in model_paths]
+    with _workspace() as config:
+        sources = named or [*sorted(NOTEBOOK.glob("*.keras")), *workspace_models.list_models()]
+        if not sources:
             raise InputError("there is no model to compare; train one (simple_train()), or `dvc repro`")
-        predictions = dict(_predicted(path, loaded) for path in asked)
-        evaluated = {name: evaluate.evaluate(rows, loaded.evaluate, loaded.seed) for name, rows in predictions.items()}
-        table, tests = _metrics(evaluated), evaluate.compare(evaluated, loaded.evaluate, loaded.seed)
+        predictions = dict(_predict_source(source, config) for source in sources)
+        evaluated = {name: evaluate.evaluate(rows, config.evaluate, config.seed) for name, rows in predictions.items()}
+        table, tests = _metrics(evaluated), evaluate.compare(evaluated, config.evaluate, config.seed)
         return Comparison(
             "Models on the same test rows",
             {"metrics": table, "paired tests of the AUC": tests},
@@ -185,12 +184,12 @@ def compare_models(*model_paths: str | Path) -> Comparison:
 
 def run_working_gradcam(model_path: str | Path, num_samples: int = 8, method: str = "gradcam") -> Explanation:
     """Where a model looked, on test samples with every outcome: true and false positives and negatives."""
-    given = _given(model_path)
-    with _workspace() as loaded:
-        name, model = _model(given)
+    source = _resolve(model_path)
+    with _workspace() as config:
+        name, model = _load_model(source)
         samples = open_store(PIXELS)
-        predictions, test = _predict(model, samples, loaded.predict.flips), samples.take("test")
-        frozen = operating_point.thresholds(predictions, loaded.evaluate.rule, loaded.evaluate.value)
+        predictions, test = _predict(model, samples, config.predict.flips), samples.take("test")
+        frozen = operating_point.thresholds(predictions, config.evaluate.rule, config.evaluate.value)
         called = (
             operating_point.apply_threshold(predictions, frozen).set_index("sample_id").loc[test.index["sample_id"]]
         )
@@ -219,17 +218,17 @@ def run_complete_improvement(
     cv_metrics = _cross_validate(model_type, epochs)
     plain = simple_train(epochs or _epochs(model_type), model_type)
     trained = [plain, run_enhanced_training(epochs, model_type), continue_training(plain.model_path, epochs)]
-    comparison = compare_models(*(one.model_path for one in trained))
-    best = max(trained, key=lambda one: _auc(one.predictions, "val"))
-    with _workspace() as loaded:
-        return cv_metrics, comparison, _predictor(best, loaded)
+    comparison = compare_models(*(training.model_path for training in trained))
+    best = max(trained, key=lambda training: _auc(training.predictions, "val"))
+    with _workspace() as config:
+        return cv_metrics, comparison, _predictor(best, config)
 
 
 def _train(name: str, model_type: str, config: Config, start: Path | None = None) -> Training:
     """Train as the stages do, from `start` or from the architecture's initial weights; kept and tracked as `name`."""
     keras.backend.clear_session()
     task = _task(name, model_type, config, start)
-    path = KEPT / f"{name}.keras"
+    path = NOTEBOOK / f"{name}.keras"
     with train_run.start(task, config.tracking.experiment) as training:
         if start is None:
             weights_path = train_run.find_weights(task.config.model)
@@ -239,11 +238,11 @@ def _train(name: str, model_type: str, config: Config, start: Path | None = None
         result = trainer.fit(model, training.samples, task.config, training.checkpoint_dir, training.log.log_epoch)
         models.save(model, path)
         predictions = _predict(model, training.samples, config.predict.flips)
-        write_table(KEPT / f"{name}.csv", predictions, schemas.PREDICTIONS)
+        write_table(NOTEBOOK / f"{name}.csv", predictions, schemas.PREDICTIONS)
         validation = _validation_metrics(predictions)
         training.log.log_metrics(validation)
         training.log.log_artifact(path)
-        training.log.log_artifact(KEPT / f"{name}.csv")
+        training.log.log_artifact(NOTEBOOK / f"{name}.csv")
     return Training(
         f"{name}: {len(result.history)} epochs, epoch {result.best_epoch + 1} kept, in {path}",
         {"on the validation rows": pd.DataFrame([validation], index=[name])[WATCHED]},
@@ -296,8 +295,8 @@ def _with_model(config: Config, name: str, changes: dict[str, Any]) -> Config:
     return config.model_copy(update={"models": config.models | {name: model_config}})
 
 
-def _fold_metrics(predictions: pd.DataFrame, loaded: Config) -> dict[str, float]:
-    frozen = operating_point.thresholds(predictions, loaded.evaluate.rule, loaded.evaluate.value)
+def _fold_metrics(predictions: pd.DataFrame, config: Config) -> dict[str, float]:
+    frozen = operating_point.thresholds(predictions, config.evaluate.rule, config.evaluate.value)
     called = operating_point.apply_threshold(predictions, frozen)
     table = discrimination.counts(called["label"].to_numpy(), called["called"].to_numpy())
     rates = {name: float(classification.AT_THRESHOLD[name](*table)) for name in ("sensitivity", "specificity")}
@@ -305,14 +304,14 @@ def _fold_metrics(predictions: pd.DataFrame, loaded: Config) -> dict[str, float]
 
 
 def _predict(model: keras.Model, samples: Samples, flips: bool) -> pd.DataFrame:
-    """What `model` says of the validation and test rows, tables.PREDICTIONS."""
-    parts = [predict.predict_table(model, samples.take(split), flips) for split in ("val", "test")]
-    return pd.concat(parts)[list(schemas.PREDICTIONS.columns)]
+    """Return the predictions of the validation and test rows (schemas.PREDICTIONS)."""
+    predictions = predict.predict_splits(model, samples, predict.HELD_OUT, flips)
+    return predictions[list(schemas.PREDICTIONS.columns)]
 
 
 def _epochs(model_type: str) -> int:
-    with _workspace() as loaded:
-        return total_epochs(loaded.for_model(model_type))
+    with _workspace() as config:
+        return total_epochs(config.for_model(model_type))
 
 
 def _auc(predictions: pd.DataFrame, split: str) -> float:
@@ -320,70 +319,72 @@ def _auc(predictions: pd.DataFrame, split: str) -> float:
     return discrimination.auc(rows["label"], rows["prob"])
 
 
-def _given(source: str | Path) -> str | Path:
-    """A path as seen from the folder of the notebook; a name stays one."""
+def _resolve(source: str | Path) -> str | Path:
+    """Return a path as seen from the folder of the notebook; a name stays one."""
     return Path(source).resolve() if Path(source).exists() else source
 
 
 def _model_file(source: str | Path) -> Path:
-    """The .keras file that is meant: a file, or a model's name here or in the pipeline; raises InputError."""
+    """Return the .keras file of a path, or of a model's name here or in the pipeline; raises InputError."""
     if Path(source).suffix == ".keras":
         return models.existing(Path(source))
-    for folder in (KEPT, bundle.MODELS):
+    for folder in (NOTEBOOK, MODELS):
         if (folder / f"{source}.keras").is_file():
             return folder / f"{source}.keras"
-    known = sorted(path.stem for folder in (KEPT, bundle.MODELS) for path in folder.glob("*.keras"))
+    known = sorted(path.stem for folder in (NOTEBOOK, MODELS) for path in folder.glob("*.keras"))
     raise InputError(f"{source} is no .keras file and no model here; there are {', '.join(known) or 'none yet'}")
 
 
-def _last() -> Path | None:
-    """What was trained last here."""
-    return max(KEPT.glob("*.keras"), key=lambda path: path.stat().st_mtime, default=None)
+def _latest() -> Path | None:
+    """Return the model that was trained last here."""
+    return max(NOTEBOOK.glob("*.keras"), key=lambda path: path.stat().st_mtime, default=None)
 
 
-def _predicted(source: str | Path, loaded: Config) -> tuple[str, pd.DataFrame]:
-    """The name of a model and what it says of the validation and test rows."""
-    name, model = _model(source)
-    return name, _predict(model, open_store(PIXELS), loaded.predict.flips)
+def _predict_source(source: str | Path, config: Config) -> tuple[str, pd.DataFrame]:
+    """Return the name of a model and its predictions of the validation and test rows."""
+    name, model = _load_model(source)
+    return name, _predict(model, open_store(PIXELS), config.predict.flips)
 
 
-def _model(source: str | Path) -> tuple[str, keras.Model]:
-    """A model and its name; raises InputError."""
+def _load_model(source: str | Path) -> tuple[str, keras.Model]:
+    """Return a model's name and the model; raises InputError."""
     if bundle.is_bundle(Path(source)):
-        found = predictor.load(source)
-        return found.about.name, found.model
+        bundled = predictor.load(source)
+        return bundled.about.name, bundled.model
     path = _model_file(source)
     return path.stem, models.load(path)
 
 
-def _predictor(trained: Training, loaded: Config) -> Predictor:
-    """What was trained here, ready for image files."""
-    chosen = loaded.evaluate
-    about = bundle.About(
+def _predictor(trained: Training, config: Config) -> Predictor:
+    """Return the predictor of a training for image files."""
+    evaluate_config = config.evaluate
+    about = About(
         name=trained.model_path.stem,
-        unit=loaded.ingest.unit,
-        preprocess=loaded.preprocess,
-        flips=loaded.predict.flips,
+        unit=config.ingest.unit,
+        preprocess=config.preprocess,
+        flips=config.predict.flips,
         model_sha256=sha256(trained.model_path),
-        **bundle.fitted(trained.predictions, chosen.rule, chosen.value, chosen.conformal),
+        **workspace_models.fit_decisions(
+            trained.predictions, evaluate_config.rule, evaluate_config.value, evaluate_config.conformal
+        ),
     )
     return Predictor(models.load(trained.model_path), about)
 
 
 def _counts(samples: Samples) -> pd.DataFrame:
-    """Samples, patients and malignant samples by split."""
+    """Return the samples, patients and malignant samples by split."""
     by_split = samples.index.groupby("split")
     table = by_split.agg(samples=("sample_id", "size"), patients=("patient_id", "nunique"), malignant=("label", "sum"))
     return table.loc[list(SPLITS)].rename_axis(None)
 
 
 def _examples(samples: Samples) -> Figure:
-    """The first training samples of either class."""
+    """Draw the first training samples of either class."""
     train = samples.take("train")
     place = np.flatnonzero(train.index.groupby("label").cumcount() < EXAMPLES // 2)
     masks = np.load(PIXELS / "masks.npy", mmap_mode="r")[train.index.index.to_numpy()[place]]
     rows = train.index.iloc[place]
-    titles = [f"{row.sample_id}\n{bundle.MALIGNANT if row.label else bundle.BENIGN}" for row in rows.itertuples()]
+    titles = [f"{row.sample_id}\n{MALIGNANT if row.label else BENIGN}" for row in rows.itertuples()]
     return evaluation.samples(train.pixels(place)[..., 0].astype(np.uint8), masks, titles)
 
 
@@ -410,17 +411,15 @@ def _roc(evaluated: Mapping[str, Evaluated]) -> Figure:
 
 @contextmanager
 def _workspace() -> Iterator[Config]:
-    """Work in the repository around the current folder, whose `stages` can then be imported; yields its parameters."""
-    before = Path.cwd()
-    found = [folder for folder in (before, *before.parents) if (folder / "dvc.yaml").is_file()]
-    if not found:
+    """Work in the repository around the current folder for the block; give its parameters."""
+    start = Path.cwd()
+    repositories = [folder for folder in (start, *start.parents) if (folder / DVC_YAML).is_file()]
+    if not repositories:
         raise InputError(
-            f"{before} is in no checkout of the repository (no dvc.yaml here or above); clone it and start there"
+            f"{start} is in no checkout of the repository (no dvc.yaml here or above); clone it and start there"
         )
-    if str(found[0]) not in sys.path:
-        sys.path.insert(0, str(found[0]))
-    os.chdir(found[0])
+    os.chdir(repositories[0])
     try:
         yield load_config()
     finally:
-        os.chdir(before)
+        os.chdir(start)

@@ -74,8 +74,9 @@ def test_the_readme_shows_the_committed_results() -> None:
 
 
 def test_the_ui_serves_the_store_of_the_workspace(
-    workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    workspace: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    shutil.copyfile(empty_store, workspace / "mlflow.db")
     started: list[list[str]] = []
     monkeypatch.setattr(os, "execvp", lambda program, words: started.append(words))
     main.main(["ui", "--port", "5055"])
@@ -106,7 +107,7 @@ def test_wrong_usage_is_exit_code_2(words: list[str]) -> None:
     assert error.value.code == 2
 
 
-@pytest.mark.parametrize(
+BAD_INPUT = pytest.mark.parametrize(
     "words",
     [
         ["predict", "a.png", "--model", "nobody"],
@@ -119,6 +120,18 @@ def test_wrong_usage_is_exit_code_2(words: list[str]) -> None:
         ["profile", "nope"],
     ],
 )
+
+
+@BAD_INPUT
+def test_bad_input_is_one_message(workspace: Path, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Python turns a text as exit code into that text on standard error, and exit code 1."""
+    with pytest.raises(SystemExit) as error:
+        main.main(words)
+    assert str(error.value.code).startswith("error: ")
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("words", [["compare", "nobody"]])
 def test_bad_input_is_exit_code_1_and_one_message(workspace: Path, words: list[str]) -> None:
     """As a shell sees it."""
     environment = os.environ | {"PYTHONPATH": f"{imports.ROOT / 'src'}{os.pathsep}{imports.ROOT}"}

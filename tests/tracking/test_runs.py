@@ -32,14 +32,6 @@ PREDICTIONS = Path("data/predictions/light_cnn.csv")
 NAN = float("nan")
 
 
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A new SQLite store; MLflow takes seconds to make one, so tests copy it."""
-    path = tmp_path_factory.mktemp("store") / "empty.db"
-    mlflow.MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
-
-
 @pytest.fixture(autouse=True)
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty repository as the current folder, without MLflow's and DVC's settings of this process."""
