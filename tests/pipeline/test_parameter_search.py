@@ -252,8 +252,8 @@ def test_programs_are_told_the_trials_and_nothing_else(workspace: Path, capsys: 
 
 def test_the_same_parameters_are_not_trained_twice(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trained = []
-    fit = parameter_search.fitting.fit
-    monkeypatch.setattr(parameter_search.fitting, "fit", lambda *words: trained.append(words) or fit(*words))
+    fit = parameter_search.trainer.fit
+    monkeypatch.setattr(parameter_search.trainer, "fit", lambda *words: trained.append(words) or fit(*words))
     main.main(["search", "light_cnn", "-S", "train.balance=choice(class_weights,sampling)", "--trials", "6"])
     assert len(trained) == 2
     assert len(best(workspace)) == 6

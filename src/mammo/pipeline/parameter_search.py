@@ -128,7 +128,7 @@ class _Searcher:
                 run.finish({}, {"search.state": "pruned"})
                 return f"stopped early: {reason}"
             auc = self.study.tell(trial, predictions)
-        measured = {"auc": auc} if self.over_folds else train_run.validation_metrics(predictions)
+        measured = {"auc": auc} if self.over_folds else train_run.validation_metrics(predictions.assign(split="val"))
         run.finish(measured, {"search.state": "complete"})
         return f"AUC {auc:.3f}"
 
