@@ -31,6 +31,7 @@ from mammo.core.paths import PIXELS, data_fingerprint
 from mammo.data.samples import open_store
 from mammo.evaluation import evaluate
 from mammo.metrics import auc_tests
+from mammo.metrics.resampling import LabelledRows, Resampling
 from mammo.pipeline import train_run
 from mammo.reporting import comparison
 from mammo.training import folds
@@ -143,13 +144,10 @@ def row(name: str, found: dict[str, pd.DataFrame], loaded: Config) -> dict[str, 
     other = found[variant.against]
     both = rows.merge(other[other["split"] == "oof"][["sample_id", "prob"]], on="sample_id", suffixes=("", "_other"))
     test = auc_tests.paired_auc_test(
-        both["label"],
+        LabelledRows.from_table(both),
         both["prob_other"],
         both["prob"],
-        both["patient_id"],
-        resamples=loaded.evaluate.resamples,
-        seed=loaded.seed,
-        group=both["fold"],
+        Resampling(loaded.evaluate.resamples, loaded.seed),
     )
     limits = {"difference": test.difference, "difference_low": test.low, "difference_high": test.high}
     return line | limits | {"p": test.p_value}

@@ -20,7 +20,8 @@ from mammo.core.config import load_config
 from mammo.core.errors import InputError
 from mammo.core.paths import GRADCAM
 from mammo.explain import batches, label_randomization, sanity_checks
-from mammo.metrics.clustered_means import Means, Resampling, clustered_means
+from mammo.metrics.clustered_means import Means, clustered_means
+from mammo.metrics.resampling import Resampling
 from mammo.pipeline import train_run
 from stages import retrained_maps
 
@@ -28,7 +29,7 @@ from stages import retrained_maps
 def main(name: str, *methods: str) -> None:
     """Print a line per method (all of gradcam.methods): rank correlations with limits by patient."""
     loaded = load_config()
-    how = Resampling.of(loaded.evaluate, loaded.seed)
+    how = Resampling.from_config(loaded.evaluate, loaded.seed)
     samples = train_run.open_samples(loaded.train)
     test = samples.take("test")
     patients = test.index["patient_id"].to_numpy()

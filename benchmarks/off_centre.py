@@ -27,7 +27,7 @@ from mammo.data.images import preprocess
 from mammo.data.images.preprocess import Square
 from mammo.data.samples import Samples, open_store
 from mammo.explain import batches, localization
-from mammo.metrics.clustered_means import Resampling
+from mammo.metrics.resampling import Resampling
 from mammo.reporting import saliency_results
 
 RESULTS = Path("docs/results")
@@ -53,9 +53,9 @@ def wide_squares(index: pd.DataFrame, loaded: Config) -> list[Square]:
     wide = loaded.preprocess.model_copy(
         update={"context": WIDER * loaded.preprocess.context, "size_px": WIDER * loaded.preprocess.size_px}
     )
-    root = sources.get(loaded.ingest.source).root(loaded.ingest, RAW)
+    root = sources.load_source(loaded.ingest.source).root(loaded.ingest, RAW)
     cases = read_table(CASES, schemas.CASES).set_index("sample_id").loc[index["sample_id"]]
-    return [preprocess.prepare(case, root, "lesion", wide) for case in cases.to_dict(orient="records")]
+    return [preprocess.prepare_case(case, root, "lesion", wide) for case in cases.to_dict(orient="records")]
 
 
 def scored(name: str, test: Samples, squares: list[Square], loaded: Config) -> pd.DataFrame:
@@ -71,7 +71,7 @@ def scored(name: str, test: Samples, squares: list[Square], loaded: Config) -> p
     for method in loaded.gradcam.methods:
         maps = explainer.visible(np.concatenate([part[method] for part in parts]))
         rows = pd.concat([known, localization.scores(maps, explainer.visible(masks))], axis=1)
-        found[method] = localization.summary(rows, Resampling.of(loaded.evaluate, loaded.seed))
+        found[method] = localization.summary(rows, Resampling.from_config(loaded.evaluate, loaded.seed))
     return batches.by_method(found)
 
 

@@ -92,13 +92,13 @@ def hash_of(film: Film) -> str:
 
 def bits_apart(one: list[str], other: list[str]) -> NDArray[np.int64]:
     """Return the distance of each hash to that at the same place in the other list."""
-    return np.array([int(leakage.distances([a], [b])[0, 0]) for a, b in zip(one, other, strict=True)])
+    return np.array([int(leakage.hash_distances([a], [b])[0, 0]) for a, b in zip(one, other, strict=True)])
 
 
 def print_pairs(title: str, table: pd.DataFrame, hashes: list[str]) -> None:
     """Print the nearest pairs of films, of one and of two patients."""
     start = perf_counter()
-    apart = leakage.distances(hashes, hashes)
+    apart = leakage.hash_distances(hashes, hashes)
     seconds = perf_counter() - start
     one, other = np.triu_indices(len(hashes), 1)
     apart = apart[one, other]

@@ -40,11 +40,11 @@ def main() -> None:
 def _films(folder: Path) -> list[Path]:
     """Grey images that can be films; masks are not."""
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in io.IMAGE_SUFFIXES)
-    return [path for path in files if min(io.shape(path)) >= 128 and not io.is_binary(path)]
+    return [path for path in files if min(io.read_shape(path)) >= 128 and not io.is_binary(path)]
 
 
 def _middle(film: Path) -> Corners:
-    height, width = io.shape(film)
+    height, width = io.read_shape(film)
     return width // 3, height // 3, width // 2, height // 2
 
 

@@ -1,7 +1,7 @@
 """Time preprocessing of full-size films: `python benchmarks/preprocessing.py` (about a minute, two cores).
 
 Generates films of 3000x5000 px as JPEG, each with a mask, and prints side by side: what `cv2.imread` + `cv2.resize` to
-the same square cost, what libjpeg's reduced-scale decoding alone costs, and what `preprocessing.prepare` costs, which
+the same square cost, what libjpeg's reduced-scale decoding alone costs, and what `preprocessing.prepare_case` costs, which
 also checks the files' digests, finds the breast, windows and crops it. Then two workers against one, and the peak
 memory of a run over ten times the images.
 """
@@ -106,7 +106,7 @@ def compare(root: Path, cases: list[Case], digests: dict[str, str], columns: lis
     ways = {
         "cv2.imread + cv2.resize": lambda: naive(root, names),
         "reduced-scale decoding alone": lambda: decode_alone(root, names),
-        "preprocessing.prepare": ours,
+        "preprocessing.prepare_case": ours,
     }
     each = {name: seconds / len(cases) for name, seconds in core_seconds(ways).items()}
     print(

@@ -39,7 +39,7 @@ def main(name: str) -> None:
 
 def _repeat(training: TrainingRun, repeat: int, split: SplitConfig) -> pd.DataFrame:
     """Return the predictions of all folds of one draw (schemas.OUT_OF_FOLD)."""
-    index = splits.refolded(training.samples.index, repeat, split.folds, training.config.seed)
+    index = splits.redraw_folds(training.samples.index, repeat, split.folds, training.config.seed)
     samples = Samples(index, training.samples.images)
     seed = training.config.seed + SEEDS_PER_REPEAT * repeat
     drawn = replace(training, samples=samples, config=replace(training.config, seed=seed))

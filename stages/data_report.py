@@ -20,8 +20,9 @@ from mammo.core.paths import (
     data_fingerprint,
 )
 from mammo.core.records import Record, read_record, record_path
-from mammo.data.cohort import summary
-from mammo.data.cohort.summary import DataTables
+from mammo.data import summary
+from mammo.data.summary import DataTables
+from mammo.metrics.resampling import Resampling
 from mammo.reporting import data_report
 from mammo.reporting.data_report import DataReport
 from mammo.tracking import live_run
@@ -67,8 +68,7 @@ def _published_rows(ingested: Record) -> int | None:
 
 
 def _summary(given: DataTables, loaded: Config) -> summary.DataSummary:
-    evaluate = loaded.evaluate
-    return summary.summarise(given, confidence=evaluate.confidence, resamples=evaluate.resamples, seed=loaded.seed)
+    return summary.summarise(given, Resampling.from_config(loaded.evaluate, loaded.seed))
 
 
 def _track(loaded: Config, report: DataReport) -> None:

@@ -24,6 +24,7 @@ from mammo.core.paths import (
 from mammo.evaluation import baselines, clinical_tables, evaluate, lesion_sizes
 from mammo.evaluation.evaluate import Evaluated
 from mammo.metrics import bootstrap
+from mammo.metrics.resampling import LabelledRows, Resampling
 from mammo.reporting import comparison
 from mammo.reporting.figures import evaluation
 from mammo.tracking import live_run
@@ -152,13 +153,10 @@ def _roc(evaluated: dict[str, Evaluated]) -> Figure:
 def _curve_with_band(name: str, rows: pd.DataFrame, loaded: Config) -> pd.DataFrame:
     curve = evaluation.roc_curve(name, rows)
     low, high = bootstrap.roc_band(
-        rows["label"].to_numpy(),
+        LabelledRows.from_table(rows),
         rows["prob"].to_numpy(),
-        rows["patient_id"].to_numpy(),
         curve["false_positive_rate"].to_numpy(),
-        resamples=loaded.evaluate.resamples,
-        confidence=loaded.evaluate.confidence,
-        seed=loaded.seed,
+        Resampling.from_config(loaded.evaluate, loaded.seed),
     )
     return curve.assign(low=low, high=high)
 

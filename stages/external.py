@@ -52,8 +52,8 @@ def main(name: str) -> None:
 
 
 def _locate(ingest: IngestConfig, loaded: Config) -> tuple[Path, Located]:
-    root = sources.get(ingest.source).fetch(ingest, EXTERNAL / ingest.dataset, loaded.seed)
-    dataset = datasets.get(ingest.dataset)
+    root = sources.load_source(ingest.source).fetch(ingest, EXTERNAL / ingest.dataset, loaded.seed)
+    dataset = datasets.load_dataset(ingest.dataset)
     located = dataset.locate(root, ingest.unit, list(ingest.abnormality_types), loaded.compute.workers)
     external.check(located, ingest)
     return root, located
@@ -71,7 +71,7 @@ def _prepare(root: Path, located: Located, folder: Path, loaded: Config) -> tupl
     )
     index = located.cases.assign(split="test", fold=None)[list(schemas.INDEX.columns)]
     write_table(folder / "index.csv", index, schemas.INDEX)
-    return manifest.without(located, damaged), Samples(index[~index["sample_id"].isin(damaged)], images)
+    return manifest.exclude_samples(located, damaged), Samples(index[~index["sample_id"].isin(damaged)], images)
 
 
 def _at_home(loaded: Config) -> Tables:

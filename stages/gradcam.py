@@ -17,7 +17,7 @@ from mammo.data.samples import Samples, open_store
 from mammo.evaluation import lesion_sizes, operating_point
 from mammo.explain import batches, localization, sanity_checks, shortcuts
 from mammo.explain.saliency import Explainer
-from mammo.metrics.clustered_means import Resampling
+from mammo.metrics.resampling import Resampling
 from mammo.reporting.figures import evaluation
 from mammo.tracking import live_run
 from stages import run
@@ -36,7 +36,7 @@ def main(name: str) -> None:
     carry its name. scores.csv has a row per method and sample; summary.csv and shortcuts.csv are their means.
     """
     loaded = load_config()
-    how = Resampling.of(loaded.evaluate, loaded.seed)
+    how = Resampling.from_config(loaded.evaluate, loaded.seed)
     test = open_store(PIXELS).take("test")
     predictions = read_table(PREDICTIONS / f"{name}.csv", schemas.PREDICTIONS)
     samples = _called(test, predictions, loaded.evaluate).merge(
@@ -174,7 +174,7 @@ def _check(
     loaded: Config,
 ) -> pd.DataFrame:
     """Write cascade.csv and perturbation.csv of the shown samples, and sanity.csv, which is returned."""
-    how = Resampling.of(loaded.evaluate, loaded.seed)
+    how = Resampling.from_config(loaded.evaluate, loaded.seed)
     rows = samples.iloc[chosen]
     found = {
         method: sanity_checks.check(explainer, images, rows["patient_id"], method, loaded.seed, how)

@@ -19,7 +19,7 @@ def main() -> None:
     """Write the cases, the excluded rows with their reasons, and what is known of every file they rest on."""
     config = load_config()
     ingest = config.ingest
-    source, dataset = sources.get(ingest.source), datasets.get(ingest.dataset)
+    source, dataset = sources.load_source(ingest.source), datasets.load_dataset(ingest.dataset)
     types: list[str] = list(ingest.abnormality_types)
     with fresh_folder(RAW) as unfinished:
         source.fetch(ingest, unfinished, config.seed)

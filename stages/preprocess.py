@@ -30,7 +30,7 @@ def main() -> None:
         read_table(CASES, schemas.CASES), on=["sample_id", "patient_id"], validate="one_to_one"
     )
     manifest = read_table(MANIFEST, schemas.MANIFEST)
-    root = sources.get(config.ingest.source).root(config.ingest, RAW)
+    root = sources.load_source(config.ingest.source).root(config.ingest, RAW)
     with resume.resumable_folder("pixels", _key(config, cases, manifest)) as folder:
         store = _write(folder, config, cases, manifest, root)
         with fresh_folder(PIXELS) as place:
@@ -51,10 +51,10 @@ def _write(folder: Path, config: Config, cases: pd.DataFrame, manifest: pd.DataF
     """Fill the store in `folder`, from where an earlier run stopped; returns its place."""
     unit, settings = config.ingest.unit, config.preprocess
     digests = dict(zip(manifest["path"], manifest["sha256"], strict=True))
-    shape = preprocess.shape(unit, settings.size_px)
+    shape = preprocess.square_shape(unit, settings.size_px)
 
     def prepare(case: Case) -> Square:
-        return preprocess.prepare(case, root, unit, settings, digests)
+        return preprocess.prepare_case(case, root, unit, settings, digests)
 
     with array_store.Writer(folder, len(cases), shape, settings.bits) as writer:
         rest = cast(list[Case], cases.iloc[writer.done :].to_dict(orient="records"))

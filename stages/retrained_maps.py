@@ -15,7 +15,7 @@ from mammo.core.paths import GRADCAM, MODELS, RETRAINED_MAPS, data_fingerprint
 from mammo.data.samples import Samples
 from mammo.explain import batches, label_randomization
 from mammo.explain.saliency import Explainer, Floats
-from mammo.metrics.clustered_means import Resampling
+from mammo.metrics.resampling import Resampling
 from mammo.pipeline import train_run
 from mammo.tracking import live_run
 from mammo.tracking.live_run import StageSpec
@@ -93,7 +93,7 @@ def visible(explainer: Explainer, test: Samples, method: SaliencyMethod, seed: i
 
 def _write_tables(agreement: pd.DataFrame, folder: Path, config: Config) -> pd.DataFrame:
     """Write agreement.csv, summary.csv and sanity.csv; the last is returned."""
-    how = Resampling.of(config.evaluate, config.seed)
+    how = Resampling.from_config(config.evaluate, config.seed)
     of_method = {method: agreement[agreement["method"] == method] for method in config.gradcam.methods}
     checks = batches.by_method({method: label_randomization.verdicts(rows, how) for method, rows in of_method.items()})
     summary = batches.by_method({method: label_randomization.summary(rows, how) for method, rows in of_method.items()})

@@ -93,5 +93,5 @@ def films(folder: Path) -> pd.DataFrame:
 
 
 def _corners(mask: Path, film: Path) -> Corners:
-    top, left, bottom, right = transforms.bounding_box(io.read_mask(mask, io.shape(film)))
+    top, left, bottom, right = transforms.bounding_box(io.read_mask(mask, io.read_shape(film)))
     return left, top, right, bottom

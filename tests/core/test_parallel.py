@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import cv2
 import pytest
 
-from mammo.core.parallel import AHEAD, parallel_map
+from mammo.core.parallel import ITEMS_AHEAD, parallel_map
 
 MANY = 300
 
@@ -20,7 +20,7 @@ def late_first(number: int) -> int:
 
 
 @pytest.mark.parametrize("workers", [1, 2, 7])
-@pytest.mark.parametrize("count", [0, 1, AHEAD, MANY])
+@pytest.mark.parametrize("count", [0, 1, ITEMS_AHEAD, MANY])
 def test_results_come_in_the_order_of_the_items(workers: int, count: int) -> None:
     assert list(parallel_map(late_first, range(count), workers, "squares")) == [number**2 for number in range(count)]
 
@@ -47,7 +47,7 @@ def test_items_may_come_from_an_iterator_and_are_taken_as_they_are_needed() -> N
 
     results = parallel_map(str, endless(), 2, "texts")
     assert [next(results) for _ in range(3)] == ["0", "1", "2"]
-    assert len(taken) <= 3 + AHEAD * 2 + 1
+    assert len(taken) <= 3 + ITEMS_AHEAD * 2 + 1
     results.close()
 
 
@@ -64,7 +64,7 @@ def test_the_first_error_is_raised_and_stops_the_work() -> None:
     assert [next(results) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(ValueError, match="item 3"):
         next(results)
-    assert len(started) <= 4 + AHEAD * 2
+    assert len(started) <= 4 + ITEMS_AHEAD * 2
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -73,7 +73,7 @@ def test_only_a_few_results_wait_for_their_reader(workers: int) -> None:
     results = parallel_map(started.append, range(MANY), workers, "waiting")
     next(results)
     time.sleep(0.05)
-    assert len(started) <= 1 + AHEAD * workers
+    assert len(started) <= 1 + ITEMS_AHEAD * workers
     results.close()
 
 

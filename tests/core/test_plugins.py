@@ -1,4 +1,4 @@
-"""A name in params.yaml is a file: registry, sources.get, datasets.get; and where the folder source looks."""
+"""A name in params.yaml is a file: plugins, sources, data sets; and where the folder source looks."""
 
 import importlib
 from pathlib import Path
@@ -52,14 +52,14 @@ def test_any_other_name_is_refused_with_the_key_and_the_alternatives(package: Mo
 
 def test_every_source_can_be_had_and_offers_its_verbs() -> None:
     for name in plugins.plugin_names(sources.__name__):
-        source = sources.get(name)
+        source = sources.load_source(name)
         assert callable(source.fetch)
         assert callable(source.root)
 
 
 def test_every_dataset_can_be_had_and_offers_its_verb() -> None:
     for name in plugins.plugin_names(datasets.__name__):
-        assert callable(datasets.get(name).locate)
+        assert callable(datasets.load_dataset(name).locate)
 
 
 def test_the_committed_params_name_a_source_and_a_dataset() -> None:

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mammo.core import files as core_files
 from mammo.core import schemas
 from mammo.core.files import atomic_write, fresh_folder, read_splits, read_table, sha256, write_table, write_text
 from mammo.core.schemas import TableError
@@ -66,7 +65,7 @@ ALL = ["CASES", "EXCLUDED", "SPLITS", "INDEX", "PREDICTIONS", "OUT_OF_FOLD", "MA
 
 
 def schema(name: str) -> pa.DataFrameSchema:
-    found = getattr(core_files, name)
+    found = getattr(schemas, name)
     assert isinstance(found, pa.DataFrameSchema)
     return found
 
@@ -138,7 +137,7 @@ def test_the_same_table_is_the_same_bytes_whatever_the_order_of_its_columns(tmp_
 
 
 @pytest.mark.parametrize(
-    ("name", "column"), [(name, column) for name in ALL for column in getattr(core_files, name).columns]
+    ("name", "column"), [(name, column) for name in ALL for column in getattr(schemas, name).columns]
 )
 def test_a_missing_column_is_named(name: str, column: str) -> None:
     assert f"columns missing: {column} (needed: " in refusal(valid(name).drop(columns=column), name)

@@ -156,7 +156,7 @@ MEMORY = """
 import sys
 from pathlib import Path
 import numpy as np
-from mammo.pixel_store import Writer, mean
+from mammo.data.images.array_store import Writer, mean
 count = int(sys.argv[2])
 image = np.zeros((256, 256), np.uint8)
 with Writer(Path(sys.argv[1]), count, image.shape, 8) as writer:

@@ -1019,7 +1019,7 @@ def test_real_breasts_may_lack_a_view(real_root: Path) -> None:
 
 def test_real_masks_have_their_films_shape_and_mark_a_lesion(real: Located, real_root: Path) -> None:
     for case in real.cases.iloc[::100].itertuples():
-        film = io.shape(real_root / case.image_path)
+        film = io.read_shape(real_root / case.image_path)
         assert 0 < io.read_mask(real_root / case.mask_path, film).mean() < 0.5
 
 

@@ -52,7 +52,7 @@ def test_16_bits_stored_are_the_pixels(path: Path) -> None:
     decoded = dicom.decode(path)
     assert decoded.dtype == np.uint16
     assert np.array_equal(decoded, ramp())
-    assert dicom.shape(path) == image_io.shape(path) == SHAPE
+    assert dicom.read_shape(path) == image_io.read_shape(path) == SHAPE
 
 
 def test_8_bits_stay_8(path: Path) -> None:
@@ -202,7 +202,7 @@ def test_every_lossless_transfer_syntax_gives_the_same_pixels(tmp_path: Path, sy
     plain = write_dicom(tmp_path / "plain.dcm", values, BitsStored=bits, HighBit=bits - 1)
     packed = tmp_path / "packed.dcm"
     transcode(plain, packed, syntax)
-    assert dicom.shape(packed) == SHAPE
+    assert dicom.read_shape(packed) == SHAPE
     assert np.array_equal(dicom.decode(packed), dicom.decode(plain))
 
 
@@ -220,7 +220,7 @@ def rewritten(path: Path, syntax: uid.UID, **changes: object) -> Path:
 
 def test_a_deflated_file_is_read(path: Path) -> None:
     rewritten(write_dicom(path, ramp()), uid.DeflatedExplicitVRLittleEndian)
-    assert dicom.shape(path) == SHAPE
+    assert dicom.read_shape(path) == SHAPE
     assert np.array_equal(dicom.decode(path), ramp())
 
 
@@ -248,7 +248,7 @@ def test_a_transfer_syntax_without_a_decoder_is_named(path: Path) -> None:
 )
 def test_what_is_no_film_is_refused_by_its_header(path: Path, header: dict[str, object], message: str) -> None:
     write_dicom(path, ramp(), **header)
-    for read in (dicom.shape, dicom.decode, image_io.shape, image_io.read_film, image_io.read_grey):
+    for read in (dicom.read_shape, dicom.decode, image_io.read_shape, image_io.read_film, image_io.read_grey):
         with pytest.raises(PixelError, match=message) as error:
             read(path)
         assert str(error.value).startswith(f"{path}: ")
@@ -283,7 +283,7 @@ def fewer(path: Path, share: float) -> None:
 
 @pytest.mark.parametrize("share", [0, 0.02, 0.05, 0.3, 0.9, 0.9999])
 @pytest.mark.parametrize("syntax", [uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian])
-@pytest.mark.parametrize("read", [dicom.shape, dicom.decode, image_io.shape, image_io.read_grey])
+@pytest.mark.parametrize("read", [dicom.read_shape, dicom.decode, image_io.read_shape, image_io.read_grey])
 def test_a_file_that_is_cut_short_is_named(
     path: Path, share: float, syntax: uid.UID, read: Callable[[Path], object]
 ) -> None:
@@ -298,7 +298,7 @@ def test_compressed_pixels_that_are_cut_short_are_named(tmp_path: Path, share: f
     packed = tmp_path / "packed.dcm"
     transcode(write_dicom(tmp_path / "plain.dcm", noise), packed, gdcm.TransferSyntax.RLELossless)
     fewer(packed, share)
-    for read in (dicom.shape, dicom.decode):
+    for read in (dicom.read_shape, dicom.decode):
         with pytest.raises(DicomError, match=str(packed)):
             read(packed)
 
@@ -320,7 +320,7 @@ def test_a_damaged_jpeg_stream_is_named_and_does_not_end_the_process(
 
 def test_tags_come_as_text_and_an_absent_one_is_empty(path: Path) -> None:
     write_dicom(path, ramp(), SeriesInstanceUID="1.2.3", PatientID="Mass-Training_P_00001_LEFT_CC_1")
-    found = dicom.tags(path, "SeriesInstanceUID", "PatientID", "ViewPosition")
+    found = dicom.read_tags(path, "SeriesInstanceUID", "PatientID", "ViewPosition")
     assert found == {
         "SeriesInstanceUID": "1.2.3",
         "PatientID": "Mass-Training_P_00001_LEFT_CC_1",
@@ -328,7 +328,7 @@ def test_tags_come_as_text_and_an_absent_one_is_empty(path: Path) -> None:
     }
     path.write_text("no header")
     with pytest.raises(DicomError, match="not a DICOM file"):
-        dicom.tags(path, "PatientID")
+        dicom.read_tags(path, "PatientID")
 
 
 def test_a_dicom_is_known_by_its_content(path: Path) -> None:
@@ -367,7 +367,7 @@ def test_a_damaged_file_gives_a_film_or_a_named_error(
         content[128 + int(place * (header - 100))] = value
     path.write_bytes(content[: int(kept * len(content))])
     for read in (
-        image_io.shape,
+        image_io.read_shape,
         image_io.read_film,
         image_io.read_grey,
         image_io.is_binary,

@@ -181,7 +181,7 @@ def test_after_a_kill_only_the_rest_is_fetched(server: Server, tmp_path: Path) -
     stalled = remotes[_download.CONNECTIONS :]
     server.faults = {path_of(remote): [Fault(stall_after=SIZE // 2)] for remote in stalled}
     script = "\n".join(
-        ["from pathlib import Path", "from mammo.downloads import Remote, fetch", "remotes = ["]
+        ["from pathlib import Path", "from mammo.data.sources._download import Remote, fetch", "remotes = ["]
         + [f"    Remote({r.url!r}, Path({str(r.path)!r}), {r.size_bytes}, {r.checksum!r})," for r in remotes]
         + ["]", "fetch(remotes, 'files')"]
     )

@@ -55,7 +55,7 @@ class Copy:
     planted: fixtures.Planted
 
     def locate(self, unit: str = "image", types: list[str] = TYPES, workers: int = 1) -> Located:
-        return datasets.get(self.name).locate(self.root, unit, types, workers)
+        return datasets.load_dataset(self.name).locate(self.root, unit, types, workers)
 
     def film(self) -> Path:
         return sorted(self.root.rglob(FIRST_FILM[self.name]))[0]
@@ -174,7 +174,7 @@ def test_a_box_lies_on_its_film(originals, name, unit):
         groups = case.mask_path.split(schemas.VIEW_SEPARATOR)
         films = case.image_path.split(schemas.VIEW_SEPARATOR)
         for film, boxes in zip(films, groups, strict=True):
-            height, width = io.shape(originals[name].root / film)
+            height, width = io.read_shape(originals[name].root / film)
             for box in filter(None, boxes.split(schemas.PATH_SEPARATOR)):
                 top, left, bottom, right = map(int, box.removeprefix(schemas.BOX_PREFIX).split(","))
                 assert 0 <= top < bottom <= height
@@ -186,7 +186,7 @@ def test_a_box_lies_on_its_film(originals, name, unit):
 def test_every_case_becomes_what_a_model_sees(originals, name, unit, bits):
     settings = PREPROCESS.model_copy(update={"bits": bits, "size_px": 32})
     for case in originals[name].locate(unit).cases.to_dict(orient="records"):
-        square = preprocess.prepare(case, originals[name].root, unit, settings)
+        square = preprocess.prepare_case(case, originals[name].root, unit, settings)
         assert square.image.shape == ((64, 32) if unit == "breast" else (32, 32))
         assert square.image.any()
         assert square.mask.any() == (isinstance(case["mask_path"], str))
@@ -214,7 +214,7 @@ def test_the_samples_can_be_raised_to_patients(originals, name):
 
 @pytest.mark.parametrize("name", WRITERS)
 def test_counts_have_the_published_names(originals, name):
-    dataset = datasets.get(name)
+    dataset = datasets.load_dataset(name)
     assert set(originals[name].locate("image").counts) == set(dataset.published(TYPES))
     with pytest.raises(datasets.DatasetError, match="not the full data set"):
         datasets.assert_full(originals[name].locate("image").counts, dataset.published(TYPES), name)

@@ -201,7 +201,7 @@ def test_the_chest_wall_of_every_film_of_the_cohort_comes_to_the_left(cohort: Pa
 
 
 def windowed_by(image: Grey, region: Mask, percentiles: tuple[float, float]) -> Film:
-    return transforms.window(image, *transforms.contrast(image, region, percentiles))
+    return transforms.window(image, *transforms.percentile_levels(image, region, percentiles))
 
 
 @settings(max_examples=40, deadline=None)
@@ -236,7 +236,7 @@ def test_a_darker_or_foggy_scan_windows_to_nearly_the_same(scanner: Callable[[Gr
 
 def test_a_region_without_a_pixel_windows_by_the_whole_film() -> None:
     film, breast = film_with_breast()
-    assert transforms.contrast(film, 0 * breast, (1, 99)) == transforms.contrast(film, np.ones_like(breast), (1, 99))
+    assert transforms.percentile_levels(film, 0 * breast, (1, 99)) == transforms.percentile_levels(film, np.ones_like(breast), (1, 99))
 
 
 @settings(max_examples=40, deadline=None)
@@ -248,7 +248,7 @@ def test_a_region_without_a_pixel_windows_by_the_whole_film() -> None:
 )
 def test_the_contrast_is_that_of_numpys_percentiles(film: Film, region: Mask, low: float, high: float) -> None:
     inside = film[region > 0] if region.any() else film
-    assert transforms.contrast(film, region, (low, high)) == pytest.approx(tuple(np.percentile(inside, (low, high))))
+    assert transforms.percentile_levels(film, region, (low, high)) == pytest.approx(tuple(np.percentile(inside, (low, high))))
 
 
 @settings(max_examples=40, deadline=None)
@@ -262,7 +262,7 @@ def test_16_bits_window_as_8_do_but_finer(film: Film, low: int, width: int) -> N
 def test_a_film_of_16_bits_keeps_its_depth() -> None:
     film = np.arange(4096, dtype=np.uint16).reshape(64, 64)
     everything = np.ones(film.shape, np.uint8)
-    assert len(np.unique(transforms.window(film, *transforms.contrast(film, everything, (0, 100)), 16))) == 4096
+    assert len(np.unique(transforms.window(film, *transforms.percentile_levels(film, everything, (0, 100)), 16))) == 4096
 
 
 @pytest.mark.parametrize("clip_limit", [1.0, 2.0, 8.0])
@@ -350,7 +350,7 @@ def test_a_white_border_along_the_breast_is_cut_off(depth: type[np.unsignedinteg
     found = breast_mask(film)
     assert not found[:, :16].any()
     assert overlap(found, truth * (np.arange(truth.shape[1]) >= 18)) > 0.95
-    assert transforms.contrast(film, found, (1, 99.5))[1] < 0.6 * film.max()
+    assert transforms.percentile_levels(film, found, (1, 99.5))[1] < 0.6 * film.max()
 
 
 def test_a_bright_muscle_at_the_edge_stays() -> None:
@@ -395,7 +395,7 @@ def test_white_borders_of_real_films_do_not_set_their_white(real_root: Path) -> 
     """With the borders in it, the breast of three films in ten would have its 99.5th percentile at 250 or more."""
     cases = cbis_ddsm.locate(real_root, "image", ["mass"], 2).cases.iloc[::16]
     films = [io.read_grey(real_root / path) for path in cases["image_path"]]
-    white = [transforms.contrast(film, breast_mask(film), (1.0, 99.5))[1] for film in films]
+    white = [transforms.percentile_levels(film, breast_mask(film), (1.0, 99.5))[1] for film in films]
     assert np.mean(np.array(white) >= 250) < 0.05
 
 
@@ -421,7 +421,7 @@ def write(path: Path, image: Grey) -> Path:
 def test_a_film_is_shown_in_its_shape(tmp_path: Path, suffix: str) -> None:
     film, _ = film_with_breast()
     path = write(tmp_path / f"film{suffix}", film)
-    assert io.shape(path) == FILM
+    assert io.read_shape(path) == FILM
     read = io.read_grey(path)
     assert read.dtype == np.uint8
     assert np.abs(read.astype(int) - film).mean() < (4 if suffix == ".jpg" else 1e-9)
@@ -431,7 +431,7 @@ def test_a_film_is_shown_in_its_shape(tmp_path: Path, suffix: str) -> None:
 def test_every_format_gives_the_same_film(tmp_path: Path, suffix: str) -> None:
     film, _ = film_with_breast()
     path = write(tmp_path / f"film{suffix}", film)
-    assert io.shape(path) == FILM
+    assert io.read_shape(path) == FILM
     read = io.read_film(path)
     assert read.dtype == np.uint8
     assert np.abs(read.astype(int) - film).mean() < (4 if suffix in (".jpg", ".jpeg") else 1e-9)
@@ -475,7 +475,7 @@ def test_an_image_of_several_pages_is_refused(tmp_path: Path) -> None:
     first, second = (Image.fromarray(film_with_breast()[0]) for _ in range(2))
     first.save(tmp_path / "film.tif", save_all=True, append_images=[second])
     with pytest.raises(PixelError, match="2 images in one file"):
-        io.shape(tmp_path / "film.tif")
+        io.read_shape(tmp_path / "film.tif")
 
 
 def test_floating_pixels_are_refused(tmp_path: Path) -> None:
@@ -485,7 +485,7 @@ def test_floating_pixels_are_refused(tmp_path: Path) -> None:
 
 def test_a_tiny_film_is_refused_but_a_tiny_crop_has_a_shape(tmp_path: Path) -> None:
     path = write(tmp_path / "film.png", np.zeros((31, 400), np.uint8))
-    assert io.shape(path) == (31, 400)
+    assert io.read_shape(path) == (31, 400)
     with pytest.raises(PixelError, match="31x400 px; a film has at least 32"):
         io.read_film(path)
 
@@ -495,7 +495,7 @@ def test_a_header_does_not_turn_the_film(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # orientation: turn by 90 degrees
     Image.fromarray(film).save(tmp_path / "film.jpg", exif=exif, quality=95)
-    assert io.read_film(tmp_path / "film.jpg").shape == io.shape(tmp_path / "film.jpg") == FILM
+    assert io.read_film(tmp_path / "film.jpg").shape == io.read_shape(tmp_path / "film.jpg") == FILM
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])
@@ -602,7 +602,7 @@ def test_a_shape_is_that_of_a_whole_image(tmp_path: Path, suffix: str, spoil: Ca
     path = write(tmp_path / f"film{suffix}", film_with_breast()[0])
     spoil(path)
     with pytest.raises(PixelError, match=str(path)):
-        io.shape(path)
+        io.read_shape(path)
 
 
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -619,7 +619,7 @@ def test_a_damaged_file_gives_a_film_or_a_named_error(
     for place, value in changes:
         content[int(place * (len(content) - 1))] = value
     path.write_bytes(content[: int(kept * len(content))])
-    for read in (io.shape, io.read_film, io.read_grey, io.is_binary, transforms.has_foreground):
+    for read in (io.read_shape, io.read_film, io.read_grey, io.is_binary, io.has_foreground):
         try:
             read(path)
         except PixelError as error:

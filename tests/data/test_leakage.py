@@ -68,7 +68,7 @@ CHANGES: dict[str, Callable[[Film], Film]] = {
 
 
 def apart(one: Film, other: Film) -> int:
-    return int(leakage.distances([leakage.perceptual_hash(one)], [leakage.perceptual_hash(other)])[0, 0])
+    return int(leakage.hash_distances([leakage.perceptual_hash(one)], [leakage.perceptual_hash(other)])[0, 0])
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def test_a_changed_copy_is_the_same_film(change: str, films: list[Film]) -> None
 
 def test_other_films_are_not_the_same_not_even_the_other_view_of_the_breast(films: list[Film]) -> None:
     hashes = [leakage.perceptual_hash(film) for film in films]
-    between = leakage.distances(hashes, hashes)[np.triu_indices(len(films), 1)]
+    between = leakage.hash_distances(hashes, hashes)[np.triu_indices(len(films), 1)]
     assert between.min() > leakage.MAX_DISTANCE
 
 
@@ -102,7 +102,7 @@ def test_of_real_films_a_changed_copy_is_the_same_and_another_film_is_not(real_r
     shown = [film for film in shown if film.shape == (800, 800) and np.unique(film).size > 200]
     hashes = [leakage.perceptual_hash(film) for film in shown]
     assert len(shown) > 20
-    assert leakage.distances(hashes, hashes)[np.triu_indices(len(shown), 1)].min() > leakage.MAX_DISTANCE
+    assert leakage.hash_distances(hashes, hashes)[np.triu_indices(len(shown), 1)].min() > leakage.MAX_DISTANCE
     for change in CHANGES.values():
         assert max(apart(film, change(film)) for film in shown) <= leakage.MAX_DISTANCE
 
@@ -119,7 +119,7 @@ def test_any_film_has_a_hash_that_the_manifest_takes_and_that_mirroring_keeps(fi
 @settings(max_examples=60, deadline=None)
 @given(st.lists(HASHES, min_size=1, max_size=4), st.lists(HASHES, min_size=1, max_size=4))
 def test_distances_count_the_bits_that_differ(one: list[str], other: list[str]) -> None:
-    found = leakage.distances(one, other)
+    found = leakage.hash_distances(one, other)
     counted = [[(int(a, 16) ^ int(b, 16)).bit_count() for b in other] for a in one]
     assert found.tolist() == counted
 
@@ -127,7 +127,7 @@ def test_distances_count_the_bits_that_differ(one: list[str], other: list[str]) 
 @pytest.mark.parametrize("foreign", ["0" * (DIGITS - 1), None, float("nan")])
 def test_a_hash_of_another_kind_is_refused_with_the_cure(foreign: Any) -> None:
     with pytest.raises(LeakError, match=r"1 film\(s\) without a perceptual hash .*dvc repro -f ingest"):
-        leakage.distances(["0" * DIGITS, foreign], ["0" * DIGITS])
+        leakage.hash_distances(["0" * DIGITS, foreign], ["0" * DIGITS])
 
 
 # Cohorts of random hashes, which are far from each other
@@ -172,7 +172,7 @@ def nearly(digest: str, bits: int, seed: int = 0) -> str:
 
 
 def split_of(cases: pd.DataFrame, manifest: pd.DataFrame) -> Split:
-    return splits.split(cases, leakage.shared_films(cases, manifest), 0.25, 3, 1)
+    return splits.split_cases(cases, leakage.find_shared_films(cases, manifest), 0.25, 3, 1)
 
 
 def copied(manifest: pd.DataFrame, path: str, original: str, column: str = "perceptual_hash") -> pd.DataFrame:
@@ -220,7 +220,7 @@ def test_a_sound_split_has_no_leaks_and_says_how_near_its_films_come(
     assert audit["examples"] == []
     assert all(check["nearest_distance"] > leakage.MAX_DISTANCE for check in audit["checks"].values())
     assert (audit["films"], audit["dropped"]) == (120, {"rows": 0, "patients": 0})
-    leakage.refuse(audit, "audit.json")
+    leakage.refuse_leaks(audit, "audit.json")
 
 
 def test_nearest_distance_is_that_of_the_most_similar_films_of_two_sides(
@@ -242,7 +242,7 @@ def test_a_patient_on_two_sides_is_found_with_the_breast(one: str, other: str, s
     assert counts(audit) == {f"{one}-{other} patients": 1, f"{one}-{other} breasts": 1}
     assert f"{one}-{other}, patients: {sample['patient_id']}" in audit["examples"]
     with pytest.raises(LeakError, match=rf"{sample['patient_id']}.* audit\.json"):
-        leakage.refuse(audit, "audit.json")
+        leakage.refuse_leaks(audit, "audit.json")
 
 
 def test_a_patient_in_two_folds_is_found(sound: Sound) -> None:
@@ -396,7 +396,7 @@ def film_of(cases: pd.DataFrame, official_split: str, skip: int = 0) -> pd.Serie
 
 def overwrite(root: Path, path: str, original: str) -> None:
     """Put a mirrored, re-encoded, brighter copy of a film in the place of another."""
-    height, width = io.shape(root / path)
+    height, width = io.read_shape(root / path)
     copy = gamma(mirror(io.read_grey(root / original)), 0.85)
     resized = cv2.resize(copy, (width, height), interpolation=cv2.INTER_AREA)
     cv2.imwrite(str(root / path), resized, [cv2.IMWRITE_JPEG_QUALITY, 80])
@@ -437,7 +437,7 @@ def test_a_tampered_split_fails_the_stage_and_is_not_written_but_its_audit_is(
     kind: str, workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stages.ingest.main()
-    untouched = splits.split
+    untouched = splits.split_cases
 
     def tampered(*arguments: Any) -> Split:
         found = untouched(*arguments)
@@ -445,7 +445,7 @@ def test_a_tampered_split_fails_the_stage_and_is_not_written_but_its_audit_is(
         return Split(moved(found.splits, sample, "test", None), found.dropped)
 
     if kind == "patients":
-        monkeypatch.setattr(splits, "split", tampered)
+        monkeypatch.setattr(splits, "split_cases", tampered)
     else:
         cases = cases_of(workspace)
         overwrite(
@@ -453,7 +453,9 @@ def test_a_tampered_split_fails_the_stage_and_is_not_written_but_its_audit_is(
         )
         stages.ingest.main()
         monkeypatch.setattr(
-            leakage, "shared_films", lambda *_: pd.DataFrame(columns=["patient_id", "film", "other_id", "other_film"])
+            leakage,
+            "find_shared_films",
+            lambda *_: pd.DataFrame(columns=["patient_id", "film", "other_id", "other_film"]),
         )
     with pytest.raises(LeakError, match=rf"the split leaks.*{kind}: .*metrics/leak_audit\.json"):
         stages.split.main()

@@ -85,8 +85,8 @@ def overlap(one: Mask, other: Mask) -> float:
 @pytest.mark.parametrize("right", [False, True])
 def test_the_lesion_lies_where_its_mask_says(tmp_path: Path, unit: str, suffix: str, right: bool) -> None:
     film, mask = (mirrored(array) if right else array for array in left_film())
-    made = preprocess.prepare(case_of(tmp_path, film, mask, suffix), tmp_path, unit, SETTINGS)
-    assert made.image.shape == made.mask.shape == preprocess.shape(unit, 64) == (64, 64)
+    made = preprocess.prepare_case(case_of(tmp_path, film, mask, suffix), tmp_path, unit, SETTINGS)
+    assert made.image.shape == made.mask.shape == preprocess.square_shape(unit, 64) == (64, 64)
     assert set(np.unique(made.mask)) == {0, 1}
     assert made.lesion_share == pytest.approx(mask.mean(), rel=0.05)
     bright = (made.image >= 190).astype(np.uint8)
@@ -97,21 +97,21 @@ def test_the_lesion_lies_where_its_mask_says(tmp_path: Path, unit: str, suffix: 
 def test_context_is_the_side_of_the_crop_over_that_of_the_lesion(
     tmp_path: Path, case: dict[str, object], context: float
 ) -> None:
-    made = preprocess.prepare(case, tmp_path, "lesion", SETTINGS.model_copy(update={"context": context}))
+    made = preprocess.prepare_case(case, tmp_path, "lesion", SETTINGS.model_copy(update={"context": context}))
     rows = np.flatnonzero(made.mask.any(axis=1))
     assert (rows[-1] - rows[0] + 1) / 64 == pytest.approx(1 / context, abs=2 / 64)
 
 
 def test_a_right_breast_becomes_its_left_twin(tmp_path: Path) -> None:
     film, mask = left_film()
-    left = preprocess.prepare(case_of(tmp_path, film, mask), tmp_path, "image", SETTINGS)
-    right = preprocess.prepare(case_of(tmp_path, mirrored(film), mirrored(mask)), tmp_path, "image", SETTINGS)
+    left = preprocess.prepare_case(case_of(tmp_path, film, mask), tmp_path, "image", SETTINGS)
+    right = preprocess.prepare_case(case_of(tmp_path, mirrored(film), mirrored(mask)), tmp_path, "image", SETTINGS)
     assert difference(left.image, right.image) < 1
     assert overlap(left.mask, right.mask) > 0.9
 
 
 def test_labels_turn_black_and_the_chest_wall_is_left(tmp_path: Path, case: dict[str, object]) -> None:
-    image = preprocess.prepare(case, tmp_path, "image", SETTINGS).image
+    image = preprocess.prepare_case(case, tmp_path, "image", SETTINGS).image
     assert not image[:12, -12:].any()
     assert image[:, :8].mean() > image[:, -8:].mean()
 
@@ -121,7 +121,7 @@ def test_a_mask_of_half_the_size_marks_the_same(tmp_path: Path, case: dict[str, 
     half = mask[::2, ::2] * np.uint8(255)
     smaller = case | {"mask_path": write(tmp_path / "half.png", half)}
     for unit in ("lesion", "image"):
-        one, other = (preprocess.prepare(given, tmp_path, unit, SETTINGS) for given in (case, smaller))
+        one, other = (preprocess.prepare_case(given, tmp_path, unit, SETTINGS) for given in (case, smaller))
         assert overlap(one.mask, other.mask) > 0.9
         assert difference(one.image, other.image) < 4
 
@@ -136,15 +136,15 @@ def test_a_box_marks_as_its_mask_does(tmp_path: Path, case: dict[str, object], u
     filled[top:bottom, left:right] = 255
     masked = case | {"mask_path": write(tmp_path / "filled.png", filled)}
     boxed = case | {"mask_path": f"box:{top},{left},{bottom},{right}"}
-    one, other = (preprocess.prepare(given, tmp_path, unit, SETTINGS) for given in (masked, boxed))
+    one, other = (preprocess.prepare_case(given, tmp_path, unit, SETTINGS) for given in (masked, boxed))
     assert np.array_equal(one.image, other.image)
     assert np.array_equal(one.mask, other.mask)
     assert one.lesion_share == pytest.approx(other.lesion_share)
 
 
 def test_all_marks_of_a_film_count(tmp_path: Path, case: dict[str, object]) -> None:
-    one = preprocess.prepare(case, tmp_path, "image", SETTINGS)
-    both = preprocess.prepare(
+    one = preprocess.prepare_case(case, tmp_path, "image", SETTINGS)
+    both = preprocess.prepare_case(
         case | {"mask_path": f"{case['mask_path']};box:600,100,700,200"}, tmp_path, "image", SETTINGS
     )
     assert np.array_equal(one.image, both.image)
@@ -157,12 +157,12 @@ def test_a_film_without_a_mark_has_an_empty_mask_and_no_lesion(
     tmp_path: Path, case: dict[str, object], nothing: object
 ) -> None:
     unmarked = case | {"mask_path": nothing}
-    made = preprocess.prepare(unmarked, tmp_path, "image", SETTINGS)
+    made = preprocess.prepare_case(unmarked, tmp_path, "image", SETTINGS)
     assert not made.mask.any()
     assert made.lesion_share == 0
-    assert np.array_equal(made.image, preprocess.prepare(case, tmp_path, "image", SETTINGS).image)
+    assert np.array_equal(made.image, preprocess.prepare_case(case, tmp_path, "image", SETTINGS).image)
     with pytest.raises(PixelError, match=r"film\.png: no lesion is marked"):
-        preprocess.prepare(unmarked, tmp_path, "lesion", SETTINGS)
+        preprocess.prepare_case(unmarked, tmp_path, "lesion", SETTINGS)
 
 
 @pytest.mark.parametrize("box", [(0, 0, 1, 1), (959, 599, 960, 600), (500, 0, 501, 600), (0, 0, *SHAPE)])
@@ -173,7 +173,7 @@ def test_a_lesion_of_any_size_gives_a_square(
 ) -> None:
     settings = SETTINGS.model_copy(update={"context": 1.0, "clahe": clahe, "bits": bits})
     boxed = case | {"mask_path": "box:" + ",".join(map(str, box))}
-    made = preprocess.prepare(boxed, tmp_path, "lesion", settings)
+    made = preprocess.prepare_case(boxed, tmp_path, "lesion", settings)
     assert made.image.shape == (64, 64)
     assert made.mask.any()
 
@@ -199,17 +199,17 @@ def one_view(both: dict[str, object], number: int) -> dict[str, object]:
 
 def test_a_breast_is_its_cc_above_its_mlo(tmp_path: Path) -> None:
     both = two_views(tmp_path)
-    made = preprocess.prepare(both, tmp_path, "breast", SETTINGS)
-    assert made.image.shape == made.mask.shape == preprocess.shape("breast", 64) == (128, 64)
+    made = preprocess.prepare_case(both, tmp_path, "breast", SETTINGS)
+    assert made.image.shape == made.mask.shape == preprocess.square_shape("breast", 64) == (128, 64)
     for number, half in enumerate((slice(64), slice(64, None))):
-        alone = preprocess.prepare(one_view(both, number), tmp_path, "image", SETTINGS)
+        alone = preprocess.prepare_case(one_view(both, number), tmp_path, "image", SETTINGS)
         assert np.array_equal(made.image[half], alone.image)
         assert np.array_equal(made.mask[half], alone.mask)
 
 
 def test_the_share_of_a_breast_is_that_of_all_its_pixels(tmp_path: Path) -> None:
     masks = [left_film()[1], left_film((800, 480), (200, 50, 300, 150))[1]]
-    made = preprocess.prepare(two_views(tmp_path), tmp_path, "breast", SETTINGS)
+    made = preprocess.prepare_case(two_views(tmp_path), tmp_path, "breast", SETTINGS)
     marked, all_px = sum(int(mask.sum()) for mask in masks), sum(mask.size for mask in masks)
     assert made.lesion_share == pytest.approx(marked / all_px, rel=0.01)
 
@@ -219,17 +219,17 @@ def test_the_share_of_a_breast_is_that_of_all_its_pixels(tmp_path: Path) -> None
 )
 def test_a_missing_view_is_black(tmp_path: Path, number: int, black: slice, shown: slice) -> None:
     both = two_views(tmp_path)
-    made = preprocess.prepare(one_view(both, number), tmp_path, "breast", SETTINGS)
+    made = preprocess.prepare_case(one_view(both, number), tmp_path, "breast", SETTINGS)
     assert made.image.shape == (128, 64)
     assert not made.image[black].any()
     assert not made.mask[black].any()
-    whole = preprocess.prepare(both, tmp_path, "breast", SETTINGS)
+    whole = preprocess.prepare_case(both, tmp_path, "breast", SETTINGS)
     assert np.array_equal(made.image[shown], whole.image[shown])
 
 
 def test_a_view_without_a_lesion_has_an_empty_half(tmp_path: Path) -> None:
     both = two_views(tmp_path)
-    made = preprocess.prepare(
+    made = preprocess.prepare_case(
         both | {"mask_path": "|" + str(both["mask_path"]).split("|")[1]}, tmp_path, "breast", SETTINGS
     )
     assert not made.mask[:64].any()
@@ -246,12 +246,12 @@ def test_a_view_without_a_lesion_has_an_empty_half(tmp_path: Path) -> None:
 )
 def test_views_films_and_marks_must_agree(tmp_path: Path, change: dict[str, str], message: str) -> None:
     with pytest.raises(PixelError, match=message):
-        preprocess.prepare(two_views(tmp_path) | change, tmp_path, "breast", SETTINGS)
+        preprocess.prepare_case(two_views(tmp_path) | change, tmp_path, "breast", SETTINGS)
 
 
 def test_an_image_is_one_film(tmp_path: Path) -> None:
     with pytest.raises(PixelError, match="2 films for one image"):
-        preprocess.prepare(two_views(tmp_path), tmp_path, "image", SETTINGS)
+        preprocess.prepare_case(two_views(tmp_path), tmp_path, "image", SETTINGS)
 
 
 # Depth
@@ -264,7 +264,7 @@ def test_16_bits_say_the_same_as_8_but_finer(tmp_path: Path, unit: str, clahe: f
     case = case_of(tmp_path, film.astype(np.uint16) * 100 + np.arange(SHAPE[1], dtype=np.uint16) % 100, mask, ".dcm")
     case["mask_path"] = write(tmp_path / "mask.png", mask * np.uint8(255))
     coarse, fine = (
-        preprocess.prepare(case, tmp_path, unit, SETTINGS.model_copy(update={"bits": bits, "clahe": clahe}))
+        preprocess.prepare_case(case, tmp_path, unit, SETTINGS.model_copy(update={"bits": bits, "clahe": clahe}))
         for bits in (8, 16)
     )
     assert (coarse.image.dtype, fine.image.dtype) == (np.uint8, np.uint16)
@@ -276,7 +276,7 @@ def test_16_bits_say_the_same_as_8_but_finer(tmp_path: Path, unit: str, clahe: f
 @pytest.mark.parametrize("unit", ["lesion", "image"])
 def test_the_same_film_gives_the_same_square_however_it_is_stored(tmp_path: Path, unit: str) -> None:
     film, mask = left_film()
-    plain = preprocess.prepare(case_of(tmp_path, film, mask), tmp_path, unit, SETTINGS)
+    plain = preprocess.prepare_case(case_of(tmp_path, film, mask), tmp_path, unit, SETTINGS)
     deep = film.astype(np.uint16) * 16
     write_dicom(
         tmp_path / "film.dcm",
@@ -285,14 +285,14 @@ def test_the_same_film_gives_the_same_square_however_it_is_stored(tmp_path: Path
         **{"RescaleSlope": 2, "RescaleIntercept": -100, "WindowCenter": 900, "WindowWidth": 300},
     )
     stored = {"view": "CC", "image_path": "film.dcm", "mask_path": "film_mask.png"}
-    other = preprocess.prepare(stored, tmp_path, unit, SETTINGS)
+    other = preprocess.prepare_case(stored, tmp_path, unit, SETTINGS)
     assert difference(plain.image, other.image) < 1
     assert np.array_equal(plain.mask, other.mask)
 
 
 def test_clahe_changes_the_breast_and_leaves_the_rest_black(tmp_path: Path, case: dict[str, object]) -> None:
-    plain = preprocess.prepare(case, tmp_path, "image", SETTINGS)
-    equalised = preprocess.prepare(case, tmp_path, "image", SETTINGS.model_copy(update={"clahe": 3.0}))
+    plain = preprocess.prepare_case(case, tmp_path, "image", SETTINGS)
+    equalised = preprocess.prepare_case(case, tmp_path, "image", SETTINGS.model_copy(update={"clahe": 3.0}))
     assert difference(plain.image, equalised.image) > 3
     assert not equalised.image[:12, -12:].any()
     assert np.array_equal(plain.mask, equalised.mask)
@@ -322,10 +322,10 @@ def test_a_large_jpeg_is_decoded_no_finer_than_needed(
         return decode(image, reduction)
 
     monkeypatch.setattr(io, "decode", noting)
-    reduced = preprocess.prepare(case, root, unit, settings)
+    reduced = preprocess.prepare_case(case, root, unit, settings)
     assert used == [expected]
     monkeypatch.setattr(io, "REDUCTIONS", {1: io.REDUCTIONS[1]})
-    whole = preprocess.prepare(case, root, unit, settings)
+    whole = preprocess.prepare_case(case, root, unit, settings)
     assert used == [expected, 1]
     assert difference(reduced.image, whole.image) < 2
     assert overlap(reduced.mask, whole.mask) > 0.9
@@ -337,9 +337,9 @@ def test_a_small_breast_on_a_large_film_is_decoded_finer(tmp_path: Path, monkeyp
     large = np.zeros((2880, 1800), np.uint8)
     large[960:1920, :600] = film * (film < 255)
     case = case_of(tmp_path, large, np.pad(mask, ((960, 960), (0, 1200))), ".jpg")
-    reduced = preprocess.prepare(case, tmp_path, "image", SETTINGS.model_copy(update={"size_px": 128}))
+    reduced = preprocess.prepare_case(case, tmp_path, "image", SETTINGS.model_copy(update={"size_px": 128}))
     monkeypatch.setattr(io, "REDUCTIONS", {1: io.REDUCTIONS[1]})
-    whole = preprocess.prepare(case, tmp_path, "image", SETTINGS.model_copy(update={"size_px": 128}))
+    whole = preprocess.prepare_case(case, tmp_path, "image", SETTINGS.model_copy(update={"size_px": 128}))
     assert difference(reduced.image, whole.image) < 2
 
 
@@ -351,8 +351,8 @@ def digests(root: Path) -> dict[str, str]:
 
 
 def test_files_that_are_as_ingest_saw_them_pass(tmp_path: Path, case: dict[str, object]) -> None:
-    checked = preprocess.prepare(case, tmp_path, "lesion", SETTINGS, digests(tmp_path))
-    assert np.array_equal(checked.image, preprocess.prepare(case, tmp_path, "lesion", SETTINGS).image)
+    checked = preprocess.prepare_case(case, tmp_path, "lesion", SETTINGS, digests(tmp_path))
+    assert np.array_equal(checked.image, preprocess.prepare_case(case, tmp_path, "lesion", SETTINGS).image)
 
 
 @pytest.mark.parametrize("column", ["image_path", "mask_path"])
@@ -360,11 +360,11 @@ def test_a_file_that_changed_or_is_unknown_is_refused(tmp_path: Path, case: dict
     known = digests(tmp_path)
     name = str(case[column])
     with pytest.raises(PixelError, match="is not the file that ingest saw; run `dvc repro -f ingest`"):
-        preprocess.prepare(case, tmp_path, "image", SETTINGS, {key: known[key] for key in known if key != name})
+        preprocess.prepare_case(case, tmp_path, "image", SETTINGS, {key: known[key] for key in known if key != name})
     with (tmp_path / name).open("ab") as file:
         file.write(b"\0")
     with pytest.raises(PixelError, match=f"{name} is not the file that ingest saw"):
-        preprocess.prepare(case, tmp_path, "image", SETTINGS, known)
+        preprocess.prepare_case(case, tmp_path, "image", SETTINGS, known)
 
 
 def remove(path: Path) -> None:
@@ -406,20 +406,20 @@ def test_a_bad_file_is_named(
     path = tmp_path / str(case[column])
     spoil(path)
     with pytest.raises(PixelError, match=message) as error:
-        preprocess.prepare(case, tmp_path, unit, SETTINGS)
+        preprocess.prepare_case(case, tmp_path, unit, SETTINGS)
     assert str(path) in str(error.value)
 
 
 @pytest.mark.parametrize("entry", ["box:1,2,3", "box:a,b,c,d", "box:5,5,5,9", "box:-1,0,5,5", "box:0,0,961,5"])
 def test_a_box_that_is_none_is_named(tmp_path: Path, case: dict[str, object], entry: str) -> None:
     with pytest.raises(PixelError, match=f"film.png: '{entry}' is not "):
-        preprocess.prepare(case | {"mask_path": entry}, tmp_path, "image", SETTINGS)
+        preprocess.prepare_case(case | {"mask_path": entry}, tmp_path, "image", SETTINGS)
 
 
 def test_a_tiny_film_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "tiny.png", np.zeros((20, 20), np.uint8))
     with pytest.raises(PixelError, match="20x20 px; a film has at least 32"):
-        preprocess.prepare({"view": "CC", "image_path": "tiny.png", "mask_path": ""}, tmp_path, "image", SETTINGS)
+        preprocess.prepare_case({"view": "CC", "image_path": "tiny.png", "mask_path": ""}, tmp_path, "image", SETTINGS)
 
 
 # What is shown
@@ -442,7 +442,7 @@ def test_the_sheet_pairs_every_film_with_its_square(tmp_path: Path, unit: str, b
     both = two_views(tmp_path)
     cases = [both, one_view(both, 1)] if unit == "breast" else [one_view(both, 0), one_view(both, 1)]
     settings = SETTINGS.model_copy(update={"bits": bits})
-    made = [preprocess.prepare(case, tmp_path, unit, settings) for case in cases]
+    made = [preprocess.prepare_case(case, tmp_path, unit, settings) for case in cases]
     sheet = evaluation.before_after(
         [preprocess.overview(case, tmp_path, 100) for case in cases],
         *(np.stack(arrays) for arrays in ([square.image for square in made], [square.mask for square in made])),

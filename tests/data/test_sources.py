@@ -56,7 +56,7 @@ def files_under(root: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("name", [name for name in plugins.plugin_names(sources.__name__) if name != "demo"])
 def test_root_needs_no_network_and_is_absolute(name: str, tmp_path: Path) -> None:
-    assert sources.get(name).root(ingest(name, root=str(tmp_path)), tmp_path / "raw") == tmp_path
+    assert sources.load_source(name).root(ingest(name, root=str(tmp_path)), tmp_path / "raw") == tmp_path
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_without_a_root_downloads_stay_in_the_users_repository_and_out_of_raw(
 ) -> None:
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     raw = tmp_path / "elsewhere" / "data" / "raw"
-    assert sources.get(name).root(ingest(name, root=None, dataset=dataset), raw) == tmp_path / expected
+    assert sources.load_source(name).root(ingest(name, root=None, dataset=dataset), raw) == tmp_path / expected
     assert project_root() == tmp_path
 
 
@@ -291,7 +291,7 @@ def test_a_series_that_the_index_lacks_is_named(
 @pytest.mark.parametrize("source", ["idc", "kaggle"])
 def test_a_data_set_that_a_source_does_not_bring_is_refused_with_those_it_does(source: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=rf"ingest\.source: {source} brings cbis_ddsm.*not 'inbreast'"):
-        sources.get(source).fetch(ingest(source, dataset="inbreast", root=str(tmp_path)), tmp_path, seed=0)
+        sources.load_source(source).fetch(ingest(source, dataset="inbreast", root=str(tmp_path)), tmp_path, seed=0)
 
 
 def test_cmmd_patients_come_by_their_names_with_the_clinical_table(

@@ -68,7 +68,7 @@ def cases() -> pd.DataFrame:
 @settings(max_examples=40, deadline=None)
 @given(CASE_TABLES, FRACTIONS, FOLDS, SEEDS)
 def test_no_patient_is_in_two_splits_or_folds(cases: pd.DataFrame, fraction: float, folds: int, seed: int) -> None:
-    found = splits.split(cases, NOTHING_SHARED, fraction, folds, seed).splits
+    found = splits.split_cases(cases, NOTHING_SHARED, fraction, folds, seed).splits
     assert (places_per_patient(found, "split") == 1).all()
     assert (places_per_patient(found, "fold") == 1).all()
 
@@ -78,7 +78,7 @@ def test_no_patient_is_in_two_splits_or_folds(cases: pd.DataFrame, fraction: flo
 def test_the_official_test_stays_whole_and_leaking_train_rows_are_listed(
     cases: pd.DataFrame, fraction: float, folds: int, seed: int
 ) -> None:
-    found = splits.split(cases, NOTHING_SHARED, fraction, folds, seed)
+    found = splits.split_cases(cases, NOTHING_SHARED, fraction, folds, seed)
     test = cases[cases["official_split"] == "test"]
     leaking = cases[(cases["official_split"] == "train") & cases["patient_id"].isin(test["patient_id"])]
     in_test = found.splits[found.splits["split"] == "test"]
@@ -95,7 +95,7 @@ def test_the_official_test_stays_whole_and_leaking_train_rows_are_listed(
 def test_every_training_patient_is_in_one_fold_and_every_fold_and_split_has_both_classes(
     cases: pd.DataFrame, fraction: float, folds: int, seed: int
 ) -> None:
-    index = indexed(cases, splits.split(cases, NOTHING_SHARED, fraction, folds, seed))
+    index = indexed(cases, splits.split_cases(cases, NOTHING_SHARED, fraction, folds, seed))
     training = index[index["split"] != "test"]
     assert set(training["fold"]) == set(range(folds))
     assert (training.groupby("fold")["label"].nunique() == 2).all()
@@ -107,21 +107,21 @@ def test_every_training_patient_is_in_one_fold_and_every_fold_and_split_has_both
 @settings(max_examples=20, deadline=None)
 @given(CASE_TABLES, SEEDS)
 def test_the_same_seed_gives_the_same_split_whatever_the_order_of_the_rows(cases: pd.DataFrame, seed: int) -> None:
-    one = splits.split(cases, NOTHING_SHARED, 0.25, 3, seed).splits
-    other = splits.split(cases[::-1], NOTHING_SHARED, 0.25, 3, seed).splits
+    one = splits.split_cases(cases, NOTHING_SHARED, 0.25, 3, seed).splits
+    other = splits.split_cases(cases[::-1], NOTHING_SHARED, 0.25, 3, seed).splits
     pd.testing.assert_frame_equal(one, other[::-1])
 
 
 def test_another_seed_gives_another_split(cases: pd.DataFrame) -> None:
-    drawn = [splits.split(cases, NOTHING_SHARED, 0.2, 3, seed).splits for seed in range(5)]
+    drawn = [splits.split_cases(cases, NOTHING_SHARED, 0.2, 3, seed).splits for seed in range(5)]
     assert len({tuple(table["split"]) for table in drawn}) == 5
     assert len({tuple(table["fold"].fillna(-1)) for table in drawn}) == 5
 
 
 def test_the_global_generator_stays_untouched(cases: pd.DataFrame) -> None:
     before = np.random.get_state()[1].copy()  # noqa: NPY002 - it is this state that must not change
-    index = indexed(cases, splits.split(cases, NOTHING_SHARED, 0.2, 3, 1))
-    splits.inner_validation(index, 0, 0.2, 1)
+    index = indexed(cases, splits.split_cases(cases, NOTHING_SHARED, 0.2, 3, 1))
+    splits.carve_inner_validation(index, 0, 0.2, 1)
     assert np.array_equal(before, np.random.get_state()[1])  # noqa: NPY002
 
 
@@ -129,7 +129,7 @@ def test_the_global_generator_stays_untouched(cases: pd.DataFrame) -> None:
 def test_validation_and_folds_have_about_the_training_sets_share_of_malignant_patients_and_types(
     cases: pd.DataFrame, seed: int
 ) -> None:
-    found = splits.split(cases, NOTHING_SHARED, 0.25, 3, seed).splits.merge(
+    found = splits.split_cases(cases, NOTHING_SHARED, 0.25, 3, seed).splits.merge(
         cases.drop(columns="patient_id"), on="sample_id"
     )
     patients = (
@@ -154,13 +154,13 @@ def test_a_patient_unlike_any_other_does_not_stop_the_split(cases: pd.DataFrame)
     masses = cases.assign(abnormality_type="mass")
     alone = masses.loc[(masses["official_split"] == "train") & (masses["label"] == 1), "patient_id"].iloc[0]
     masses.loc[masses["patient_id"] == alone, "abnormality_type"] = "calcification"
-    found = splits.split(masses, NOTHING_SHARED, 0.2, 3, 0).splits
+    found = splits.split_cases(masses, NOTHING_SHARED, 0.2, 3, 0).splits
     assert alone in set(found["patient_id"])
 
 
 def test_how_several_types_are_joined_changes_nothing(cases: pd.DataFrame) -> None:
     other_order = cases.assign(abnormality_type=cases["abnormality_type"].replace(TYPES[2], "calcification+mass"))
-    one, other = (splits.split(table, NOTHING_SHARED, 0.25, 3, 4).splits for table in (cases, other_order))
+    one, other = (splits.split_cases(table, NOTHING_SHARED, 0.25, 3, 4).splits for table in (cases, other_order))
     pd.testing.assert_frame_equal(one, other)
 
 
@@ -180,7 +180,7 @@ def only_in(cases: pd.DataFrame, side: str) -> list[str]:
 
 def test_of_training_patients_who_share_a_film_the_first_stays(cases: pd.DataFrame) -> None:
     first, second, third, *_ = only_in(cases, "train")
-    found = splits.split(cases, sharing((second, third), (first, second)), 0.2, 3, 0)
+    found = splits.split_cases(cases, sharing((second, third), (first, second)), 0.2, 3, 0)
     doubles = found.dropped[found.dropped["reason"] != splits.IN_TEST]
     assert set(doubles["patient_id"]) == {second, third}
     assert len(doubles) == cases["patient_id"].isin([second, third]).sum()
@@ -194,21 +194,23 @@ def test_a_training_patient_who_shares_a_film_with_a_test_patient_goes_and_the_t
 ) -> None:
     training, tested = only_in(cases, "train")[0], only_in(cases, "test")[0]
     for pair in ((training, tested), (tested, training)):
-        found = splits.split(cases, sharing(pair), 0.2, 3, 0)
+        found = splits.split_cases(cases, sharing(pair), 0.2, 3, 0)
         assert training not in set(found.splits["patient_id"])
         assert (found.splits["split"] == "test").sum() == (cases["official_split"] == "test").sum()
 
 
 def test_two_test_patients_who_share_a_film_both_stay(cases: pd.DataFrame) -> None:
     one, other, *_ = only_in(cases, "test")
-    found = splits.split(cases, sharing((one, other)), 0.2, 3, 0)
+    found = splits.split_cases(cases, sharing((one, other)), 0.2, 3, 0)
     assert {one, other} <= set(found.splits["patient_id"])
 
 
 def test_a_patient_on_both_official_sides_is_told_so_also_when_a_double(cases: pd.DataFrame) -> None:
     leaking = min(set(cases["patient_id"]) - set(only_in(cases, "train")) - set(only_in(cases, "test")))
     training = only_in(cases, "train")[0]
-    dropped = splits.split(cases, sharing((leaking, training)), 0.2, 3, 0).dropped.set_index("patient_id")["reason"]
+    dropped = splits.split_cases(cases, sharing((leaking, training)), 0.2, 3, 0).dropped.set_index("patient_id")[
+        "reason"
+    ]
     assert (dropped[[leaking]] == splits.IN_TEST).all()
     assert dropped[[training]].str.startswith(f"double of {leaking}: ").all()
 
@@ -222,7 +224,7 @@ def test_no_two_patients_who_share_a_film_are_in_training_or_on_two_sides(
     chosen = names[:10] + names[-20:] + names[10:20]
     shared = sharing(*((chosen[one], chosen[other]) for one, other in pairs if one != other))
     try:
-        found = splits.split(cases, shared, 0.3, 2, seed)
+        found = splits.split_cases(cases, shared, 0.3, 2, seed)
     except SplitError:
         return
     place = found.splits.drop_duplicates("patient_id").set_index("patient_id")["split"].to_dict()
@@ -241,24 +243,24 @@ def test_no_two_patients_who_share_a_film_are_in_training_or_on_two_sides(
 def test_a_class_missing_on_one_side_is_refused(cases: pd.DataFrame, side: str, label: int, lacking: str) -> None:
     one_class = cases.assign(label=cases["label"].mask(cases["official_split"] == side, label))
     with pytest.raises(SplitError, match=f"split '{side}' has .* none of them {lacking}; use more patients"):
-        splits.split(one_class, NOTHING_SHARED, 0.2, 3, 0)
+        splits.split_cases(one_class, NOTHING_SHARED, 0.2, 3, 0)
 
 
 @pytest.mark.parametrize(("side", "told"), [("train", "split test is empty"), ("test", "0 training patients")])
 def test_an_official_side_without_rows_is_refused(cases: pd.DataFrame, side: str, told: str) -> None:
     with pytest.raises(SplitError, match=told):
-        splits.split(cases[cases["official_split"] == side], NOTHING_SHARED, 0.2, 3, 0)
+        splits.split_cases(cases[cases["official_split"] == side], NOTHING_SHARED, 0.2, 3, 0)
 
 
 def test_fewer_patients_than_folds_names_the_key_and_what_was_found(cases: pd.DataFrame) -> None:
     with pytest.raises(SplitError, match=r"split\.folds = 61, but the rarer class has only 60 of 120 .* fewer folds"):
-        splits.split(cases, NOTHING_SHARED, 0.2, 61, 0)
+        splits.split_cases(cases, NOTHING_SHARED, 0.2, 61, 0)
 
 
 @pytest.mark.parametrize("fraction", [0.001, 0.999])
 def test_a_validation_share_that_leaves_nobody_names_the_key(cases: pd.DataFrame, fraction: float) -> None:
     with pytest.raises(SplitError, match=r"change split\.val_fraction or use more patients"):
-        splits.split(cases, NOTHING_SHARED, fraction, 3, 0)
+        splits.split_cases(cases, NOTHING_SHARED, fraction, 3, 0)
 
 
 @settings(max_examples=40, deadline=None)
@@ -268,7 +270,7 @@ def test_a_small_cohort_is_split_into_both_classes_or_refused(
 ) -> None:
     cases = case_table(train + 1, test, leaking, seed)
     try:
-        index = indexed(cases, splits.split(cases, NOTHING_SHARED, fraction, folds, seed))
+        index = indexed(cases, splits.split_cases(cases, NOTHING_SHARED, fraction, folds, seed))
     except SplitError:
         return
     assert set(index["split"]) == {"train", "val", "test"}
@@ -283,10 +285,10 @@ def test_a_small_cohort_is_split_into_both_classes_or_refused(
 def test_inner_validation_never_sees_the_held_out_fold_or_the_test(
     cases: pd.DataFrame, fraction: float, folds: int, seed: int
 ) -> None:
-    index = indexed(cases, splits.split(cases, NOTHING_SHARED, fraction, folds, seed))
+    index = indexed(cases, splits.split_cases(cases, NOTHING_SHARED, fraction, folds, seed))
     before = index.copy()
     for fold in range(folds):
-        roles = splits.inner_validation(index, fold, fraction, seed)
+        roles = splits.carve_inner_validation(index, fold, fraction, seed)
         held_out = index.loc[index["fold"] == fold, "sample_id"]
         assert list(roles["sample_id"]) == list(index.loc[index["split"] != "test", "sample_id"])
         assert set(roles.loc[roles["split"] == "oof", "sample_id"]) == set(held_out)
@@ -297,34 +299,34 @@ def test_inner_validation_never_sees_the_held_out_fold_or_the_test(
 
 
 def test_every_training_sample_is_held_out_once(cases: pd.DataFrame) -> None:
-    index = indexed(cases, splits.split(cases, NOTHING_SHARED, 0.2, 4, 0))
-    roles = pd.concat([splits.inner_validation(index, fold, 0.2, 0) for fold in range(4)])
+    index = indexed(cases, splits.split_cases(cases, NOTHING_SHARED, 0.2, 4, 0))
+    roles = pd.concat([splits.carve_inner_validation(index, fold, 0.2, 0) for fold in range(4)])
     held_out = roles.loc[roles["split"] == "oof", "sample_id"]
     assert sorted(held_out) == sorted(index.loc[index["split"] != "test", "sample_id"])
 
 
 def test_inner_validation_takes_its_share_of_the_training_folds(cases: pd.DataFrame) -> None:
-    index = indexed(cases, splits.split(cases, NOTHING_SHARED, 0.2, 3, 0))
-    patients = splits.inner_validation(index, 1, 0.25, 0).groupby("split")["patient_id"].nunique()
+    index = indexed(cases, splits.split_cases(cases, NOTHING_SHARED, 0.2, 3, 0))
+    patients = splits.carve_inner_validation(index, 1, 0.25, 0).groupby("split")["patient_id"].nunique()
     assert patients.to_dict() == {"train": 60, "val": 20, "oof": 40}
 
 
 def test_inner_validation_follows_the_seed(cases: pd.DataFrame) -> None:
-    index = indexed(cases, splits.split(cases, NOTHING_SHARED, 0.2, 3, 0))
-    drawn = [tuple(splits.inner_validation(index, 1, 0.2, seed)["split"]) for seed in (5, 5, 6)]
+    index = indexed(cases, splits.split_cases(cases, NOTHING_SHARED, 0.2, 3, 0))
+    drawn = [tuple(splits.carve_inner_validation(index, 1, 0.2, seed)["split"]) for seed in (5, 5, 6)]
     assert drawn[0] == drawn[1] != drawn[2]
 
 
 def test_the_largest_seed_serves_every_fold(cases: pd.DataFrame) -> None:
     largest = 2**32 - 1
-    index = indexed(cases, splits.split(cases, NOTHING_SHARED, 0.2, 3, largest))
+    index = indexed(cases, splits.split_cases(cases, NOTHING_SHARED, 0.2, 3, largest))
     for fold in range(3):
-        assert "val" in set(splits.inner_validation(index, fold, 0.2, largest)["split"])
+        assert "val" in set(splits.carve_inner_validation(index, fold, 0.2, largest)["split"])
 
 
 def test_folds_are_drawn_anew_for_each_repeat_but_the_first(cases: pd.DataFrame) -> None:
-    index = indexed(cases, splits.split(cases, NOTHING_SHARED, 0.2, 3, 0))
-    drawn = [splits.refolded(index, repeat, 3, 0) for repeat in (0, 1, 2, 1)]
+    index = indexed(cases, splits.split_cases(cases, NOTHING_SHARED, 0.2, 3, 0))
+    drawn = [splits.redraw_folds(index, repeat, 3, 0) for repeat in (0, 1, 2, 1)]
     pd.testing.assert_frame_equal(drawn[0], index)
     pd.testing.assert_frame_equal(drawn[1], drawn[3])
     folds = [tuple(table["fold"].dropna()) for table in drawn[:3]]
@@ -337,10 +339,10 @@ def test_folds_are_drawn_anew_for_each_repeat_but_the_first(cases: pd.DataFrame)
 
 
 def test_a_fold_without_a_class_is_refused_by_number(cases: pd.DataFrame) -> None:
-    index = indexed(cases, splits.split(cases, NOTHING_SHARED, 0.2, 3, 0))
+    index = indexed(cases, splits.split_cases(cases, NOTHING_SHARED, 0.2, 3, 0))
     benign = index.assign(label=index["label"].mask(index["fold"] == 2, 0))
     with pytest.raises(SplitError, match=r"fold 2: split 'oof' has .* none of them malignant"):
-        splits.inner_validation(benign, 2, 0.2, 0)
+        splits.carve_inner_validation(benign, 2, 0.2, 0)
 
 
 # The official split of CBIS-DDSM
@@ -368,7 +370,7 @@ def manifest_of(films: pd.Series) -> pd.DataFrame:
 def test_the_official_splits_31_leaking_patients_lose_their_83_train_rows(official: pd.DataFrame) -> None:
     cases = official.assign(image_path=official["image"].str.split("/").str[0])
     manifest = manifest_of(cases["image_path"])
-    found = splits.split(cases, leakage.shared_films(cases, manifest), 0.2, 5, 20)
+    found = splits.split_cases(cases, leakage.find_shared_films(cases, manifest), 0.2, 5, 20)
     assert (found.splits["split"] == "test").sum() == 704
     assert (found.splits["split"] != "test").sum() == 2864 - 83
     assert len(found.dropped) == 83
@@ -386,4 +388,4 @@ def test_the_audit_finds_the_31_patients_where_their_train_rows_are_kept(officia
     assert audit["checks"]["train-test"]["patients"] == 31
     assert audit["dropped"]["rows"] == 0
     with pytest.raises(leakage.LeakError):
-        leakage.refuse(audit, "audit.json")
+        leakage.refuse_leaks(audit, "audit.json")

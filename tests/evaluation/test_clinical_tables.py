@@ -6,6 +6,7 @@ import pytest
 
 from mammo.evaluation import clinical_tables
 from mammo.metrics import bootstrap, discrimination
+from mammo.metrics.resampling import LabelledRows, Resampling
 from tests import arrays
 
 SEED = 3
@@ -66,7 +67,9 @@ def test_a_cross_validation_has_no_calibration_of_its_own():
 def test_the_roc_band_holds_the_curve(skill: int):
     rows = arrays.predictions(skill=skill)
     fpr, tpr, _ = discrimination.roc_points(rows["label"], rows["prob"])
-    low, high = bootstrap.roc_band(rows["label"], rows["prob"], rows["patient_id"], fpr, resamples=300, seed=SEED)
+    low, high = bootstrap.roc_band(
+        LabelledRows(rows["label"], rows["patient_id"]), rows["prob"], fpr, Resampling(300, SEED)
+    )
     inside = (fpr > 0) & (fpr < 1) & np.isfinite(low)
     assert (low[inside] <= tpr[inside] + 0.05).all()
     assert (tpr[inside] <= high[inside] + 0.05).mean() > 0.9

@@ -7,6 +7,7 @@ import pytest
 from mammo.core.errors import InputError
 from mammo.evaluation import subgroups
 from mammo.metrics import auc_tests, discrimination
+from mammo.metrics.resampling import LabelledRows
 
 VARIABLES = ("view", "breast_density")
 
@@ -67,7 +68,7 @@ def test_a_row_is_the_auc_of_its_samples_with_clustered_limits():
     rows, cases = cohort(1)
     found = subgroups.table(rows, cases, ("breast_density",)).set_index("value")
     inside = rows[(cases["breast_density"] == 2).to_numpy()]
-    interval = auc_tests.delong_interval(*(inside[name].to_numpy() for name in ("label", "prob", "patient_id")))
+    interval = auc_tests.delong_interval(LabelledRows.from_table(inside), inside["prob"])
     row = found.loc["2"]
     assert (row["auc"], row["low"], row["high"]) == (interval.value, interval.low, interval.high)
     assert (row["n"], row["n_patients"], row["n_malignant"]) == (

@@ -7,7 +7,7 @@ import pytest
 
 from mammo.data.samples import Samples
 from mammo.explain import label_randomization
-from mammo.metrics.clustered_means import Resampling
+from mammo.metrics.resampling import Resampling
 from tests import arrays
 
 HOW = Resampling(200, seed=0)

@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as arrays
 from mammo.core.errors import InputError
 from mammo.explain import localization
 from mammo.explain.localization import METRICS
-from mammo.metrics.clustered_means import Resampling
+from mammo.metrics.resampling import Resampling
 
 SIDE = 8
 MASKS = arrays.arrays(np.uint8, (3, SIDE, SIDE), elements=st.integers(0, 1))

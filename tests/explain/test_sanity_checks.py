@@ -11,7 +11,8 @@ from hypothesis.extra import numpy as of_numpy
 from mammo import models
 from mammo.explain import saliency, sanity_checks
 from mammo.explain.saliency import Explainer
-from mammo.metrics.clustered_means import Resampling, clustered_means
+from mammo.metrics.clustered_means import clustered_means
+from mammo.metrics.resampling import Resampling
 from tests import arrays
 
 MAP = of_numpy.arrays(np.float32, (12, 12), elements=st.floats(0, 1, width=16))

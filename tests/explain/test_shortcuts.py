@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as arrays
 
 from mammo.explain import shortcuts
 from mammo.explain.shortcuts import REGIONS
-from mammo.metrics.clustered_means import Resampling
+from mammo.metrics.resampling import Resampling
 
 SIDE = 60
 TISSUE, WHITE = 120, 255

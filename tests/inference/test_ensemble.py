@@ -112,7 +112,7 @@ def test_what_is_said_rests_on_the_ensembles_own_validation_rows(here: Path, nam
 def test_a_film_is_prepared_once_for_all_members(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = finished.films(here).iloc[0]
     prepared: list[object] = []
-    prepare = preprocess.prepare
+    prepare = preprocess.prepare_case
     monkeypatch.setattr(preprocess, "prepare", lambda *words: prepared.append(words) or prepare(*words))
     mammo.load(NAMES[0]).predict(rows["path"], box=rows["box"])
     assert len(prepared) == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from itertools import product
 
+import metric_oracles as oracles
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,7 +15,9 @@ from scipy.integrate import quad
 from scipy.stats import norm, t
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from mammo.metrics import auc_tests, bootstrap, classification, discrimination
+from mammo.metrics import auc_tests, bootstrap, classification, discrimination, resampling
+from mammo.metrics.auc_tests import Subsets
+from mammo.metrics.resampling import LabelledRows, Resampling
 
 AT_THRESHOLD = set(classification.AT_THRESHOLD)
 
@@ -53,7 +56,7 @@ def mixed_cohort(seed: int, models: int = 2) -> tuple[np.ndarray, ...]:
 
 def test_resamples_draw_whole_patients_and_as_many_as_there_are():
     patient_id = np.array(["b", "a", "b", "c", "a", "b"])
-    weights = bootstrap.patient_resamples(patient_id, 500, seed=3)
+    weights = oracles.patient_resamples(patient_id, 500, seed=3)
     assert weights.shape == (500, 6)
     assert np.issubdtype(weights.dtype, np.integer)
     assert_array_equal(weights[:, 0], weights[:, 2])
@@ -66,15 +69,15 @@ def test_resamples_depend_on_the_seed_alone(monkeypatch):
     patient_id = np.random.default_rng(0).integers(30, size=70)
     # The legacy generator is the global one that must stay untouched.
     state = np.random.get_state()[1].copy()  # noqa: NPY002
-    whole = bootstrap.patient_resamples(patient_id, 100, seed=1)
+    whole = oracles.patient_resamples(patient_id, 100, seed=1)
     assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002
-    monkeypatch.setattr(bootstrap, "BLOCK_WEIGHTS", 1)
-    assert_array_equal(bootstrap.patient_resamples(patient_id, 100, seed=1), whole)
-    assert not np.array_equal(bootstrap.patient_resamples(patient_id, 100, seed=2), whole)
+    monkeypatch.setattr(resampling, "BLOCK_WEIGHTS", 1)
+    assert_array_equal(oracles.patient_resamples(patient_id, 100, seed=1), whole)
+    assert not np.array_equal(oracles.patient_resamples(patient_id, 100, seed=2), whole)
 
 
 def test_blocks_bound_the_memory_of_many_rows():
-    blocks = bootstrap.resample_blocks(np.arange(100_000), 10_000, seed=0)
+    blocks = resampling.resample_blocks(np.arange(100_000), 10_000, seed=0)
     assert next(blocks).nbytes < 10 * 2**20
 
 
@@ -84,7 +87,7 @@ def test_blocks_bound_the_memory_of_many_rows():
 @settings(deadline=None, max_examples=200)
 def test_weighted_auc_is_the_auc_of_the_repeated_rows(rows):
     label, score, weight = np.array(rows).T
-    (weighted,) = bootstrap.weighted_auc(label, score, weight[None])
+    (weighted,) = oracles.weighted_auc(label, score, weight[None])
     repeated = discrimination.auc(np.repeat(label, weight), np.repeat(score, weight))
     assert_allclose(weighted, repeated, rtol=1e-12)
 
@@ -93,9 +96,9 @@ def test_intervals_come_from_the_metrics_of_the_repeated_rows():
     label, (score,), patient_id = mixed_cohort(0, models=1)
     prob = norm.cdf(score)
     called = prob >= 0.6
-    found = bootstrap.clustered_intervals(label, prob, called, patient_id, resamples=200, seed=9)
+    found = bootstrap.clustered_intervals(LabelledRows(label, patient_id), prob, called, Resampling(200, 9))
     draws = []
-    for weights in bootstrap.patient_resamples(patient_id, 200, seed=9):
+    for weights in oracles.patient_resamples(patient_id, 200, seed=9):
         y, p, c = (np.repeat(column, weights) for column in (label, prob, called))
         table = discrimination.counts(y, c)
         draws.append(
@@ -116,10 +119,14 @@ def test_intervals_come_from_the_metrics_of_the_repeated_rows():
 def test_curve_and_call_intervals_come_from_the_metrics_of_the_repeated_rows():
     label, (score,), patient_id = mixed_cohort(2, models=1)
     called = score > 0.5
-    of_curve = bootstrap.curve_intervals(label, score, patient_id, resamples=150, seed=9, min_specificity=0.7)
-    of_calls = bootstrap.call_intervals(label, called, patient_id, resamples=150, seed=9, prevalence=0.01)
+    of_curve = bootstrap.curve_intervals(
+        LabelledRows(label, patient_id), score, Resampling(150, 9), min_specificity=0.7
+    )
+    of_calls = bootstrap.decision_intervals(
+        LabelledRows(label, patient_id), called, Resampling(150, 9), prevalence=0.01
+    )
     draws = {"partial_auc": [], "ppv_at_prevalence": [], "npv_at_prevalence": [], "diagnostic_odds": []}
-    for weights in bootstrap.patient_resamples(patient_id, 150, seed=9):
+    for weights in oracles.patient_resamples(patient_id, 150, seed=9):
         y, p, c = (np.repeat(column, weights) for column in (label, score, called))
         table = discrimination.counts(y, c)
         draws["partial_auc"].append(roc_auc_score(y, p, max_fpr=0.3))
@@ -135,9 +142,9 @@ def test_curve_and_call_intervals_come_from_the_metrics_of_the_repeated_rows():
 def test_intervals_of_curve_and_calls_alone_are_those_of_both():
     label, (score,), patient_id = mixed_cohort(3, models=1)
     called = score > 0.5
-    both = bootstrap.clustered_intervals(label, norm.cdf(score), called, patient_id, resamples=50, seed=1)
-    of_curve = bootstrap.curve_intervals(label, norm.cdf(score), patient_id, resamples=50, seed=1)
-    of_calls = bootstrap.call_intervals(label, called, patient_id, resamples=50, seed=1)
+    both = bootstrap.clustered_intervals(LabelledRows(label, patient_id), norm.cdf(score), called, Resampling(50, 1))
+    of_curve = bootstrap.curve_intervals(LabelledRows(label, patient_id), norm.cdf(score), Resampling(50, 1))
+    of_calls = bootstrap.decision_intervals(LabelledRows(label, patient_id), called, Resampling(50, 1))
     del of_curve["partial_auc"]
     assert both == of_curve | of_calls
 
@@ -145,7 +152,7 @@ def test_intervals_of_curve_and_calls_alone_are_those_of_both():
 def test_point_values_are_the_metrics():
     label, (score,), patient_id = mixed_cohort(1, models=1)
     prob = norm.cdf(score)
-    found = bootstrap.clustered_intervals(label, prob, prob > 0.5, patient_id, resamples=10, seed=0)
+    found = bootstrap.clustered_intervals(LabelledRows(label, patient_id), prob, prob > 0.5, Resampling(10, 0))
     assert found["auc"].value == pytest.approx(discrimination.auc(label, prob))
     assert found["average_precision"].value == pytest.approx(classification.average_precision(label, prob))
     assert found["brier"].value == pytest.approx(classification.brier(label, prob))
@@ -161,12 +168,14 @@ def test_auc_over_folds_ignores_that_the_folds_scores_share_no_scale():
     expected = sum(
         np.mean(fold == one) * discrimination.auc(label[fold == one], score[fold == one]) for one in range(3)
     )
-    found = bootstrap.clustered_intervals(label, rescaled, score > 0.6, patient_id, resamples=200, seed=0, group=fold)[
-        "auc"
-    ]
+    found = bootstrap.clustered_intervals(
+        LabelledRows(label, patient_id, fold), rescaled, score > 0.6, Resampling(200, 0)
+    )["auc"]
     assert found.value == pytest.approx(expected)
     assert found.low < found.value < found.high
-    pooled = bootstrap.clustered_intervals(label, rescaled, score > 0.6, patient_id, resamples=200, seed=0)["auc"]
+    pooled = bootstrap.clustered_intervals(LabelledRows(label, patient_id), rescaled, score > 0.6, Resampling(200, 0))[
+        "auc"
+    ]
     assert pooled.high < found.low
 
 
@@ -176,7 +185,7 @@ def test_auc_over_folds_ignores_that_the_folds_scores_share_no_scale():
 def intervals(label, prob, called, patient_id):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        return bootstrap.clustered_intervals(label, prob, called, patient_id, resamples=300, seed=0)
+        return bootstrap.clustered_intervals(LabelledRows(label, patient_id), prob, called, Resampling(300, 0))
 
 
 def limits(interval):
@@ -184,7 +193,7 @@ def limits(interval):
 
 
 def test_no_row_in_no_group_is_nan():
-    found = bootstrap.clustered_intervals([], [], [], [], resamples=5, seed=0, group=[])
+    found = bootstrap.clustered_intervals(LabelledRows([], [], []), [], [], Resampling(5, 0))
     assert np.isnan(found["auc"].value)
 
 
@@ -262,13 +271,18 @@ def test_a_score_that_is_no_probability_has_no_brier():
 ROWS = {"label": [0, 1, 1], "prob": [0.1, 0.2, 0.3], "called": [0, 0, 1], "patient_id": [1, 2, 3]}
 
 
+def resampled_intervals(label, prob, called, patient_id, group=None, **resampling):
+    rows = LabelledRows(label, patient_id, group)
+    return bootstrap.clustered_intervals(rows, prob, called, Resampling(**({"resamples": 5, "seed": 0} | resampling)))
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
         ({"label": [0, 1, 3]}, "label holds .*3.* at row 2"),
         ({"prob": [0.1, np.nan, 0.3]}, "not finite in 1 of 3 rows"),
         ({"prob": [0.1, 0.2]}, r"prob has shape \(2,\) but there are 3 labels"),
-        ({"called": [0, 1]}, "called has 2 rows"),
+        ({"called": [0, 1]}, "predicted_positive has 2 rows"),
         ({"patient_id": [1, 2]}, "patient_id has 2 rows but there are 3 labels"),
         ({"patient_id": [1, 2, np.nan]}, "patient_id is .*nan.* at row 2"),
         ({"patient_id": ["a", None, "b"]}, "patient_id is None at row 1"),
@@ -280,26 +294,21 @@ ROWS = {"label": [0, 1, 1], "prob": [0.1, 0.2, 0.3], "called": [0, 0, 1], "patie
 )
 def test_wrong_input_is_refused_with_what_and_where(wrong, message):
     with pytest.raises(ValueError, match=message):
-        bootstrap.clustered_intervals(**({"resamples": 5, "seed": 0} | ROWS | wrong))
+        resampled_intervals(**(ROWS | wrong))
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: bootstrap.weighted_auc([0, 1], [0.1, 0.2], [1, 1]), r"expected \(resamples, 2\)"),
-        (lambda: bootstrap.weighted_auc([0, 1], [0.1, 0.2], [[1, -1]]), "negative value"),
-        (lambda: bootstrap.patient_resamples([], 5, 0), "patient_id is empty"),
-        (lambda: auc_tests.delong([0, 1], [[0.1, np.nan]]), r"probs\[0\] is not finite"),
-        (lambda: auc_tests.delong_test([0, 1], [0.1, 0.2], [0.1]), r"probs\[1\] has shape"),
+        (lambda: oracles.patient_resamples([], 5, 0), "patient_id is empty"),
+        (lambda: auc_tests.delong_interval(LabelledRows([0, 1], None), [0.1, np.nan]), r"probs\[0\] is not finite"),
+        (
+            lambda: auc_tests.paired_auc_test(LabelledRows([0, 1], None), [0.1, 0.2], [0.1], Resampling(1, seed=0)),
+            r"probs\[1\] has shape",
+        ),
         (
             lambda: auc_tests.paired_auc_test(
-                [0, 1, 1, 0],
-                [1, 2, 3, 4],
-                [1, 2, 4, 3],
-                [1, 1, 2, 2],
-                resamples=5,
-                seed=0,
-                group=[0, 1, 0, 1],
+                LabelledRows([0, 1, 1, 0], [1, 1, 2, 2], [0, 1, 0, 1]), [1, 2, 3, 4], [1, 2, 4, 3], Resampling(5, 0)
             ),
             "rows in two groups",
         ),
@@ -344,14 +353,14 @@ def test_delong_agrees_with_double_loops(seed):
     label, probs, patient_id = mixed_cohort(seed, models=3)
     assert np.unique(probs[0]).size < probs[0].size, "ties are wanted"
     aucs, covariance = naive_delong(label, probs, np.arange(label.size))
-    for ours, naive in zip(auc_tests.delong(label, probs), (aucs, covariance), strict=True):
+    for ours, naive in zip(oracles.delong(label, probs), (aucs, covariance), strict=True):
         assert_allclose(ours, naive, rtol=0, atol=1e-9)
     clustered = naive_delong(label, probs, patient_id)
-    for ours, naive in zip(auc_tests.clustered_delong(label, probs, patient_id), clustered, strict=True):
+    for ours, naive in zip(oracles.delong(label, probs, patient_id), clustered, strict=True):
         assert_allclose(ours, naive, rtol=0, atol=1e-9)
     a, b = probs[:2]
     z = (aucs[1] - aucs[0]) / np.sqrt(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
-    test = auc_tests.delong_test(label, a, b)
+    test = auc_tests.paired_auc_test(LabelledRows(label, None), a, b, Resampling(1, seed=0))
     assert test.p_value == pytest.approx(2 * norm.sf(abs(z)), abs=1e-9)
     assert test.difference == pytest.approx(aucs[1] - aucs[0], abs=1e-12)
 
@@ -364,7 +373,7 @@ def test_delong_gives_the_published_numbers():
     normal, abnormal = (33, 6, 6, 11, 2), (3, 2, 2, 11, 33)
     rating = np.concatenate([np.repeat(np.arange(1, 6), normal), np.repeat(np.arange(1, 6), abnormal)])
     label = np.repeat([0, 1], [58, 51])
-    (auc,), ((variance,),) = auc_tests.delong(label, [rating])
+    (auc,), ((variance,),) = oracles.delong(label, [rating])
     error = np.sqrt(variance)
     assert auc == pytest.approx(0.8932, abs=5e-5)
     assert error == pytest.approx(0.0307, abs=5e-5)
@@ -373,16 +382,16 @@ def test_delong_gives_the_published_numbers():
 
 def test_a_copied_row_of_the_same_patient_adds_no_information():
     label, probs, _ = mixed_cohort(3)
-    once = auc_tests.clustered_delong(label, probs, np.arange(80))[1]
+    once = oracles.delong(label, probs, np.arange(80))[1]
     patient_id = np.tile(np.arange(80), 3)
-    thrice = auc_tests.clustered_delong(np.tile(label, 3), np.tile(probs, 3), patient_id)[1]
+    thrice = oracles.delong(np.tile(label, 3), np.tile(probs, 3), patient_id)[1]
     assert_allclose(thrice, once, rtol=1e-9)
 
 
 def test_delong_interval_stays_within_0_and_1_and_knows_its_patients():
     label, (score,), patient_id = cohort(np.random.default_rng(0), patients=60)
-    by_patient = auc_tests.delong_interval(label, score, patient_id)
-    by_row = auc_tests.delong_interval(label, score)
+    by_patient = auc_tests.delong_interval(LabelledRows(label, patient_id), score)
+    by_row = auc_tests.delong_interval(LabelledRows(label, None), score)
     assert (by_patient.n_patients, by_row.n_patients) == (60, label.size)
     assert 0 < by_patient.low < by_row.low < by_row.value < by_row.high < by_patient.high < 1
 
@@ -390,26 +399,26 @@ def test_delong_interval_stays_within_0_and_1_and_knows_its_patients():
 def test_delong_interval_over_folds_averages_their_aucs_and_is_blind_to_their_scale():
     label, (score,), patient_id = cohort(np.random.default_rng(6), patients=150)
     fold = patient_id % 3
-    folds = auc_tests.delong_interval(label, score, patient_id, group=fold)
-    assert folds == auc_tests.delong_interval(label, score + 10 * fold, patient_id, group=fold)
+    folds = auc_tests.delong_interval(LabelledRows(label, patient_id, fold), score)
+    assert folds == auc_tests.delong_interval(LabelledRows(label, patient_id, fold), score + 10 * fold)
     expected = sum(
         np.mean(fold == one) * discrimination.auc(label[fold == one], score[fold == one]) for one in range(3)
     )
     assert folds.value == pytest.approx(expected)
-    plain = auc_tests.delong_interval(label, score, patient_id)
+    plain = auc_tests.delong_interval(LabelledRows(label, patient_id), score)
     assert folds.high - folds.low == pytest.approx(plain.high - plain.low, rel=0.2)
 
 
 def test_delong_without_variance_is_not_estimable():
     for prob in ([0, 0, 1, 1], [1, 1, 1, 1]):
-        assert np.isnan(limits(auc_tests.delong_interval([0, 0, 1, 1], prob))).all()
-    aucs, covariance = auc_tests.delong([1, 1], [[0.1, 0.2]])
+        assert np.isnan(limits(auc_tests.delong_interval(LabelledRows([0, 0, 1, 1], None), prob))).all()
+    aucs, covariance = oracles.delong([1, 1], [[0.1, 0.2]])
     assert np.isnan(aucs).all()
     assert np.isnan(covariance).all()
-    aucs, covariance = auc_tests.delong([1, 0, 0], [[0.1, 0.2, 0.05]])
+    aucs, covariance = oracles.delong([1, 0, 0], [[0.1, 0.2, 0.05]])
     assert aucs[0] == 0.5
     assert np.isnan(covariance).all()
-    assert np.isnan(auc_tests.delong_test([0, 0, 1, 1], [0, 0, 1, 1], [1, 1, 1, 1]).p_value)
+    assert np.isnan(oracles.delong_p_value([0, 0, 1, 1], [0, 0, 1, 1], [1, 1, 1, 1]))
 
 
 # --- comparison ---------------------------------------------------------------------------------------------
@@ -417,24 +426,24 @@ def test_delong_without_variance_is_not_estimable():
 
 def test_paired_test_is_antisymmetric_and_equal_rankings_do_not_differ():
     label, (a, b), patient_id = mixed_cohort(5)
-    forward = auc_tests.paired_auc_test(label, a, b, patient_id, resamples=300, seed=0)
-    backward = auc_tests.paired_auc_test(label, b, a, patient_id, resamples=300, seed=0)
+    forward = auc_tests.paired_auc_test(LabelledRows(label, patient_id), a, b, Resampling(300, 0))
+    backward = auc_tests.paired_auc_test(LabelledRows(label, patient_id), b, a, Resampling(300, 0))
     assert forward.difference == pytest.approx(discrimination.auc(label, b) - discrimination.auc(label, a))
     assert (forward.difference, forward.p_value) == pytest.approx((-backward.difference, backward.p_value))
     assert_allclose((forward.low, forward.high), (-backward.high, -backward.low), atol=1e-12)
-    same = auc_tests.paired_auc_test(label, a, 3 * a + 1, patient_id, resamples=300, seed=0)
+    same = auc_tests.paired_auc_test(LabelledRows(label, patient_id), a, 3 * a + 1, Resampling(300, 0))
     assert (same.difference, same.p_value) == (0, 1)
     assert np.isnan((same.low, same.high)).all()
 
 
 def test_paired_test_over_one_group_is_the_plain_one_and_over_folds_is_blind_to_their_scale():
     label, (a, b), patient_id = cohort(np.random.default_rng(4), patients=150, models=2)
-    plain = auc_tests.paired_auc_test(label, a, b, patient_id, resamples=100, seed=0)
-    one = auc_tests.paired_auc_test(label, a, b, patient_id, resamples=100, seed=0, group=np.zeros(a.size))
+    plain = auc_tests.paired_auc_test(LabelledRows(label, patient_id), a, b, Resampling(100, 0))
+    one = auc_tests.paired_auc_test(LabelledRows(label, patient_id, np.zeros(a.size)), a, b, Resampling(100, 0))
     assert plain == one
     fold = patient_id % 3
-    folds = auc_tests.paired_auc_test(label, a, b, patient_id, resamples=100, seed=0, group=fold)
-    shifted = auc_tests.paired_auc_test(label, a, b + 10 * fold, patient_id, resamples=100, seed=0, group=fold)
+    folds = auc_tests.paired_auc_test(LabelledRows(label, patient_id, fold), a, b, Resampling(100, 0))
+    shifted = auc_tests.paired_auc_test(LabelledRows(label, patient_id, fold), a, b + 10 * fold, Resampling(100, 0))
     assert folds == shifted
 
 
@@ -443,17 +452,15 @@ def test_paired_test_over_one_group_is_the_plain_one_and_over_folds_is_blind_to_
 )
 def test_paired_test_is_nan_where_not_estimable(label, patient_id):
     score = np.arange(len(label))
-    found = auc_tests.paired_auc_test(label, score, score[::-1], patient_id, resamples=20, seed=0)
+    found = auc_tests.paired_auc_test(LabelledRows(label, patient_id), score, score[::-1], Resampling(20, 0))
     assert np.isnan((found.low, found.high, found.p_value)).all()
 
 
 def test_subsets_without_a_common_patient_are_independent():
     label, (score,), patient_id = mixed_cohort(6, models=1)
     a, b = patient_id < 12, patient_id >= 12
-    found = auc_tests.subset_auc_test(label, score, a, b, patient_id)
-    values, variances = zip(
-        *(auc_tests.clustered_delong(label[s], score[None, s], patient_id[s]) for s in (a, b)), strict=True
-    )
+    found = auc_tests.subset_auc_test(LabelledRows(label, patient_id), score, Subsets(a, b))
+    values, variances = zip(*(oracles.delong(label[s], score[None, s], patient_id[s]) for s in (a, b)), strict=True)
     difference = float(values[1][0] - values[0][0])
     error = np.sqrt(variances[0][0, 0] + variances[1][0, 0])
     freedom = min(np.unique(patient_id[s & (label == one)]).size for s in (a, b) for one in (0, 1)) - 1
@@ -492,7 +499,7 @@ def test_subset_test_agrees_with_double_loops(overlap):
     label, (score,), patient_id = mixed_cohort(7, models=1)
     b = np.random.default_rng(7).random(label.size) < 0.4
     a = ~b | (label == 1) if overlap else ~b
-    found = auc_tests.subset_auc_test(label, score, a, b | (overlap & (label == 1)), patient_id)
+    found = auc_tests.subset_auc_test(LabelledRows(label, patient_id), score, Subsets(a, b | (overlap & (label == 1))))
     b = b | (overlap & (label == 1))
     freedom = min(np.unique(patient_id[s & (label == one)]).size for s in (a, b) for one in (0, 1)) - 1
     error = (found.high - found.difference) / t.ppf(0.975, freedom)
@@ -505,10 +512,13 @@ def test_subset_test_agrees_with_double_loops(overlap):
 def test_subset_test_over_folds_is_blind_to_their_scale():
     label, (score,), patient_id = cohort(np.random.default_rng(8), patients=150)
     a, fold = np.arange(label.size) % 2 == 0, patient_id % 3
-    found = [auc_tests.subset_auc_test(label, s, a, ~a, patient_id, group=fold) for s in (score, score + 10 * fold)]
+    found = [
+        auc_tests.subset_auc_test(LabelledRows(label, patient_id, fold), s, Subsets(a, ~a))
+        for s in (score, score + 10 * fold)
+    ]
     assert found[0] == found[1]
-    one = auc_tests.subset_auc_test(label, score, a, ~a, patient_id, group=np.zeros(label.size))
-    assert one == auc_tests.subset_auc_test(label, score, a, ~a, patient_id)
+    one = auc_tests.subset_auc_test(LabelledRows(label, patient_id, np.zeros(label.size)), score, Subsets(a, ~a))
+    assert one == auc_tests.subset_auc_test(LabelledRows(label, patient_id), score, Subsets(a, ~a))
 
 
 @pytest.mark.parametrize(
@@ -525,7 +535,7 @@ def test_subset_test_over_folds_is_blind_to_their_scale():
 def test_subset_test_is_nan_where_not_estimable(label, prob, b, patient_id):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = auc_tests.subset_auc_test(label, prob, 1 - np.array(b, int), b, patient_id)
+        found = auc_tests.subset_auc_test(LabelledRows(label, patient_id), prob, Subsets(1 - np.array(b, int), b))
     assert np.isnan((found.low, found.high, found.p_value)).all()
 
 
@@ -553,8 +563,10 @@ def test_clustered_limits_cover_the_truth_where_row_wise_limits_do_not():
         label, (score,), patient_id = cohort(rng, patients=300)
         rows = np.arange(label.size)
         for units, coverage in ((patient_id, by_patient), (rows, by_row))[: 2 if seed % 5 == 0 else 1]:
-            found = bootstrap.clustered_intervals(label, score, score >= 0.6, units, resamples=400, seed=seed)
-            by_delong = auc_tests.delong_interval(label, score, units)
+            found = bootstrap.clustered_intervals(
+                LabelledRows(label, units), score, score >= 0.6, Resampling(400, seed)
+            )
+            by_delong = auc_tests.delong_interval(LabelledRows(label, units), score)
             coverage.append(
                 [
                     covers(found["auc"], TRUE_AUC),
@@ -574,8 +586,8 @@ def test_null_is_rejected_at_its_level_where_the_row_wise_test_is_not():
     clustered = by_row = 0
     for _ in range(simulations):
         label, (a, b), patient_id = cohort(rng, patients=150, models=2)
-        clustered += auc_tests.delong_test(label, a, b, patient_id).p_value < 0.05
-        by_row += auc_tests.delong_test(label, a, b).p_value < 0.05
+        clustered += oracles.delong_p_value(label, a, b, patient_id) < 0.05
+        by_row += oracles.delong_p_value(label, a, b) < 0.05
     assert 0.03 <= clustered / simulations <= 0.07
     assert by_row / simulations > 0.10
 
@@ -587,7 +599,7 @@ def test_paired_test_keeps_its_level_and_its_limits_agree_with_its_p_value():
     rejected = excluded = agreed = 0
     for seed in range(simulations):
         label, (a, b), patient_id = cohort(rng, patients=120, models=2)
-        found = auc_tests.paired_auc_test(label, a, b, patient_id, resamples=400, seed=seed)
+        found = auc_tests.paired_auc_test(LabelledRows(label, patient_id), a, b, Resampling(400, seed))
         without_zero = not found.low <= 0 <= found.high
         rejected += found.p_value < 0.05
         excluded += without_zero
@@ -603,8 +615,8 @@ def test_limits_of_partial_auc_and_likelihood_ratio_cover_the_truth():
     covered = []
     for seed in range(400):
         label, (score,), patient_id = cohort(rng, patients=200)
-        of_curve = bootstrap.curve_intervals(label, score, patient_id, resamples=250, seed=seed)
-        of_calls = bootstrap.call_intervals(label, score >= 0.6, patient_id, resamples=250, seed=seed)
+        of_curve = bootstrap.curve_intervals(LabelledRows(label, patient_id), score, Resampling(250, seed))
+        of_calls = bootstrap.decision_intervals(LabelledRows(label, patient_id), score >= 0.6, Resampling(250, seed))
         covered.append(
             [
                 covers(of_curve["partial_auc"], TRUE_PARTIAL_AUC),
@@ -625,7 +637,9 @@ def test_subset_test_keeps_its_level_where_patients_are_in_both_sets():
         half = rng.random(label.size) < 0.5
         few = (rng.random(120) < 0.12)[patient_id]
         for place, b in enumerate((half, few)):
-            rejected[place] += auc_tests.subset_auc_test(label, score, ~b, b, patient_id).p_value < 0.05
+            rejected[place] += (
+                auc_tests.subset_auc_test(LabelledRows(label, patient_id), score, Subsets(~b, b)).p_value < 0.05
+            )
     assert 0.027 <= rejected[0] / 800 <= 0.073
     assert rejected[1] / 800 <= 0.073
 
@@ -639,7 +653,7 @@ def test_the_best_of_many_useless_models_is_expected_to_be_useless() -> None:
         probs = rng.random((40, label.size))
         patient_id = np.repeat(np.arange(40), 2)
         highest.append(max(discrimination.auc(label, prob) for prob in probs))
-        expected.append(auc_tests.chosen_auc(label, probs, patient_id, resamples=200, seed=seed))
+        expected.append(auc_tests.chosen_auc(LabelledRows(label, patient_id), probs, Resampling(200, seed)))
     assert np.mean(highest) > 0.62
     assert abs(np.mean(expected) - 0.5) < 0.03
 
@@ -648,7 +662,7 @@ def test_of_one_model_the_expected_auc_is_its_auc() -> None:
     rng = np.random.default_rng(5)
     label = rng.integers(0, 2, 200)
     prob = rng.normal(label, 1.0)
-    expected = auc_tests.chosen_auc(label, [prob], np.arange(200), resamples=500, seed=0)
+    expected = auc_tests.chosen_auc(LabelledRows(label, np.arange(200)), [prob], Resampling(500, 0))
     assert expected == pytest.approx(discrimination.auc(label, prob), abs=0.01)
 
 
@@ -658,13 +672,13 @@ def test_the_expected_auc_knows_folds_and_patients_in_two_folds_are_refused() ->
     prob = rng.normal(label, 1.0)
     shifted = prob + 9 * fold
     one, other = (
-        auc_tests.chosen_auc(label, [scores], np.arange(120), resamples=100, seed=0, group=fold)
+        auc_tests.chosen_auc(LabelledRows(label, np.arange(120), fold), [scores], Resampling(100, 0))
         for scores in (prob, shifted)
     )
     assert one == other
     with pytest.raises(ValueError, match="a patient has rows in two groups"):
-        auc_tests.chosen_auc(label, [prob], np.tile(np.arange(60), 2), resamples=100, seed=0, group=fold)
+        auc_tests.chosen_auc(LabelledRows(label, np.tile(np.arange(60), 2), fold), [prob], Resampling(100, 0))
 
 
 def test_without_both_classes_nothing_is_expected() -> None:
-    assert np.isnan(auc_tests.chosen_auc([1, 1, 1], [[0.1, 0.2, 0.3]], [1, 2, 3], resamples=50, seed=0))
+    assert np.isnan(auc_tests.chosen_auc(LabelledRows([1, 1, 1], [1, 2, 3]), [[0.1, 0.2, 0.3]], Resampling(50, 0)))

@@ -275,8 +275,8 @@ def test_threshold_youden_has_the_largest_j_and_is_finite(rows):
         (lambda: discrimination.auc([0, 1], [0.1, np.nan]), "not finite in 1 of 2 rows .first: row 1"),
         (lambda: discrimination.auc([0, 1], [0.1]), r"prob has shape \(1,\) but there are 2 labels"),
         (lambda: classification.brier([0, 1], [0.1, 4]), r"prob is 4\.0 at row 1"),
-        (lambda: discrimination.counts([0, 1], [0, 3]), "called holds .*3.* at row 1"),
-        (lambda: discrimination.counts([0, 1], [0]), "called has 1 rows but label has 2"),
+        (lambda: discrimination.counts([0, 1], [0, 3]), "predicted_positive holds .*3.* at row 1"),
+        (lambda: discrimination.counts([0, 1], [0]), "predicted_positive has 1 rows but label has 2"),
         (lambda: discrimination.counts([0, 1], [0, 1], [[1, 1, 1]]), r"expected \(resamples, 2\)"),
         (
             lambda: thresholds.threshold_for_sensitivity([0, 0], [0.1, 0.2], 0.9),

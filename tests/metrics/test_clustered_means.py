@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from mammo.metrics.clustered_means import Resampling, clustered_means
+from mammo.metrics.clustered_means import clustered_means
+from mammo.metrics.resampling import Resampling
 
 HOW = Resampling(2000, seed=0)
 

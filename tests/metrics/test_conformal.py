@@ -12,6 +12,7 @@ from scipy.special import expit
 
 from mammo.core.errors import InputError
 from mammo.metrics import conformal
+from mammo.metrics.resampling import LabelledRows, Resampling
 
 CONFIDENCES = [0.8, 0.9, 0.95]
 
@@ -38,7 +39,7 @@ def by_definition(label: np.ndarray, prob: np.ndarray, asked: np.ndarray, confid
 
 def described(label, sets, patient_id=None, level=0.9):
     patients = np.arange(len(label)) if patient_id is None else patient_id
-    return conformal.describe(label, np.asarray(sets, bool), patients, level=level, resamples=200, seed=0)
+    return conformal.measure_sets(LabelledRows(label, patients), np.asarray(sets, bool), level, Resampling(200, seed=0))
 
 
 def test_sets_by_hand():

@@ -14,15 +14,16 @@ from reporting.test_evaluation_report import HOSTILE, Page, rows_of
 from mammo.core import schemas
 from mammo.core.config import load_config
 from mammo.core.records import Record
-from mammo.data.cohort import summary as cohort_summary
-from mammo.data.cohort.summary import ALL, SPLITS, DataTables, counts_of
+from mammo.data import summary as cohort_summary
+from mammo.data.summary import ALL, SPLITS, DataTables, counts_of
+from mammo.metrics.resampling import Resampling
 from mammo.reporting import data_report, page
 from mammo.reporting.data_report import DataReport
 from mammo.reporting.figures import data
 from mammo.reporting.page import Note, Pictures, Section, Table
 
 DEFAULT = load_config(Path(__file__).resolve().parents[2] / "params.yaml")
-SETTINGS = {"confidence": 0.95, "resamples": 100, "seed": 1}
+RESAMPLING = Resampling(100, seed=1)
 FILM = "film/{}.dcm"
 
 
@@ -130,7 +131,7 @@ def audit(**leaks: int) -> dict[str, Any]:
 
 
 def summary(tables_given: DataTables) -> cohort_summary.DataSummary:
-    return cohort_summary.summarise(tables_given, **SETTINGS)
+    return cohort_summary.summarise(tables_given, RESAMPLING)
 
 
 def report(tables_given: DataTables, unit: str = "lesion", source: str = "folder") -> DataReport:

@@ -120,7 +120,7 @@ def test_errors_of_readers_name_the_section_they_are_about():
 
 def located(root: Path, unit: str = "image") -> Located:
     external_fixtures.write_mini_mias(root)
-    return datasets.get("mini_mias").locate(root, unit, ["mass", "calcification"], 1)
+    return datasets.load_dataset("mini_mias").locate(root, unit, ["mass", "calcification"], 1)
 
 
 def test_expect_full_names_what_is_missing(tmp_path):
@@ -133,7 +133,7 @@ def test_on_error_fail_refuses_damage_but_not_what_nobody_asked_for(tmp_path):
     ingest = external.ingest_params(loaded({"mini_mias": SETTINGS | {"on_error": "fail"}}), "mini_mias")
     external.check(located(tmp_path, "lesion"), ingest)
     (tmp_path / "mdb001.pgm").write_bytes(b"")
-    broken = datasets.get("mini_mias").locate(tmp_path, "lesion", ["mass", "calcification"], 1)
+    broken = datasets.load_dataset("mini_mias").locate(tmp_path, "lesion", ["mass", "calcification"], 1)
     with pytest.raises(datasets.DatasetError, match="1 unusable row"):
         external.check(broken, ingest)
 
@@ -150,7 +150,7 @@ def test_a_film_that_cannot_be_decoded_moves_to_the_excluded_rows(tmp_path):
     images = np.zeros((len(found.cases), size_px, size_px), np.uint8)
     settings = loaded({}).preprocess
     damaged = external.prepare(found.cases, tmp_path, "image", settings, images, workers=2)
-    left = manifest.without(found, damaged)
+    left = manifest.exclude_samples(found, damaged)
     assert set(damaged) == {bad}
     assert damaged[bad].startswith("mdb003.pgm: ")
     assert (images.any(axis=(1, 2)) == (found.cases["sample_id"] != bad)).all()
@@ -163,7 +163,7 @@ def test_a_film_that_cannot_be_decoded_moves_to_the_excluded_rows(tmp_path):
 def test_no_usable_film_is_an_error(tmp_path):
     found = located(tmp_path)
     with pytest.raises(datasets.DatasetError, match="first reason: torn"):
-        manifest.without(found, dict.fromkeys(found.cases["sample_id"], "torn"))
+        manifest.exclude_samples(found, dict.fromkeys(found.cases["sample_id"], "torn"))
 
 
 # The stage

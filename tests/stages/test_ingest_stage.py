@@ -265,7 +265,7 @@ def test_a_file_that_two_samples_share_stays_for_the_one_that_stays(located: Loc
 def test_earlier_exclusions_stay_listed(located: Located) -> None:
     earlier = located.cases[located.cases["sample_id"] == "normal"].assign(reason="unknown view")
     before = Located(located.cases.iloc[:3], earlier[located.excluded.columns], located.files, {})
-    kept = manifest.without(before, {"breast": "too dark"})
+    kept = manifest.exclude_samples(before, {"breast": "too dark"})
     assert kept.excluded["reason"].to_list() == ["unknown view", "too dark", "too dark"]
 
 

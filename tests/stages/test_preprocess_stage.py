@@ -30,13 +30,13 @@ from pathlib import Path
 from mammo import preprocessing
 import stages
 note, seconds_each = Path(sys.argv[1]), float(sys.argv[2])
-prepare = preprocessing.prepare
+prepare = preprocessing.prepare_case
 def noting(case, *rest):
     time.sleep(seconds_each)
     with note.open("a") as file:
         print(case["sample_id"], file=file)
     return prepare(case, *rest)
-preprocessing.prepare = noting
+preprocessing.prepare_case = noting
 from stages import preprocess
 sys.argv[1:] = []
 stages.run(preprocess.main)

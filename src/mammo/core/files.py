@@ -1,7 +1,7 @@
-"""The tables that travel between stages: their columns, types and checks.
+"""Reading and writing the stages' files: tables checked against their schemas, atomic writes, hashes.
 
-A table that breaks its contract is refused, on reading and on writing, with the file, the column and the values
-that are wrong. Writing is atomic: a half-written table never has the final name.
+A table that breaks its schema is refused on reading and on writing. Writing is atomic: a half-written file never has
+the final name.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from mammo.core.schemas import SPLITS, TableError, assert_patients_apart, check_
 
 
 def read_table(path: Path, schema: pa.DataFrameSchema) -> pd.DataFrame:
-    """The table in `path`, checked against `schema`; raises TableError."""
+    """Read the table in `path` and check it against `schema`; raises TableError."""
     if not path.is_file():
         raise TableError(f"{path} does not exist; `dvc repro` writes it")
     text = {name: str for name, column in schema.columns.items() if is_string(column.dtype)}
@@ -38,12 +38,12 @@ def write_table(path: Path, table: pd.DataFrame, schema: pa.DataFrameSchema) -> 
 
 
 def write_rounded_table(path: Path, table: pd.DataFrame) -> None:
-    """Write a table of results as CSV, numbers to six decimals; it has no schema."""
+    """Write a table of results, which has no schema, as CSV with numbers to six decimals."""
     write_text(path, table.round(6).to_csv(index=False, lineterminator="\n"))
 
 
 def read_splits(path: Path) -> pd.DataFrame:
-    """splits.csv; refuses a patient in two splits or two folds."""
+    """Read splits.csv; raises TableError for a patient in two splits or two folds."""
     splits = read_table(path, SPLITS)
     assert_patients_apart(splits, str(path))
     return splits
@@ -51,7 +51,7 @@ def read_splits(path: Path) -> pd.DataFrame:
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its name when the block ends well, and vanishes when it does not."""
+    """Yield a temporary path that is renamed to `path` when the block succeeds, and deleted when it fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
     try:
@@ -69,7 +69,7 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def fresh_folder(path: Path) -> Iterator[Path]:
-    """A folder to fill that takes the name `path` when the block ends well; whatever had the name is then replaced."""
+    """Yield an empty folder that replaces `path` when the block succeeds, and is deleted when it fails."""
     unfinished = path.with_name(f".{path.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
@@ -82,7 +82,7 @@ def fresh_folder(path: Path) -> Iterator[Path]:
 
 
 def sha256(path: Path) -> str:
-    """Hex digest of a file, or of a folder's files with their names."""
+    """Return the hex digest of a file, or of a folder's files with their names."""
     if path.is_file():
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,65 +1,82 @@
-"""Where the stages' files lie, and where the user's repository is, also from a queued experiment's copy."""
+"""The workspace's paths, each once, and the root of the user's repository."""
 
 import os
 from pathlib import Path
 
-
-def project_root() -> Path:
-    """The repository the user works in: DVC names it in DVC_ROOT, and a queued experiment's copy is not it."""
-    return Path(os.environ.get("DVC_ROOT", Path.cwd())).resolve()
-
-
-def resolve_path(path: str) -> Path:
-    """A path from params.yaml: absolute, or relative to the user's repository."""
-    return (project_root() / Path(path).expanduser()).resolve()
-
-
+# Data as ingested: the source's files, and the tables of the cases
 RAW = Path("data/raw")
 CASES = Path("data/cases.csv")
-EXCLUDED = Path("data/excluded.csv")
-MANIFEST = Path("data/manifest.csv")
+EXCLUDED = Path("data/excluded.csv")  # published rows that are no case
+MANIFEST = Path("data/manifest.csv")  # size and hashes of the cases' files
+
+# Splits
 SPLITS = Path("data/splits.csv")
-DROPPED = Path("data/dropped.csv")
+DROPPED = Path("data/dropped.csv")  # cases without a split
+LEAK_AUDIT = Path("metrics/leak_audit.json")
+
+# The pixel store: images.npy, masks.npy, index.csv
 PIXELS = Path("data/pixels")
-FINGERPRINT = PIXELS / "fingerprint.txt"
+FINGERPRINT = PIXELS / "fingerprint.txt"  # its SHA-256
+
+# Trained models and their probabilities
 MODELS = Path("data/models")
 PREDICTIONS = Path("data/predictions")
 OUT_OF_FOLD = PREDICTIONS / "out_of_fold"
 ENSEMBLES = Path("data/ensembles")
+HISTORY = Path("metrics/history")  # a table of epochs per training
+NOTEBOOK = Path("data/notebook")  # trainings of mammo.api, beside the pipeline's results
+
+# Explanations
 GRADCAM = Path("data/gradcam")
 RETRAINED_MAPS = GRADCAM / "retrained"
-FIGURES = Path("data/figures")
-REPORT = Path("data/report")
-EXTERNAL = Path("data/external")
-DATA_REPORT = Path("data/data_report")
 
-HISTORY = Path("metrics/history")
-LEAK_AUDIT = Path("metrics/leak_audit.json")
+# Evaluation
 EVALUATION = Path("metrics/evaluation.json")
 EVALUATION_TABLES = Path("metrics/evaluation")
+LEVEL_METRICS = EVALUATION_TABLES / "metrics.csv"
 PAIRED_TESTS = Path("metrics/paired_tests.csv")
 ROC = Path("metrics/roc.csv")
+EXTERNAL = Path("data/external")
 EXTERNAL_METRICS = Path("metrics/external")
-COMPARISON = Path("metrics/comparison.csv")
 
+# Figures, reports and the comparison table
+FIGURES = Path("data/figures")
+ROC_FIGURE = FIGURES / "evaluate" / "roc.png"
+REPORT = Path("data/report")
 REPORT_PAGE = REPORT / "report.html"
 MODEL_CARDS = REPORT / "model_cards"
+DATA_REPORT = Path("data/data_report")
 DATA_REPORT_PAGE = DATA_REPORT / "data.html"
 DATA_REPORT_TEXT = DATA_REPORT / "data.md"
-ROC_FIGURE = FIGURES / "evaluate" / "roc.png"
-LEVEL_METRICS = EVALUATION_TABLES / "metrics.csv"
-NOTEBOOK = Path("data/notebook")  # what a notebook trains, beside the pipeline's results
+COMPARISON = Path("metrics/comparison.csv")
 
-RESULTS = Path("docs/results")
+# The repository's own files
+RESULTS = Path("docs/results")  # published results
 DATA_PAGES = Path("docs/data")
 README = Path("README.md")
 LICENCE = Path("LICENSE")
 PROFILES = Path("profiles")
 DVC_YAML = Path("dvc.yaml")
 DVC_LOCK = Path("dvc.lock")
-SCRATCH = Path(".dvc/tmp")  # below project_root(); locks and unfinished work
+
+# Records of the runs (core.records), and files below project_root() that are in no stage's outputs
+RECORDS = Path("metrics/records")
+SCRATCH = Path(".dvc/tmp")  # locks
+RESUME = SCRATCH / "mammo"  # unfinished work (core.resume)
+IDC_DOWNLOADS = Path("data/downloads/idc")  # where `ingest.root` is null
+KAGGLE_DOWNLOADS = Path("data/downloads/kaggle")
+
+
+def project_root() -> Path:
+    """Return the user's repository: DVC_ROOT, because DVC runs a queued experiment in a copy, else the folder."""
+    return Path(os.environ.get("DVC_ROOT", Path.cwd())).resolve()
+
+
+def resolve_path(path: str | Path) -> Path:
+    """Return a path of params.yaml as absolute; a relative one starts at the user's repository."""
+    return (project_root() / Path(path).expanduser()).resolve()
 
 
 def data_fingerprint() -> str:
-    """SHA-256 of the pixel store, which names the data in records and tags."""
+    """Return the SHA-256 of the pixel store, which identifies the data in records and tags."""
     return FINGERPRINT.read_text(encoding="utf-8").strip()

@@ -1,7 +1,7 @@
-"""Unfinished work that the next run goes on with, in .dvc/tmp/mammo/<kind>-<key>/ of the user's repository.
+"""Folders of unfinished work that the next run continues: .dvc/tmp/mammo/<kind>-<key>/ in the user's repository.
 
-DVC empties a stage's outputs before the stage starts, and deletes a queued experiment's copy of the repository.
-The key names all that the work rests on: other data, parameters or code start anew.
+They lie there because DVC empties a stage's outputs before the stage starts, and deletes a queued experiment's copy of
+the repository. The key is a hash of the data, parameters and code behind the work: after a change it starts again.
 """
 
 import hashlib
@@ -15,21 +15,20 @@ from types import ModuleType
 
 from filelock import FileLock, Timeout
 
-from mammo.core.paths import project_root
+from mammo.core.paths import RESUME, project_root
 
-HOME = Path(".dvc/tmp/mammo")
 STALE_DAYS = 14
 log = logging.getLogger(__name__)
 
 
 @contextmanager
 def resumable_folder(kind: str, key: str) -> Iterator[Path]:
-    """The folder of that work, for one process at a time; it goes when the block ends well.
+    """Yield the folder of this work, locked for one process, and delete it when the block succeeds.
 
-    What lies there of the same kind and other keys and was not touched for STALE_DAYS goes, too.
+    Folders of the same kind with other keys are deleted when they were not changed for STALE_DAYS.
     """
-    folder = _place(kind, key)
-    lock = FileLock(folder.with_suffix(".lock"))  # the system takes it back however the process ends
+    folder = _work_folder(kind, key)
+    lock = FileLock(folder.with_suffix(".lock"))  # the system releases it however the process ends
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -42,16 +41,16 @@ def resumable_folder(kind: str, key: str) -> Iterator[Path]:
 
 
 def cache_folder(kind: str, key: str) -> Path:
-    """The folder of finished work of that key that later runs use again; it goes when stale."""
-    folder = _place(kind, key)
+    """Return the folder of finished work that later runs reuse; it is deleted when stale."""
+    folder = _work_folder(kind, key)
     folder.mkdir(exist_ok=True)
     return folder
 
 
-def content_key(*foundations: str) -> str:
-    """A short name for all the texts together."""
+def content_key(*texts: str) -> str:
+    """Return a short hash of the texts."""
     digest = hashlib.sha256()
-    for text in foundations:
+    for text in texts:
         digest.update(hashlib.sha256(text.encode()).digest())
     return digest.hexdigest()[:16]
 
@@ -66,21 +65,21 @@ def _source_files(module: ModuleType) -> list[Path]:
     return sorted(path.parent.rglob("*.py")) if hasattr(module, "__path__") else [path]
 
 
-def _place(kind: str, key: str) -> Path:
-    home = project_root() / HOME
+def _work_folder(kind: str, key: str) -> Path:
+    home = project_root() / RESUME
     home.mkdir(parents=True, exist_ok=True)
     folder = home / f"{kind}-{key}"
     _remove_stale(home, kind, folder)
     return folder
 
 
-def _remove_stale(home: Path, kind: str, kept: Path) -> None:
+def _remove_stale(home: Path, kind: str, current: Path) -> None:
     oldest = time.time() - STALE_DAYS * 24 * 3600
-    for place in home.glob(f"{kind}-*"):
-        touched = max(file.stat().st_mtime for file in (place, *place.rglob("*")))
-        if place.stem == kept.name or touched >= oldest:
+    for path in home.glob(f"{kind}-*"):
+        changed = max(file.stat().st_mtime for file in (path, *path.rglob("*")))
+        if path.stem == current.name or changed >= oldest:
             continue
-        if place.is_dir():
-            shutil.rmtree(place, ignore_errors=True)
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
         else:
-            place.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)

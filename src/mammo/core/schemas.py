@@ -1,4 +1,4 @@
-"""Schemas of the tables that travel between stages, and their checks."""
+"""Schemas of the tables that travel between stages, and checks that name the column and the wrong values."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ from mammo.core.errors import InputError
 KEY = ["patient_id", "laterality", "view", "abnormality_id", "abnormality_type"]
 PATH_SEPARATOR = ";"  # between the masks, or the abnormalities, of one film
 VIEW_SEPARATOR = "|"  # between the films of one breast, CC first, in view, image_path and mask_path
-BOX_PREFIX = "box:"  # in mask_path, a lesion that is known by its box: box:top,left,bottom,right in px of the film
+BOX_PREFIX = "box:"  # in mask_path, a lesion given as a box: box:top,left,bottom,right in px of the film
 TYPES = ["mass", "calcification", "architectural_distortion", "asymmetry", "none"]
 
 
@@ -19,7 +19,7 @@ BIRADS_ORDER = [1, 2, 3, 0, 4, 5, 6]
 
 
 class TableError(InputError):
-    """A table breaks its contract; the message names file, column and values."""
+    """A table breaks its schema; the message names file, column and values."""
 
 
 def _text(*choices: str, nullable: bool = False) -> pa.Column:
@@ -78,7 +78,7 @@ INDEX = pa.DataFrameSchema(
     strict=True,
     coerce=True,
 )
-# lesion_share: of the film's pixels, those that are marked as lesion.
+# lesion_share: the share of the film's pixels that is marked as lesion.
 SIZES = pa.DataFrameSchema(
     {"sample_id": pa.Column(str, unique=True), "lesion_share": pa.Column("float64", pa.Check.in_range(0, 1))},
     strict=True,
@@ -97,7 +97,7 @@ PREDICTIONS = pa.DataFrameSchema(
     unique=["sample_id", "split"],
 )
 # split "val" = the inner validation of a fold (its operating point); "oof" = the held-out fold itself.
-# repeat: the folds are drawn anew for each; 0 has the folds of tables.SPLITS.
+# repeat: a draw of the folds; 0 has the folds of SPLITS.
 OUT_OF_FOLD = pa.DataFrameSchema(
     {
         "sample_id": _text(),
@@ -112,7 +112,7 @@ OUT_OF_FOLD = pa.DataFrameSchema(
     coerce=True,
     unique=["sample_id", "repeat", "fold", "split"],
 )
-# perceptual_hash: of films (not of masks), hexadecimal; see mammo.leaks.
+# perceptual_hash: of films (not of masks), hexadecimal; see mammo.data.cohort.leakage.
 MANIFEST = pa.DataFrameSchema(
     {
         "path": pa.Column(str, unique=True),
@@ -128,7 +128,7 @@ MANIFEST = pa.DataFrameSchema(
 
 
 def check_table(table: pd.DataFrame, schema: pa.DataFrameSchema, where: str) -> pd.DataFrame:
-    """`table` with the schema's types; raises TableError naming column and values."""
+    """Return `table` with the schema's types; raises TableError naming column and values."""
     try:
         return schema.validate(table, lazy=True)
     except pa.errors.SchemaErrors as error:
@@ -150,8 +150,8 @@ def assert_patients_apart(table: pd.DataFrame, where: str) -> None:
     """Raise TableError where a patient is in more than one split or fold."""
     training = table[table["fold"].notna()]
     for rows, column in ((table, "split"), (training, "fold")):
-        places = rows.groupby("patient_id")[column].nunique()
-        leaking = places.index[places > 1]
+        counts = rows.groupby("patient_id")[column].nunique()
+        leaking = counts.index[counts > 1]
         if len(leaking):
             raise TableError(
                 f"{where}: {len(leaking)} patient(s) in more than one {column}, e.g. {', '.join(leaking[:5])}; "

@@ -11,6 +11,7 @@ import pandas as pd
 from mammo.core.config import EvaluateConfig
 from mammo.evaluation import aggregation, evaluate, operating_point, subgroups
 from mammo.metrics import calibration, conformal, decision_curve
+from mammo.metrics.resampling import LabelledRows, Resampling
 
 COLUMNS = {
     "metrics": ["model", "samples", "level", *evaluate.METRIC_COLUMNS],
@@ -107,17 +108,10 @@ def _decision_curve(test: pd.DataFrame) -> pd.DataFrame:
 
 def _conformal(validation: pd.DataFrame, test: pd.DataFrame, params: EvaluateConfig, seed: int) -> pd.DataFrame:
     to_sets = conformal.fit(validation["label"].to_numpy(), validation["prob"].to_numpy(), params.conformal)
+    labelled = LabelledRows.from_table(test)
     rows = []
     for confidence, sets in zip(params.conformal, to_sets(test["prob"].to_numpy()), strict=True):
-        found = conformal.describe(
-            test["label"].to_numpy(),
-            sets,
-            test["patient_id"].to_numpy(str),
-            level=confidence,
-            resamples=params.resamples,
-            seed=seed,
-            confidence=params.confidence,
-        )
+        found = conformal.measure_sets(labelled, sets, confidence, Resampling.from_config(params, seed))
         rows.append(
             {
                 "confidence": confidence,

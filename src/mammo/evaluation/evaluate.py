@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from mammo.core.config import EvaluateConfig
 from mammo.evaluation import operating_point
 from mammo.metrics import auc_tests, bootstrap, classification
 from mammo.metrics.auc_tests import PairedTest
-from mammo.metrics.bootstrap import Interval
+from mammo.metrics.resampling import Interval, LabelledRows, Resampling
 
 METRIC_COLUMNS = ["point", "metric", "value", "low", "high", "n", "n_patients"]
 WITHOUT_THRESHOLD = "all"
@@ -46,14 +45,10 @@ def evaluate(predictions: pd.DataFrame, params: EvaluateConfig, seed: int) -> Ev
     thresholds = operating_point.thresholds(predictions, params.rule, params.value)
     rows = operating_point.apply_threshold(predictions, thresholds).drop(columns="threshold")
     intervals = bootstrap.clustered_intervals(
-        rows["label"].to_numpy(),
+        LabelledRows.from_table(rows),
         rows["prob"].to_numpy(),
         rows["called"].to_numpy(),
-        rows["patient_id"].to_numpy(),
-        resamples=params.resamples,
-        confidence=params.confidence,
-        seed=seed,
-        group=_folds(rows),
+        Resampling.from_config(params, seed),
     )
     return Evaluated(rows, thresholds.to_list(), intervals)
 
@@ -80,14 +75,11 @@ def metric_table(
     parts = [_interval_rows(WITHOUT_THRESHOLD, _of_scores(rows, min_specificity, resamples, seed, confidence))]
     for point, chosen in operating_point.points(rule, value).items():
         called = operating_point.apply_threshold(predictions, operating_point.thresholds(predictions, *chosen))
-        intervals = bootstrap.call_intervals(
-            called["label"].to_numpy(),
+        intervals = bootstrap.decision_intervals(
+            LabelledRows.from_table(called),
             called["called"].to_numpy(),
-            called["patient_id"].to_numpy(),
-            resamples=resamples,
-            seed=seed,
-            confidence=confidence,
-            prevalence=prevalence,
+            Resampling(resamples, seed, confidence),
+            prevalence,
         )
         parts.append(_interval_rows(point, intervals))
     return pd.concat(parts, ignore_index=True)
@@ -107,8 +99,7 @@ def retrained(tables: Sequence[pd.DataFrame]) -> dict[str, float]:
 
 def _auc(rows: pd.DataFrame) -> float:
     """The AUC as the comparison table has it, with folds the mean over them."""
-    label, prob, patient_id = (rows[column].to_numpy() for column in ("label", "prob", "patient_id"))
-    return auc_tests.delong_interval(label, prob, patient_id, group=_folds(rows)).value
+    return auc_tests.delong_interval(LabelledRows.from_table(rows), rows["prob"].to_numpy()).value
 
 
 def compare(evaluated: dict[str, Evaluated], params: EvaluateConfig, seed: int) -> pd.DataFrame:
@@ -125,27 +116,13 @@ def compare(evaluated: dict[str, Evaluated], params: EvaluateConfig, seed: int) 
     return table.assign(p_holm=auc_tests.holm(table["p"].to_numpy()))
 
 
-def _folds(rows: pd.DataFrame) -> npt.NDArray[np.int64] | None:
-    return rows["fold"].to_numpy() if "fold" in rows else None
-
-
 def _of_scores(
     rows: pd.DataFrame, min_specificity: float, resamples: int, seed: int, confidence: float
 ) -> dict[str, Interval]:
     """Intervals of what needs no threshold; rows: the reported ones."""
-    label, prob, patient_id = (rows[column].to_numpy() for column in ("label", "prob", "patient_id"))
-    group = _folds(rows)
-    by_bootstrap = bootstrap.curve_intervals(
-        label,
-        prob,
-        patient_id,
-        resamples=resamples,
-        seed=seed,
-        confidence=confidence,
-        group=group,
-        min_specificity=min_specificity,
-    )
-    by_delong = auc_tests.delong_interval(label, prob, patient_id, confidence=confidence, group=group)
+    labelled, prob = LabelledRows.from_table(rows), rows["prob"].to_numpy()
+    by_bootstrap = bootstrap.curve_intervals(labelled, prob, Resampling(resamples, seed, confidence), min_specificity)
+    by_delong = auc_tests.delong_interval(labelled, prob, confidence)
     return {"auc": by_bootstrap["auc"], "auc_delong": by_delong, **by_bootstrap}
 
 
@@ -160,11 +137,8 @@ def _interval_rows(point: str, intervals: dict[str, Interval]) -> pd.DataFrame:
 def _paired(a: pd.DataFrame, b: pd.DataFrame, params: EvaluateConfig, seed: int) -> PairedTest:
     together = a.merge(b[["sample_id", "prob"]], on="sample_id", suffixes=("_a", "_b"), validate="one_to_one")
     return auc_tests.paired_auc_test(
-        together["label"].to_numpy(),
+        LabelledRows(together["label"].to_numpy(), together["patient_id"].to_numpy()),
         together["prob_a"].to_numpy(),
         together["prob_b"].to_numpy(),
-        together["patient_id"].to_numpy(),
-        resamples=params.resamples,
-        confidence=params.confidence,
-        seed=seed,
+        Resampling.from_config(params, seed),
     )

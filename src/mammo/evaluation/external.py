@@ -67,7 +67,7 @@ def blaming(name: str) -> Iterator[None]:
 def check(located: Located, ingest: IngestConfig) -> None:
     """Raise DatasetError where the copy is not what `expect` and `on_error` ask for."""
     if ingest.expect == "full":
-        published = datasets.get(ingest.dataset).published(list(ingest.abnormality_types))
+        published = datasets.load_dataset(ingest.dataset).published(list(ingest.abnormality_types))
         datasets.assert_full(located.counts, published, ingest.dataset)
     if ingest.on_error == "fail":
         datasets.refuse_excluded(located.excluded, ingest.dataset)
@@ -85,7 +85,7 @@ def prepare(
 
     def attempt(case: dict[str, object]) -> Film | str:
         try:
-            return preprocess.prepare(case, root, unit, settings).image
+            return preprocess.prepare_case(case, root, unit, settings).image
         except PixelError as error:
             return str(error).replace(f"{root}/", "")
 

@@ -11,6 +11,7 @@ import pandas as pd
 from mammo.core.config import ChampionConfig, EvaluateConfig
 from mammo.evaluation import operating_point
 from mammo.metrics import auc_tests, discrimination
+from mammo.metrics.resampling import LabelledRows, Resampling
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 
@@ -65,13 +66,10 @@ def verdict(
             "the champion has no validation scores of the same samples; others may have trained one of the two",
         )
     test = auc_tests.paired_auc_test(
-        contender["label"],
+        LabelledRows(contender["label"], contender["patient_id"]),
         champion["prob"],
         contender["prob"],
-        contender["patient_id"],
-        resamples=evaluate.resamples,
-        seed=seed,
-        confidence=evaluate.confidence,
+        Resampling.from_config(evaluate, seed),
     )
     better = test.difference > 0 and test.p_value < rule.significance
     reason = (

@@ -14,8 +14,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from mammo.core.errors import InputError
-from mammo.metrics import auc_tests, bootstrap
+from mammo.metrics import auc_tests
 from mammo.metrics.discrimination import Mask
+from mammo.metrics.resampling import Interval, LabelledRows
 
 VARIABLES = ("abnormality_type", "view", "breast_density", "subtlety", "size", "birads", "pathology")
 MISSING = "missing"
@@ -139,13 +140,10 @@ def _evaluate(rows: pd.DataFrame, subgroup: Subgroup, confidence: float) -> dict
     outside = rows[subgroup.outside & own] if own.any() else rows[subgroup.outside]
     interval = _interval(inside, confidence)
     test = auc_tests.subset_auc_test(
-        rows["label"].to_numpy(),
+        LabelledRows.from_table(rows),
         rows["prob"].to_numpy(),
-        subgroup.outside & shared,
-        subgroup.inside & shared,
-        rows["patient_id"].to_numpy(),
-        confidence=confidence,
-        group=_folds(rows),
+        auc_tests.Subsets(subgroup.outside & shared, subgroup.inside & shared),
+        confidence,
     )
     left_out = int(subgroup.inside.sum()) - interval.n
     notes = [
@@ -168,18 +166,8 @@ def _evaluate(rows: pd.DataFrame, subgroup: Subgroup, confidence: float) -> dict
     }
 
 
-def _interval(rows: pd.DataFrame, confidence: float) -> bootstrap.Interval:
-    return auc_tests.delong_interval(
-        rows["label"].to_numpy(),
-        rows["prob"].to_numpy(),
-        rows["patient_id"].to_numpy(),
-        confidence=confidence,
-        group=_folds(rows),
-    )
-
-
-def _folds(rows: pd.DataFrame) -> npt.NDArray[np.int64] | None:
-    return rows["fold"].to_numpy(np.int64) if "fold" in rows else None
+def _interval(rows: pd.DataFrame, confidence: float) -> Interval:
+    return auc_tests.delong_interval(LabelledRows.from_table(rows), rows["prob"].to_numpy(), confidence)
 
 
 def _estimable(rows: pd.DataFrame, chosen: Mask) -> Mask:
@@ -203,7 +191,7 @@ def _reason(rows: pd.DataFrame) -> str:
     return ""
 
 
-def _why_not(inside: pd.DataFrame, interval: bootstrap.Interval, outside: pd.DataFrame, p_value: float) -> str:
+def _why_not(inside: pd.DataFrame, interval: Interval, outside: pd.DataFrame, p_value: float) -> str:
     """The note on a subgroup whose AUC, interval or comparison could not be had."""
     if np.isnan(interval.low):
         reason = _reason(inside) or _reason_in_folds(inside) or "no variation: all pairs are ranked alike"

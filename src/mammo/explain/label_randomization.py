@@ -22,7 +22,8 @@ import pandas as pd
 from mammo.data.samples import Samples
 from mammo.explain import sanity_checks
 from mammo.explain.saliency import Floats
-from mammo.metrics.clustered_means import Means, Resampling, clustered_means
+from mammo.metrics.clustered_means import Means, clustered_means
+from mammo.metrics.resampling import Resampling
 
 LABELS, SEEDS, SAMPLES = "labels", "seeds", "samples"
 SEEDS_LABELS, SEEDS_SAMPLES = "seeds - labels", "seeds - samples"

@@ -14,7 +14,8 @@ import pandas as pd
 from scipy.ndimage import distance_transform_edt
 
 from mammo.core.errors import InputError
-from mammo.metrics.clustered_means import Resampling, clustered_means
+from mammo.metrics.clustered_means import clustered_means
+from mammo.metrics.resampling import Resampling
 
 BASELINES = ("centre", "random")
 FIXED_THRESHOLD = 0.5  # of the map's maximum

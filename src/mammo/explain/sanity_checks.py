@@ -21,7 +21,8 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 from mammo.explain.saliency import Explainer, Floats, Images
-from mammo.metrics.clustered_means import Means, Resampling, clustered_means
+from mammo.metrics.clustered_means import Means, clustered_means
+from mammo.metrics.resampling import Resampling
 
 MAX_CORRELATION = 0.5
 CUTS = 6  # how often maps are made while layers are drawn anew: a deep base has hundreds of layers

@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mammo.metrics.clustered_means import Resampling, clustered_means
+from mammo.metrics.clustered_means import clustered_means
+from mammo.metrics.resampling import Resampling
 
 REGIONS = ("outside", "marks", "sides")
 BLACK = 0  # what preprocessing leaves outside the breast

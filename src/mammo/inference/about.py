@@ -68,7 +68,7 @@ class About(_Section):
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(h, w, 1) of what the model takes."""
-        return (*preprocess.shape(self.unit, self.preprocess.size_px), 1)
+        return (*preprocess.square_shape(self.unit, self.preprocess.size_px), 1)
 
     def calibrate(self, prob: Floats) -> Floats:
         """Return calibrated probabilities (n,); nan where there is no calibration."""

@@ -112,7 +112,7 @@ def prepare_film(request: FilmRequest, shape: tuple[int, int], about: About) -> 
     """Return a film as the model takes it; raises PixelError. shape: (h, w) of the film."""
     mask_path = "" if request.box is None else _mask_path(request.file, shape, request.box)
     case = {"image_path": request.file.name, "mask_path": mask_path, "view": ""}
-    return preprocess.prepare(case, request.file.parent, about.unit, about.preprocess)
+    return preprocess.prepare_case(case, request.file.parent, about.unit, about.preprocess)
 
 
 def _is_image(file: Path) -> bool:

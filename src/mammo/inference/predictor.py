@@ -109,7 +109,7 @@ class Predictor:
 
     def prepare(self, file: Path | str, box: Corners | None = None) -> Square:
         """Return a file as the model takes it; raises PixelError."""
-        return prepare_film(FilmRequest(Path(file), box), io.shape(Path(file)), self.about)
+        return prepare_film(FilmRequest(Path(file), box), io.read_shape(Path(file)), self.about)
 
     def _with_boxes(self, requests: list[FilmRequest], box: Corners | None, boxes: Boxes | None) -> list[FilmRequest]:
         name = self.about.name

@@ -1,4 +1,4 @@
-"""How far probabilities can be taken at their word, and what corrects them: label (n,) 0/1, prob (n,) 0-1.
+"""Measures of calibration, and calibrators: label (n,) 0/1, prob (n,) 0-1.
 
 Calibrators are fitted on validation rows and judged on test rows. What cannot be estimated is nan, never a
 number that a tolerance has chosen; input that is wrong raises a ValueError.
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import expit, logit
 from scipy.stats import norm, rankdata
 from scipy.stats import t as student
@@ -19,10 +19,9 @@ from sklearn.isotonic import IsotonicRegression
 
 from mammo.core.errors import InputError
 from mammo.metrics import classification, discrimination
-from mammo.metrics.bootstrap import Interval
 from mammo.metrics.discrimination import Floats, Mask, ratio
+from mammo.metrics.resampling import Integers, Interval, LabelledRows, check_confidence
 
-Integers = NDArray[np.int64]
 Calibrator = Callable[[ArrayLike], Floats]
 
 # The logit of a certain score is infinite; a fit sees it as one in a million, so that one wrong row weighs finitely.
@@ -42,7 +41,7 @@ LOSS_ROUNDING = 1e-12
 
 @dataclass(frozen=True)
 class ReliabilityCurve:
-    """What was predicted and what came true, per bin from the lowest probabilities up; arrays (bins,).
+    """Mean probability and share of malignant rows per bin, from the lowest probabilities up; arrays (bins,).
 
     share: malignant rows of the bin / its rows, with limits `low` and `high`.
     """
@@ -107,14 +106,14 @@ def reliability_curve(
     2022). Equal probabilities share a bin, so that the order of rows does not matter; therefore fewer than
     `bins` bins come back when there are few distinct values or rows.
     patient_id: (n,). When given, the trials behind a bin's limits are its patients, not its rows: as in
-    `statistics`, rows of one patient are taken to say the same, which is the careful side.
+    `resampling`, rows of one patient are taken to say the same, which is the careful side.
     ValueError for wrong input.
     """
     positive, score = labelled(label, prob)
     bin_of_row = _bins(score, bins)
     n = np.bincount(bin_of_row)
     share = ratio(np.bincount(bin_of_row, positive), n)
-    member = _members(patient_id, positive.size)
+    member = LabelledRows(positive, patient_id).patient
     trials = np.bincount(np.unique(np.stack([bin_of_row, member]), axis=1)[0])
     mean_prob = ratio(np.bincount(bin_of_row, score), n)
     return ReliabilityCurve(mean_prob, share, *wilson(share, trials, confidence), n)
@@ -125,32 +124,19 @@ def _bins(score: Floats, bins: int) -> Integers:
     if bins < 1:
         raise InputError(f"bins is {bins}; at least 1 is needed, usually 10")
     # Twice a middle rank is whole, so that the edges are exact.
-    twice_rank = np.rint(2 * rankdata(score)).astype(np.int64)
+    twice_rank = np.rint(2 * rankdata(score)).astype(np.intp)
     place = (twice_rank - 1) * bins // (2 * max(1, score.size))
-    return np.unique(place, return_inverse=True)[1].astype(np.int64)
-
-
-def _members(patient_id: ArrayLike | None, n: int) -> Integers:
-    """Number the patients of n rows; without patient_id each row is its own patient."""
-    names = np.arange(n) if patient_id is None else np.asarray(patient_id)
-    if names.shape != (n,):
-        raise InputError(f"patient_id has shape {names.shape} but there are {n} labels; give one patient per row")
-    return np.unique(names, return_inverse=True)[1].astype(np.int64)
+    return np.unique(place, return_inverse=True)[1].astype(np.intp)
 
 
 def wilson(share: ArrayLike, trials: ArrayLike, confidence: float) -> tuple[Floats, Floats]:
     """Return the limits of shares (n,) of independent trials (n,) (Wilson, J Am Stat Assoc 1927)."""
-    _check_confidence(confidence)
+    check_confidence(confidence)
     share, trials = np.asarray(share, np.float64), np.asarray(trials, np.float64)
     z = norm.ppf((1 + confidence) / 2)
     centre = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
     margin = z * np.sqrt(share * (1 - share) / trials + (z / (2 * trials)) ** 2) / (1 + z**2 / trials)
     return np.clip(centre - margin, 0, 1), np.clip(centre + margin, 0, 1)
-
-
-def _check_confidence(confidence: float) -> None:
-    if not 0 < confidence < 1:
-        raise InputError(f"confidence is {confidence}; it must lie between 0 and 1, usually 0.95")
 
 
 def expected_calibration_error(label: ArrayLike, prob: ArrayLike, *, bins: int = 10) -> float:
@@ -206,8 +192,8 @@ def slope_and_intercept(
     with fewer than two patients. ValueError for wrong input.
     """
     positive, score = labelled(label, prob)
-    _check_confidence(confidence)
-    member = _members(patient_id, positive.size)
+    check_confidence(confidence)
+    member = LabelledRows(positive, patient_id).patient
     certain = bool(np.any((score == 0) | (score == 1)))
     log_odds = logit(score)
     ones = np.ones((positive.size, 1))
@@ -241,16 +227,16 @@ def _overlap(log_odds: Floats, positive: Mask) -> bool:
 
 def _coefficient(design: Floats, positive: Mask, offset: Floats, member: Integers, confidence: float) -> Interval:
     """Return the first coefficient of the logistic regression with its clustered limits."""
-    fitted = _logistic(design, positive.astype(np.float64), offset)
-    if np.isnan(fitted).any():
+    coefficients = _logistic(design, positive.astype(np.float64), offset)
+    if np.isnan(coefficients).any():
         return Interval(np.nan, np.nan, np.nan, positive.size, _count(member))
-    prob = expit(offset + design @ fitted)
+    prob = expit(offset + design @ coefficients)
     patients = _count(member)
     variance = _sandwich(design, prob, positive - prob, member)[0, 0] if patients > 1 else np.nan
     # Compared this way round, nan too has no limits.
     spread = np.sqrt(variance) if variance > NO_SPREAD**2 else np.nan
     margin = student.ppf((1 + confidence) / 2, max(1, patients - 1)) * spread
-    value = float(fitted[0])
+    value = float(coefficients[0])
     return Interval(value, float(value - margin), float(value + margin), positive.size, patients)
 
 
@@ -275,32 +261,32 @@ def _logistic(design: Floats, target: Floats, offset: Floats) -> Floats:
     design: (n, k) of full rank; target: (n,) 0-1; offset: (n,) finite.
     """
 
-    def loss(coefficients: Floats) -> float:
-        log_odds = offset + design @ coefficients
+    def loss(trial: Floats) -> float:
+        log_odds = offset + design @ trial
         # Written so that no large terms cancel where confident scores are right and the loss is tiny.
         return float(np.sum(target * np.logaddexp(0, -log_odds) + (1 - target) * np.logaddexp(0, log_odds)))
 
-    fitted = np.zeros(design.shape[1])
+    coefficients = np.zeros(design.shape[1])
     for _ in range(NEWTON_STEPS):
-        prob = expit(offset + design @ fitted)
+        prob = expit(offset + design @ coefficients)
         step = np.linalg.pinv(_information(design, prob)) @ (design.T @ (target - prob))
-        if np.max(np.abs(step)) <= STEP_TOLERANCE * (1 + np.max(np.abs(fitted))):
-            return fitted + step
-        fitted = fitted + step * _damping(loss, fitted, step)
+        if np.max(np.abs(step)) <= STEP_TOLERANCE * (1 + np.max(np.abs(coefficients))):
+            return coefficients + step
+        coefficients = coefficients + step * _damping(loss, coefficients, step)
     return np.full(design.shape[1], np.nan)
 
 
-def _damping(loss: Callable[[Floats], float], fitted: Floats, step: Floats) -> float:
+def _damping(loss: Callable[[Floats], float], coefficients: Floats, step: Floats) -> float:
     """Return the largest of 1, 1/2, 1/4 ... at which the step does not raise the loss."""
-    limit = loss(fitted) * (1 + LOSS_ROUNDING)
+    limit = loss(coefficients) * (1 + LOSS_ROUNDING)
     tries = (0.5**halving for halving in range(NEWTON_HALVINGS))
-    return next((part for part in tries if loss(fitted + part * step) <= limit), 0.5**NEWTON_HALVINGS)
+    return next((part for part in tries if loss(coefficients + part * step) <= limit), 0.5**NEWTON_HALVINGS)
 
 
 def raw(label: ArrayLike, prob: ArrayLike) -> Calibrator:
     """Return the calibrator that leaves probabilities as they are."""
     labelled(label, prob)
-    return lambda asked: probabilities(asked, np.size(asked))
+    return lambda new_prob: probabilities(new_prob, np.size(new_prob))
 
 
 def temperature(label: ArrayLike, prob: ArrayLike) -> Calibrator:
@@ -329,7 +315,7 @@ def platt(label: ArrayLike, prob: ArrayLike) -> Calibrator:
 
 
 def platt_line(label: ArrayLike, prob: ArrayLike) -> tuple[float, float]:
-    """Slope and shift of `platt` on the logit scale; nan where they are not estimable."""
+    """Return slope and shift of `platt` on the logit scale; nan where they are not estimable."""
     positive, score = labelled(label, prob)
     log_odds = _clipped_logit(score)
     if not _both_classes(positive) or np.ptp(log_odds) <= NO_SPREAD:
@@ -351,7 +337,7 @@ def isotonic(label: ArrayLike, prob: ArrayLike) -> Calibrator:
         return _not_estimable
     lowest, highest = np.unique(_targets(positive))
     fitted = IsotonicRegression(y_min=lowest, y_max=highest, out_of_bounds="clip").fit(score, positive)
-    return lambda asked: np.asarray(fitted.predict(probabilities(asked, np.size(asked))), np.float64)
+    return lambda new_prob: np.asarray(fitted.predict(probabilities(new_prob, np.size(new_prob))), np.float64)
 
 
 METHODS: dict[str, Callable[[ArrayLike, ArrayLike], Calibrator]] = {
@@ -378,7 +364,9 @@ def _scaled(slope: float, shift: float) -> Calibrator:
     # Compared this way round, a slope of nan is not estimable either.
     if not slope > NO_SPREAD:
         return _not_estimable
-    return lambda asked: np.asarray(expit(slope * logit(probabilities(asked, np.size(asked))) + shift), np.float64)
+    return lambda new_prob: np.asarray(
+        expit(slope * logit(probabilities(new_prob, np.size(new_prob))) + shift), np.float64
+    )
 
 
 def _not_estimable(prob: ArrayLike) -> Floats:

@@ -1,8 +1,7 @@
-"""Clinical metrics as plain functions on arrays: label (n,) 0/1, prob (n,), called (n,) 0/1.
+"""Clinical metrics as plain functions of the four counts of a confusion matrix, or of label (n,) 0/1 and prob (n,).
 
-A metric at a threshold is a function of the four counts and one entry of `AT_THRESHOLD`; a rule that chooses a
-threshold is one entry of `THRESHOLD_RULES`; nothing else changes when one is added. What cannot be estimated is
-nan, without a warning; input that is wrong raises a ValueError.
+A metric at a threshold is a function of the four counts and one entry of `AT_THRESHOLD`; nothing else changes when
+one is added. What cannot be estimated is nan, without a warning; wrong input raises a ValueError.
 """
 
 from __future__ import annotations
@@ -21,54 +20,60 @@ MIN_SPECIFICITY = 0.8
 
 
 def accuracy(tp: Floats, fp: Floats, tn: Floats, fn: Floats) -> Floats:
-    """Share of rows called rightly."""
+    """Return the share of rows decided correctly."""
     return ratio(tp + tn, tp + fp + tn + fn)
 
 
 def ppv(tp: Floats, fp: Floats, tn: Floats, fn: Floats) -> Floats:
-    """Share of called rows that are malignant, at the prevalence of the rows; nan when none is called."""
+    """Return the share of malignant rows among the predicted positive; nan when there are none.
+
+    At the prevalence of the rows.
+    """
     return ratio(tp, tp + fp)
 
 
 def npv(tp: Floats, fp: Floats, tn: Floats, fn: Floats) -> Floats:
-    """Share of rows not called that are benign, at the prevalence of the rows; nan when all are called."""
+    """Return the share of benign rows among the predicted negative; nan when there are none.
+
+    At the prevalence of the rows.
+    """
     return ratio(tn, tn + fn)
 
 
 def f1(tp: Floats, fp: Floats, tn: Floats, fn: Floats) -> Floats:
-    """Harmonic mean of PPV and sensitivity; nan when no row is malignant and none is called."""
+    """Return the harmonic mean of PPV and sensitivity; nan when no row is malignant or predicted positive."""
     return ratio(2 * tp, 2 * tp + fp + fn)
 
 
 def balanced_accuracy(tp: Floats, fp: Floats, tn: Floats, fn: Floats) -> Floats:
-    """Mean of sensitivity and specificity; nan when a class is missing."""
+    """Return the mean of sensitivity and specificity; nan when a class is missing."""
     return (sensitivity(tp, fp, tn, fn) + specificity(tp, fp, tn, fn)) / 2
 
 
 def mcc(tp: Floats, fp: Floats, tn: Floats, fn: Floats) -> Floats:
-    """Matthews correlation (Matthews, Biochim Biophys Acta 1975); nan when a margin of the table is empty."""
+    """Return Matthews' correlation (Biochim Biophys Acta 1975); nan when a margin of the table is empty."""
     margins = (tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)
     return ratio(tp * tn - fp * fn, np.sqrt(margins))
 
 
 def likelihood_ratio_positive(tp: Floats, fp: Floats, tn: Floats, fn: Floats) -> Floats:
-    """Factor by which a call raises the odds of malignancy, sensitivity / (1 - specificity).
+    """Return the factor by which a positive decision raises the odds of malignancy: sensitivity / (1 - specificity).
 
-    nan when no benign row is called: the ratio has no upper bound then. Altman & Bland, BMJ 1994.
+    nan when no benign row is predicted positive: the ratio has no upper bound then. Altman & Bland, BMJ 1994.
     """
     return ratio(sensitivity(tp, fp, tn, fn), ratio(fp, tn + fp))
 
 
 def likelihood_ratio_negative(tp: Floats, fp: Floats, tn: Floats, fn: Floats) -> Floats:
-    """Factor by which no call lowers the odds of malignancy, (1 - sensitivity) / specificity.
+    """Return the factor by which a negative decision lowers the odds of malignancy: (1 - sensitivity) / specificity.
 
-    nan when every benign row is called. Altman & Bland, BMJ 1994.
+    nan when every benign row is predicted positive. Altman & Bland, BMJ 1994.
     """
     return ratio(ratio(fn, tp + fn), specificity(tp, fp, tn, fn))
 
 
 def diagnostic_odds(tp: Floats, fp: Floats, tn: Floats, fn: Floats) -> Floats:
-    """Odds of a call in malignant rows over those in benign rows; nan without a false call of either kind.
+    """Return the odds of a positive decision in malignant over benign rows; nan without an error of either kind.
 
     Glas et al., J Clin Epidemiol 2003.
     """
@@ -78,13 +83,13 @@ def diagnostic_odds(tp: Floats, fp: Floats, tn: Floats, fn: Floats) -> Floats:
 def ppv_at(prevalence: float) -> Metric:
     """Return the metric "PPV if this share (0-1, both excluded) of the rows were malignant", by Bayes' theorem.
 
-    nan where a class is missing or no row is called. ValueError for another prevalence.
+    nan where a class is missing or no row is predicted positive. ValueError for another prevalence.
     """
     _check_prevalence(prevalence)
 
     def metric(tp: Floats, fp: Floats, tn: Floats, fn: Floats) -> Floats:
-        found = prevalence * ratio(tp, tp + fn)
-        return ratio(found, found + (1 - prevalence) * ratio(fp, tn + fp))
+        true_positive = prevalence * ratio(tp, tp + fn)
+        return ratio(true_positive, true_positive + (1 - prevalence) * ratio(fp, tn + fp))
 
     return metric
 
@@ -92,13 +97,13 @@ def ppv_at(prevalence: float) -> Metric:
 def npv_at(prevalence: float) -> Metric:
     """Return the metric "NPV if this share (0-1, both excluded) of the rows were malignant", by Bayes' theorem.
 
-    nan where a class is missing or every row is called. ValueError for another prevalence.
+    nan where a class is missing or every row is predicted positive. ValueError for another prevalence.
     """
     _check_prevalence(prevalence)
 
     def metric(tp: Floats, fp: Floats, tn: Floats, fn: Floats) -> Floats:
-        cleared = (1 - prevalence) * ratio(tn, tn + fp)
-        return ratio(cleared, cleared + prevalence * ratio(fn, tp + fn))
+        true_negative = (1 - prevalence) * ratio(tn, tn + fp)
+        return ratio(true_negative, true_negative + prevalence * ratio(fn, tp + fn))
 
     return metric
 
@@ -124,7 +129,7 @@ AT_THRESHOLD: dict[str, Metric] = {
 
 
 def partial_auc(label: ArrayLike, prob: ArrayLike, min_specificity: float = MIN_SPECIFICITY) -> float:
-    """Area under the ROC curve where specificity >= min_specificity, standardised: .5 is chance, 1 perfect.
+    """Return the area under the ROC curve where specificity >= min_specificity, standardised: .5 is chance, 1 perfect.
 
     nan when a class is missing; ValueError for a specificity outside 0 <= s < 1. McClish, Med Decis Making 1989.
     """
@@ -138,7 +143,7 @@ def partial_auc(label: ArrayLike, prob: ArrayLike, min_specificity: float = MIN_
 
 
 def max_false_positive_rate(min_specificity: float) -> float:
-    """The width of the ROC curve that a partial AUC covers; ValueError for a specificity outside 0 <= s < 1."""
+    """Return the width of the ROC curve that a partial AUC covers; ValueError for a specificity outside 0 <= s < 1."""
     if not 0 <= min_specificity < 1:
         raise ValueError(f"min_specificity is {min_specificity}; it must be at least 0 and below 1, usually 0.8")
     return 1 - min_specificity
@@ -152,10 +157,10 @@ def standardised(area: Any, max_fpr: float) -> Floats:
 
 
 def average_precision(label: ArrayLike, prob: ArrayLike) -> float:
-    """Area under the precision-recall curve as the step sum of precision x gained recall; nan without a
-    malignant row.
+    """Return the area under the precision-recall curve; nan without a malignant row.
 
-    The step sum does not interpolate, which would be too optimistic (Davis & Goadrich, ICML 2006).
+    The step sum of precision x gained recall does not interpolate, which would be too optimistic (Davis &
+    Goadrich, ICML 2006).
     """
     positive = binary(label)
     score = finite(prob, positive.size)
@@ -167,7 +172,7 @@ def average_precision(label: ArrayLike, prob: ArrayLike) -> float:
 
 
 def brier(label: ArrayLike, prob: ArrayLike) -> float:
-    """Mean squared distance of probability and label (Brier, Mon Weather Rev 1950); nan without rows.
+    """Return the mean squared distance of probability and label (Brier, Mon Weather Rev 1950); nan without rows.
 
     ValueError for a prob outside 0-1: such a score ranks, but is no probability.
     """

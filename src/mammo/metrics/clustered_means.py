@@ -5,24 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mammo.core.config import EvaluateConfig
-from mammo.metrics import bootstrap
-
-Floats = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Resampling:
-    """How limits are drawn; `confidence` is the share of resamples between them."""
-
-    resamples: int
-    seed: int
-    confidence: float = 0.95
-
-    @classmethod
-    def of(cls, evaluate: EvaluateConfig, seed: int) -> "Resampling":
-        """As the evaluation draws its own."""
-        return cls(evaluate.resamples, seed, evaluate.confidence)
+from mammo.metrics.discrimination import Floats
+from mammo.metrics.resampling import LabelledRows, Resampling, Weights, bootstrap_values, percentile_limits
 
 
 @dataclass(frozen=True)
@@ -36,28 +20,31 @@ class Means:
     n_patients: int
 
     def row(self, column: int = 0) -> dict[str, float]:
-        """mean, low, high, n and n_patients of one column."""
+        """Return mean, low, high, n and n_patients of one column."""
         limits = {"mean": self.mean[column], "low": self.low[column], "high": self.high[column]}
         return {**limits, "n": self.n, "n_patients": self.n_patients}
 
 
-def clustered_means(values: npt.ArrayLike, patient_id: npt.ArrayLike, how: Resampling) -> Means:
-    """Means of the columns of values (n, columns) or (n,), over the rows without nan.
+def clustered_means(values: npt.ArrayLike, patient_id: npt.ArrayLike, resampling: Resampling) -> Means:
+    """Return the means of the columns of values (n, columns) or (n,), over the rows without nan.
 
     Limits are percentiles (Field & Welsh, J R Stat Soc B 2007), nan where patients are fewer than two or agree
     throughout; without any row the means are nan too.
     """
     columns = np.asarray(values, np.float64)
     columns = columns[:, np.newaxis] if columns.ndim == 1 else columns
-    known = ~np.isnan(columns).any(axis=1)
-    used, patients = columns[known], np.asarray(patient_id)[known]
-    n_patients = len(np.unique(patients))
+    complete = ~np.isnan(columns).any(axis=1)
+    columns = columns[complete]
+    rows = LabelledRows(np.zeros(len(columns), bool), np.asarray(patient_id)[complete])
+
+    def means(weights: Weights) -> dict[str, Floats]:
+        resampled = (weights @ columns) / weights.sum(axis=1, keepdims=True)
+        return {str(number): column for number, column in enumerate(resampled.T)}
+
     mean, limits = np.full(columns.shape[1], np.nan), np.full((2, columns.shape[1]), np.nan)
-    if n_patients:
-        mean = used.mean(axis=0)
-    if n_patients > 1:
-        weights = bootstrap.patient_resamples(patients, how.resamples, how.seed)
-        draws = (weights @ used) / weights.sum(axis=1, keepdims=True)
-        limits = np.quantile(draws, [(1 - how.confidence) / 2, (1 + how.confidence) / 2], axis=0)
-        limits[:, limits[1] - limits[0] < bootstrap.NO_SPREAD] = np.nan
-    return Means(mean, limits[0], limits[1], len(used), n_patients)
+    if rows.n:
+        mean = columns.mean(axis=0)
+    if rows.n_patients > 1:
+        draws = bootstrap_values(means, rows, resampling)
+        limits = np.array([percentile_limits(column, resampling.confidence) for column in draws.values()]).T
+    return Means(mean, limits[0], limits[1], rows.n, rows.n_patients)

@@ -21,9 +21,9 @@ from mapie.classification import SplitConformalClassifier
 from numpy.typing import ArrayLike
 
 from mammo.core.errors import InputError
-from mammo.metrics import bootstrap, calibration, discrimination
-from mammo.metrics.bootstrap import Interval
+from mammo.metrics import bootstrap, calibration
 from mammo.metrics.discrimination import Floats, Mask
+from mammo.metrics.resampling import Interval, LabelledRows, Resampling
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class Sets:
     specificity: Interval
 
 
-class _Given:
-    """A fitted classifier, as MAPIE wants one, whose input (n, 1) is already the probability."""
+class _IdentityClassifier:
+    """The fitted classifier that MAPIE needs; its input (n, 1) is already the probability."""
 
     classes_ = np.array([0, 1])
 
@@ -66,33 +66,35 @@ def fit(label: ArrayLike, prob: ArrayLike, confidences: Sequence[float]) -> Call
             f"{positive.sum()} of {positive.size} validation rows are malignant; sets need both classes: "
             "check the split"
         )
-    enough = [confidence for confidence in confidences if _enough(positive.size, confidence)]
-    if not enough:
-        return lambda asked: np.ones((len(confidences), np.size(asked), 2), dtype=bool)
-    fitted = SplitConformalClassifier(_Given(), confidence_level=enough, conformity_score="lac", prefit=True)
-    fitted.conformalize(score[:, None], positive.astype(np.int64))
+    reachable = [confidence for confidence in confidences if _is_reachable(positive.size, confidence)]
+    if not reachable:
+        return lambda new_prob: np.ones((len(confidences), np.size(new_prob), 2), dtype=bool)
+    classifier = SplitConformalClassifier(
+        _IdentityClassifier(), confidence_level=reachable, conformity_score="lac", prefit=True
+    )
+    classifier.conformalize(score[:, None], positive.astype(np.int64))
 
-    def sets(asked: ArrayLike) -> Mask:
-        test = calibration.probabilities(asked, np.size(asked))
-        held = np.ones((len(confidences), test.size, 2), dtype=bool)
+    def sets(new_prob: ArrayLike) -> Mask:
+        test = calibration.probabilities(new_prob, np.size(new_prob))
+        result = np.ones((len(confidences), test.size, 2), dtype=bool)
         if test.size:
-            levels = [place for place, confidence in enumerate(confidences) if confidence in enough]
-            held[levels] = np.moveaxis(fitted.predict_set(test[:, None])[1], -1, 0)
-        return held
+            levels = [place for place, confidence in enumerate(confidences) if confidence in reachable]
+            result[levels] = np.moveaxis(classifier.predict_set(test[:, None])[1], -1, 0)
+        return result
 
     return sets
 
 
 def quantiles(label: ArrayLike, prob: ArrayLike, confidences: Sequence[float]) -> list[float]:
-    """What `fit` comes down to: a class is in the set where its prob >= 1 - quantile; infinite: always.
+    """Return the quantile (0-1) of each confidence: `fit` puts a class into the set where its prob >= 1 - quantile.
 
-    label, prob: validation rows; one quantile (0-1) of their scores per confidence. A quantile is itself the score of
-    a validation row: the highest at which a class is held.
+    label, prob: validation rows. A quantile is the score of a validation row, the highest at which a class is in the
+    set; infinite where there are too few rows, so that every set holds both classes.
     """
     positive, score = calibration.labelled(label, prob)
-    own = np.where(positive, score, 1 - score)
-    held = fit(label, prob, confidences)(np.concatenate([own, [0.0]]))[:, :, 1]
-    return [math.inf if level[-1] else float(1 - own[level[:-1]].min()) for level in held]
+    true_class_prob = np.where(positive, score, 1 - score)
+    in_set = fit(label, prob, confidences)(np.concatenate([true_class_prob, [0.0]]))[:, :, 1]
+    return [math.inf if level[-1] else float(1 - true_class_prob[level[:-1]].min()) for level in in_set]
 
 
 def _check_confidences(confidences: Sequence[float]) -> None:
@@ -101,47 +103,32 @@ def _check_confidences(confidences: Sequence[float]) -> None:
         raise InputError(f"confidences are {list(confidences)}; give at least one, each between 0 and 1, such as 0.9")
 
 
-def _enough(n: int, confidence: float) -> bool:
+def _is_reachable(n: int, confidence: float) -> bool:
     """Say whether n validation rows reach the level by MAPIE's rule, which refuses fewer."""
     # Rounded, because 1 - .9 is below .1 in floating point; MAPIE subtracts decimals.
     risk = round(1 - confidence, 12)
     return n >= max(1 / risk, 1 / (1 - risk))
 
 
-def describe(
-    label: ArrayLike,
-    sets: Mask,
-    patient_id: ArrayLike,
-    *,
-    level: float,
-    resamples: int,
-    seed: int,
-    confidence: float = 0.95,
-) -> Sets:
-    """Measure the sets (n, 2) of one level on test rows: coverage, what is decided, and how well.
+def measure_sets(rows: LabelledRows, sets: Mask, level: float, resampling: Resampling) -> Sets:
+    """Measure the sets (n, 2) of one level on test rows: coverage, share decided, and the decisions' metrics.
 
-    label: (n,) 0/1; patient_id: (n,). level: the sets' own confidence; confidence: that of the limits, by
-    `statistics.call_intervals`. An empty set covers nothing and decides nothing. nan where nothing is decided
-    or a class is missing among the decided. ValueError for wrong input.
+    level: the sets' own confidence. The limits are those of `bootstrap.decision_intervals`. An empty set covers nothing
+    and decides nothing. nan where nothing is decided or a class is missing among the decided. ValueError for wrong
+    input.
     """
-    positive, patient = discrimination.binary(label), np.asarray(patient_id)
-    if sets.shape != (positive.size, 2):
-        raise InputError(f"sets have shape {sets.shape}; expected ({positive.size}, 2): benign and malignant per row")
+    if sets.shape != (rows.n, 2):
+        raise InputError(f"sets have shape {sets.shape}; expected ({rows.n}, 2): benign and malignant per row")
 
-    def intervals(truth: Mask, called: Mask, rows: Mask) -> dict[str, Interval]:
-        return bootstrap.call_intervals(
-            truth[rows],
-            called[rows],
-            patient[rows],
-            resamples=resamples,
-            seed=seed,
-            confidence=confidence,
+    def intervals(positive: Mask, decision: Mask, subset: Mask) -> dict[str, Interval]:
+        return bootstrap.decision_intervals(
+            LabelledRows(positive[subset], rows.patient[subset]), decision[subset], resampling
         )
 
-    every = np.ones_like(positive)
-    covered = np.where(positive, sets[:, 1], sets[:, 0])
+    every = np.ones_like(rows.positive)
+    covered = np.where(rows.positive, sets[:, 1], sets[:, 0])
     decided = sets.sum(axis=1) == 1
     # A share of rows is the accuracy of saying so where the truth is always yes.
-    coverage, share = (intervals(every, said, every)["accuracy"] for said in (covered, decided))
-    when_decided = intervals(positive, sets[:, 1], decided)
+    coverage, share = (intervals(every, statement, every)["accuracy"] for statement in (covered, decided))
+    when_decided = intervals(rows.positive, sets[:, 1], decided)
     return Sets(level, coverage, share, *(when_decided[name] for name in ("accuracy", "sensitivity", "specificity")))

@@ -1,4 +1,4 @@
-"""Decision curves: what acting on a model is worth, in true positives per row, at each threshold probability.
+"""Decision curves: the net benefit of acting on a model, in true positives per row, at each threshold probability.
 
 thresholds: (m,), from 0 and below 1: the risk at which one would just act, which fixes how many false positives
 one true positive is worth. Results are (m,).
@@ -15,7 +15,7 @@ from mammo.metrics.discrimination import Floats, ratio
 
 
 def net_benefit(label: ArrayLike, prob: ArrayLike, thresholds: ArrayLike) -> Floats:
-    """Return TP/n - FP/n x threshold/(1 - threshold), calling prob >= threshold (Vickers & Elkin, MDM 2006).
+    """Return TP/n - FP/n x threshold/(1 - threshold), acting on prob >= threshold (Vickers & Elkin, MDM 2006).
 
     label: (n,) 0/1; prob: (n,) 0-1. The threshold is compared with prob as a risk, so calibrate first; the value
     is at the prevalence of the rows, which is far higher in a curated set than in screening. Defined with one
@@ -23,18 +23,18 @@ def net_benefit(label: ArrayLike, prob: ArrayLike, thresholds: ArrayLike) -> Flo
     """
     positive, score = calibration.labelled(label, prob)
     odds = _odds(thresholds)
-    malignant, benign = (_called(score[rows], thresholds) for rows in (positive, ~positive))
+    malignant, benign = (_count_positive(score[rows], thresholds) for rows in (positive, ~positive))
     return ratio(malignant - benign * odds, positive.size)
 
 
 def treat_all(label: ArrayLike, thresholds: ArrayLike) -> Floats:
-    """Return the net benefit of calling every row; nan without rows."""
+    """Return the net benefit of acting on every row; nan without rows."""
     positive = discrimination.binary(label)
     return ratio(positive.sum() - np.sum(~positive) * _odds(thresholds), positive.size)
 
 
 def treat_none(thresholds: ArrayLike) -> Floats:
-    """Return the net benefit of calling no row: 0, the reference of the others."""
+    """Return the net benefit of acting on no row: 0, the reference of the others."""
     return np.zeros_like(_odds(thresholds))
 
 
@@ -51,6 +51,6 @@ def _odds(thresholds: ArrayLike) -> Floats:
     return threshold / (1 - threshold)
 
 
-def _called(score: Floats, thresholds: ArrayLike) -> Floats:
+def _count_positive(score: Floats, thresholds: ArrayLike) -> Floats:
     """Return how many of the scores (n,) are at or above each threshold (m,)."""
     return (score.size - np.searchsorted(np.sort(score), thresholds, side="left")).astype(np.float64)

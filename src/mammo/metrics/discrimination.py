@@ -1,7 +1,7 @@
-"""The confusion matrix, sensitivity, specificity and AUC: what training watches and every evaluation reports.
+"""The confusion matrix, sensitivity, specificity and AUC, which a training watches and every evaluation reports.
 
-label (n,) 0/1, prob (n,), called (n,) 0/1. What cannot be estimated is nan, without a warning; wrong input raises a
-ValueError.
+label (n,) 0/1, prob (n,), predicted_positive (n,) 0/1. What cannot be estimated is nan, without a warning; wrong
+input raises a ValueError. Training depends on this module, and on no other metric.
 """
 
 from __future__ import annotations
@@ -61,35 +61,37 @@ def ratio(numerator: Any, denominator: Any) -> Floats:
 
 
 def sensitivity(tp: Floats, fp: Floats, tn: Floats, fn: Floats) -> Floats:
-    """Share of malignant rows that are called; nan without a malignant row."""
+    """Return the share of malignant rows predicted positive; nan without a malignant row."""
     return ratio(tp, tp + fn)
 
 
 def specificity(tp: Floats, fp: Floats, tn: Floats, fn: Floats) -> Floats:
-    """Share of benign rows that are not called; nan without a benign row."""
+    """Return the share of benign rows predicted negative; nan without a benign row."""
     return ratio(tn, tn + fp)
 
 
-def counts(label: ArrayLike, called: ArrayLike, weights: ArrayLike | None = None) -> Counts:
+def counts(label: ArrayLike, predicted_positive: ArrayLike, weights: ArrayLike | None = None) -> Counts:
     """Count the confusion matrix of 0/1 arrays (n,), as floats.
 
     weights: none for scalars, or (resamples, n) for arrays (resamples,). ValueError for a wrong value or
     shape.
     """
-    positive, call = binary(label), binary(called, "called")
-    if call.shape != positive.shape:
-        raise ValueError(f"called has {call.size} rows but label has {positive.size}; give one call per row")
-    cells = np.stack([positive & call, ~positive & call, ~positive & ~call, positive & ~call]).astype(np.float64)
+    positive, decision = binary(label), binary(predicted_positive, "predicted_positive")
+    if decision.shape != positive.shape:
+        raise ValueError(
+            f"predicted_positive has {decision.size} rows but label has {positive.size}; give one decision per row"
+        )
+    cells = np.stack([positive & decision, ~positive & decision, ~positive & ~decision, positive & ~decision])
     if weights is None:
-        return Counts(*cells.sum(axis=1))
+        return Counts(*cells.sum(axis=1).astype(np.float64))
     rows = np.asarray(weights, dtype=np.float64)
     if rows.ndim != 2 or rows.shape[1] != positive.size:
         raise ValueError(f"weights have shape {rows.shape}; expected (resamples, {positive.size})")
-    return Counts(*(cells @ rows.T))
+    return Counts(*(cells.astype(np.float64) @ rows.T))
 
 
 def auc(label: ArrayLike, prob: ArrayLike) -> float:
-    """Area under the ROC curve: P(malignant score > benign score), ties 1/2; nan when a class is missing.
+    """Return the area under the ROC curve: P(malignant score > benign score), ties 1/2; nan when a class is missing.
 
     Mann & Whitney, Ann Math Stat 1947; Bamber, J Math Psychol 1975.
     """
@@ -102,10 +104,10 @@ def auc(label: ArrayLike, prob: ArrayLike) -> float:
 
 
 def roc_points(label: ArrayLike, prob: ArrayLike) -> tuple[Floats, Floats, Floats]:
-    """Return (fpr, tpr, threshold), one point per distinct score, thresholds descending from inf (nothing is
-    called).
+    """Return (fpr, tpr, threshold), one point per distinct score, thresholds descending from inf.
 
-    A point is the rates when prob >= threshold is called; the rate of a missing class is nan throughout.
+    A point is the rates when prob >= threshold is predicted positive, at inf nothing; the rate of a missing class is
+    nan throughout.
     """
     positive = binary(label)
     score = finite(prob, positive.size)

@@ -13,8 +13,7 @@ Rule = Callable[[ArrayLike, ArrayLike, float], float]
 
 
 def threshold_for_sensitivity(label: ArrayLike, prob: ArrayLike, target: float) -> float:
-    """Return the highest threshold t at which calling prob >= t finds at least the target share (0-1] of
-    malignant rows.
+    """Return the highest threshold t at which prob >= t holds for at least the target share (0-1] of malignant rows.
 
     label, prob: validation rows, never test rows. ValueError without a malignant row or for another target.
     """
@@ -25,14 +24,13 @@ def threshold_for_sensitivity(label: ArrayLike, prob: ArrayLike, target: float) 
     n_positive = int(positive.sum())
     if n_positive == 0:
         raise ValueError(f"none of the {positive.size} rows is positive: sensitivity is undefined; check the split")
-    # Compared as found/all, not as ceil(target * all): .07 * 100 is above 7 in floating point.
+    # Compared as count / all, not as ceil(target * all): .07 * 100 is above 7 in floating point.
     reached = np.arange(1, n_positive + 1) / n_positive >= target
     return float(np.sort(score[positive])[::-1][np.argmax(reached)])
 
 
 def threshold_for_specificity(label: ArrayLike, prob: ArrayLike, target: float) -> float:
-    """Return the lowest threshold t at which calling prob >= t spares at least the target share (0-1] of benign
-    rows.
+    """Return the lowest threshold t at which prob < t holds for at least the target share (0-1] of benign rows.
 
     It lies just above a benign score, for the highest of 1.0 just above 1. label, prob: validation rows, never
     test rows. ValueError without a benign row or for another target.
@@ -60,21 +58,23 @@ def threshold_youden(label: ArrayLike, prob: ArrayLike) -> float:
 
 
 def threshold_for_cost(label: ArrayLike, prob: ArrayLike, cost_ratio: float) -> float:
-    """Return the threshold of least cost when a missed malignant row costs cost_ratio (> 0) false calls.
+    """Return the threshold of least cost when a missed malignant row costs as much as cost_ratio (> 0) false positives.
 
     The cost is that of the rows as they are, so at their prevalence; of equals the highest threshold. label,
     prob: validation rows, never test rows. ValueError when a class is missing or for another ratio.
     Metz, Semin Nucl Med 1978.
     """
     if not 0 < cost_ratio < np.inf:
-        raise ValueError(f"cost ratio is {cost_ratio}; it must be above 0: the cost of a miss in false calls")
+        raise ValueError(f"cost ratio is {cost_ratio}; it must be above 0: the cost of a miss in false positives")
     tp, fp, threshold = _finite_points(label, prob)
     return float(threshold[np.argmin(cost_ratio * (tp[-1] - tp) + fp)])
 
 
 def _finite_points(label: ArrayLike, prob: ArrayLike) -> tuple[Floats, Floats, Floats]:
-    """Return true positives, false positives, threshold of `roc_points`, without the first, which calls nothing: its
-    infinite threshold would be no operating point. ValueError when a class is missing."""
+    """Return true positives, false positives and threshold of `roc_points` without its first, infinite threshold.
+
+    ValueError when a class is missing.
+    """
     positive = binary(label)
     if positive.all() or not positive.any():
         raise ValueError(
@@ -84,7 +84,7 @@ def _finite_points(label: ArrayLike, prob: ArrayLike) -> tuple[Floats, Floats, F
     return np.rint(tpr * positive.sum())[1:], np.rint(fpr * np.sum(~positive))[1:], threshold[1:]
 
 
-# value: the target share, or the cost of a miss in false calls; youden has none and ignores it.
+# value: the target share, or the cost of a miss in false positives; youden has none and ignores it.
 THRESHOLD_RULES: dict[str, Rule] = {
     "target_sensitivity": threshold_for_sensitivity,
     "target_specificity": threshold_for_specificity,

@@ -10,9 +10,10 @@ from mammo.core import schemas
 from mammo.core.config import IngestConfig, load_config
 from mammo.core.files import read_splits, read_table, sha256
 from mammo.core.paths import CASES, EXCLUDED, MANIFEST, RAW, SPLITS
-from mammo.data import datasets, sources
-from mammo.data.cohort import integrity, manifest, summary
+from mammo.data import datasets, sources, summary
+from mammo.data.cohort import integrity, manifest
 from mammo.data.datasets import DatasetError, Located
+from mammo.metrics.resampling import Resampling
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def download() -> Download:
     """Download what `ingest.source` of params.yaml names, but for the files that are there already."""
     config = load_config()
     ingest = config.ingest
-    source = sources.get(ingest.source)
+    source = sources.load_source(ingest.source)
     root = source.root(ingest, RAW)
     generated = root.resolve().is_relative_to(RAW.resolve())
     if not generated:
@@ -63,9 +64,9 @@ def check() -> DataCheck:
     """Read every file of the data set, and compare with the tables of `ingest` and `split`, where they have run."""
     config = load_config()
     ingest = config.ingest
-    root = sources.get(ingest.source).root(ingest, RAW)
+    root = sources.load_source(ingest.source).root(ingest, RAW)
     types: list[str] = list(ingest.abnormality_types)
-    located = datasets.get(ingest.dataset).locate(root, ingest.unit, types, config.compute.workers)
+    located = datasets.load_dataset(ingest.dataset).locate(root, ingest.unit, types, config.compute.workers)
     located, files = manifest.examine(root, located, config.compute.workers)
     compared = [path for path in (EXCLUDED, MANIFEST, SPLITS) if path.is_file()]
     problems = [*_incomplete(located, ingest, root), *_changed(located, files, compared, root)]
@@ -83,7 +84,7 @@ def describe() -> DataDescription:
 def _incomplete(located: Located, ingest: IngestConfig, root: Path) -> Iterator[str]:
     """Yield what is missing of the data set, where the whole of it is expected."""
     if ingest.expect == "full":
-        published = datasets.get(ingest.dataset).published(list(ingest.abnormality_types))
+        published = datasets.load_dataset(ingest.dataset).published(list(ingest.abnormality_types))
         try:
             datasets.assert_full(located.counts, published, str(root))
         except DatasetError as error:
@@ -93,13 +94,13 @@ def _incomplete(located: Located, ingest: IngestConfig, root: Path) -> Iterator[
 def _changed(located: Located, files: pd.DataFrame, compared: list[Path], root: Path) -> Iterator[str]:
     """Yield what is unusable or has changed since the stages ran, by their tables in `compared`."""
     accepted = read_table(EXCLUDED, schemas.EXCLUDED) if EXCLUDED in compared else None
-    yield from integrity.unusable(located.excluded, accepted)
+    yield from integrity.describe_unusable(located.excluded, accepted)
     if MANIFEST in compared:
         recorded = read_table(MANIFEST, schemas.MANIFEST)
-        yield from integrity.changed(recorded, _digests(files, recorded, root))
+        yield from integrity.describe_changes(recorded, _digests(files, recorded, root))
         if SPLITS in compared:
             splits = read_table(SPLITS, schemas.SPLITS)
-            yield from integrity.leaking(read_table(CASES, schemas.CASES), splits, recorded)
+            yield from integrity.describe_leaks(read_table(CASES, schemas.CASES), splits, recorded)
 
 
 def _digests(files: pd.DataFrame, recorded: pd.DataFrame, root: Path) -> dict[str, str]:

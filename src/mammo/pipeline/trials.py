@@ -19,8 +19,9 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from mammo.core.files import write_text
-from mammo.metrics import auc_tests, bootstrap
+from mammo.metrics import auc_tests
 from mammo.metrics.auc_tests import PairedTest
+from mammo.metrics.resampling import Interval, LabelledRows, Resampling
 from mammo.pipeline.search_space import Space
 
 KILLED_OFTEN = 3  # a trial that ends its process that many times is given up
@@ -72,7 +73,7 @@ class Verdict:
 
     finished: list[Finished]
     pruned: int
-    interval: bootstrap.Interval
+    interval: Interval
     corrected: float
     gain: PairedTest | None
 
@@ -164,17 +165,15 @@ class Search:
         if not finished:
             return None
         rows = finished[0].predictions
-        label, patient_id = rows["label"].to_numpy(), rows["patient_id"].to_numpy()
         probs = np.stack([trial.predictions["prob"].to_numpy() for trial in finished])
-        group = rows["fold"].to_numpy() if "fold" in rows else None
-        drawn: dict[str, Any] = {"resamples": RESAMPLES, "seed": self.seed, "group": group}
+        labelled, resampling = LabelledRows.from_table(rows), Resampling(RESAMPLES, self.seed)
         baseline = [number for number, trial in enumerate(finished) if trial.baseline]
         return Verdict(
             finished,
             len(self.study.get_trials(deepcopy=False, states=(TrialState.PRUNED,))),
-            auc_tests.delong_interval(label, probs[0], patient_id, group=group),
-            auc_tests.chosen_auc(label, probs, patient_id, **drawn),
-            auc_tests.paired_auc_test(label, probs[baseline[0]], probs[0], patient_id, **drawn) if baseline else None,
+            auc_tests.delong_interval(labelled, probs[0]),
+            auc_tests.chosen_auc(labelled, probs, resampling),
+            auc_tests.paired_auc_test(labelled, probs[baseline[0]], probs[0], resampling) if baseline else None,
         )
 
     def _ask(self, known: list[FrozenTrial]) -> tuple[Trial, FileLock]:
@@ -215,8 +214,9 @@ class Search:
 
 def area(predictions: pd.DataFrame) -> float:
     """AUC on rows with label and prob; averaged over the folds, weighted by rows, where there is a column `fold`."""
-    group = predictions["fold"].to_numpy() if "fold" in predictions else None
-    return auc_tests.delong_interval(predictions["label"].to_numpy(), predictions["prob"].to_numpy(), group=group).value
+    folds = predictions["fold"].to_numpy() if "fold" in predictions else None
+    rows = LabelledRows(predictions["label"].to_numpy(), None, folds)
+    return auc_tests.delong_interval(rows, predictions["prob"].to_numpy()).value
 
 
 def _number(trial: FrozenTrial) -> int:

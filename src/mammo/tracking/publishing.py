@@ -17,7 +17,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 
 from mammo.core.errors import InputError
-from mammo.core.records import Record, content_of, parse_record
+from mammo.core.records import Record, hash_records, parse_record
 from mammo.tracking import provenance
 from mammo.tracking.mlflow_client import (
     connect,
@@ -91,7 +91,7 @@ def log_pipeline(experiment: str, records: list[Record], runs: list[Run], artifa
     runs: as `publish` returned them; those without a parent become its children.
     """
     client = mlflow.MlflowClient()
-    content = content_of(records)
+    content = hash_records(records)
     tags = provenance.tags() | {
         "dvc.stage": PIPELINE,
         "mlflow.source.name": "dvc.yaml",
@@ -157,7 +157,7 @@ def _table(rows: list[tuple[dict[str, str], Mapping[str, float | None]]], tags: 
 
 def _pipeline_run(experiment_id: str, records: list[Record]) -> Run | None:
     """Return the finished run of the pipeline whose records these are."""
-    runs = search_finished(experiment_id, f"tags.content = '{content_of(records)}'", 1)
+    runs = search_finished(experiment_id, f"tags.content = '{hash_records(records)}'", 1)
     return runs[0] if runs else None
 
 

@@ -15,7 +15,7 @@ from mammo.training.result import EpochCallback, TrainingResult
 
 def fold_samples(samples: Samples, fold: int, val_fraction: float, seed: int) -> Samples:
     """Return the training patients as split train, val (an inner validation) and oof (the fold that is held out)."""
-    return Samples(splits.inner_validation(samples.index, fold, val_fraction, seed), samples.images)
+    return Samples(splits.carve_inner_validation(samples.index, fold, val_fraction, seed), samples.images)
 
 
 def fit_fold(

@@ -1,7 +1,7 @@
-"""Leaks: patients, breasts, views or films that are on both sides of a split.
+"""The leak audit: patients, breasts, views or films that are on both sides of a split.
 
-Two files show the same film where their perceptual hashes differ in at most MAX_DISTANCE of HASH_BITS bits, under
-whichever name they lie. The threshold rests on the 1,592 films of the CBIS-DDSM mass set at 800 px, all of them
+Two files show the same film, whatever their names, where their perceptual hashes differ in at most MAX_DISTANCE of
+HASH_BITS bits. The threshold rests on the 1,592 films of the CBIS-DDSM mass set at 800 px, all of them
 different (`python benchmarks/perceptual_hash.py`). Bits that differ between a film and its changed copy, at most:
 
     mirrored                                                0
@@ -52,11 +52,11 @@ BLOCK = 256  # films that are compared with all others at a time
 
 
 class LeakError(InputError):
-    """Something is on both sides of a split; the message names it."""
+    """A patient, breast, view or film is on both sides of a split; the message names it."""
 
 
 def perceptual_hash(film: npt.NDArray[np.uint8]) -> str:
-    """HASH_BITS bits as hexadecimal digits that hardly change with encoding, size, window or mirroring of the film.
+    """Return a hash of HASH_BITS bits, as hexadecimal digits, that is robust to encoding, size, window and mirroring.
 
     film: (h, w) uint8. The pHash of the film without its margin, folded onto its mirror image. White borders would
     make films alike. Bringing the chest wall to one side instead of folding would rest the hash on a decision that a
@@ -69,8 +69,8 @@ def perceptual_hash(film: npt.NDArray[np.uint8]) -> str:
     return str(imagehash.phash(Image.fromarray(folded), HASH_SIZE))
 
 
-def distances(hashes: Sequence[str], others: Sequence[str]) -> npt.NDArray[np.uint16]:
-    """Bits in which each of n hashes differs from each of m others, (n, m)."""
+def hash_distances(hashes: Sequence[str], others: Sequence[str]) -> npt.NDArray[np.uint16]:
+    """Count the bits in which each of n hashes differs from each of m others, (n, m)."""
     words, other_words = _words(hashes), _words(others)
     differing = np.zeros((len(words), len(other_words)), np.uint16)
     for word, other in zip(words.T, other_words.T, strict=True):
@@ -78,45 +78,45 @@ def distances(hashes: Sequence[str], others: Sequence[str]) -> npt.NDArray[np.ui
     return differing
 
 
-def shared_films(cases: pd.DataFrame, manifest: pd.DataFrame) -> pd.DataFrame:
-    """Films that lie under the names of two patients: patient_id, film, other_id, other_film, one row per pair.
+def find_shared_films(cases: pd.DataFrame, manifest: pd.DataFrame) -> pd.DataFrame:
+    """Find films under the names of two patients: patient_id, film, other_id, other_film, one row per pair.
 
-    cases: tables.CASES, manifest: tables.MANIFEST. `film` names patient, laterality, view and path.
+    cases: schemas.CASES, manifest: schemas.MANIFEST. `film` names patient, laterality, view and path.
     """
     films = _films(cases, manifest)
-    pairs, _ = _same(films, films)
-    one, other = films.iloc[pairs[:, 0]], films.iloc[pairs[:, 1]]
-    found = pd.DataFrame(
+    pairs, _ = _match_films(films, films)
+    first, second = films.iloc[pairs[:, 0]], films.iloc[pairs[:, 1]]
+    shared = pd.DataFrame(
         {
-            "patient_id": one["patient_id"].to_numpy(),
-            "film": one["name"].to_numpy(),
-            "other_id": other["patient_id"].to_numpy(),
-            "other_film": other["name"].to_numpy(),
+            "patient_id": first["patient_id"].to_numpy(),
+            "film": first["name"].to_numpy(),
+            "other_id": second["patient_id"].to_numpy(),
+            "other_film": second["name"].to_numpy(),
         }
     )
-    return found[found["patient_id"] < found["other_id"]].reset_index(drop=True)
+    return shared[shared["patient_id"] < shared["other_id"]].reset_index(drop=True)
 
 
 def audit(cases: pd.DataFrame, splits: pd.DataFrame, manifest: pd.DataFrame) -> dict[str, Any]:
-    """What every two splits, and every two folds, have in common; `leaks` is the sum of all counts, and must be 0.
+    """Count what every two splits, and every two folds, have in common; `leaks`, the sum of all counts, must be 0.
 
-    cases: tables.CASES, splits: tables.SPLITS, manifest: tables.MANIFEST. Identical images and files are counted in
+    cases: schemas.CASES, splits: schemas.SPLITS, manifest: schemas.MANIFEST. Identical images and files are counted in
     pairs; nearest_distance is that of the two most similar films. Plain values, the same for the same tables.
     """
     placed = cases.merge(splits[["sample_id", "split", "fold"]], on="sample_id", validate="one_to_one")
     films = _films(placed, manifest, ["split", "fold"])
     sides = {
-        f"{one}-{other}": [(films[films["split"] == one], films[films["split"] == other])]
-        for one, other in combinations(SPLITS, 2)
+        f"{first}-{second}": [(films[films["split"] == first], films[films["split"] == second])]
+        for first, second in combinations(SPLITS, 2)
     }
     sides["folds"] = list(combinations([rows for _, rows in films.groupby("fold")], 2))
     crossings = {name: _crossing(pairs) for name, pairs in sides.items()}
-    counts = {name: {kind: len(names) for kind, names in found.items()} for name, (found, _) in crossings.items()}
+    counts = {name: {kind: len(names) for kind, names in common.items()} for name, (common, _) in crossings.items()}
     dropped = cases[~cases["sample_id"].isin(splits["sample_id"])]
     return {
-        "leaks": sum(sum(found.values()) for found in counts.values()),
+        "leaks": sum(sum(by_kind.values()) for by_kind in counts.values()),
         "checks": {name: counts[name] | {"nearest_distance": nearest} for name, (_, nearest) in crossings.items()},
-        "examples": _examples({name: found for name, (found, _) in crossings.items()}),
+        "examples": _examples({name: common for name, (common, _) in crossings.items()}),
         "same_image_within_split": sum(_pairs_within(rows) for _, rows in films.groupby("split")),
         "dropped": {"rows": len(dropped), "patients": int(dropped["patient_id"].nunique())},
         "films": len(films),
@@ -125,29 +125,29 @@ def audit(cases: pd.DataFrame, splits: pd.DataFrame, manifest: pd.DataFrame) -> 
     }
 
 
-def refuse(audited: dict[str, Any], where: str) -> None:
-    """Raise LeakError where an audit found leaks; `where` says where the whole audit can be read."""
-    if audited["leaks"]:
+def refuse_leaks(result: dict[str, Any], where: str) -> None:
+    """Raise LeakError where an audit has leaks; `where` names the file of the whole audit."""
+    if result["leaks"]:
         raise LeakError(
-            f"the split leaks, so it was not written: {'; '.join(audited['examples'])}. All counts: {where}. "
-            "Take the data in again and split them anew (dvc repro -f ingest split); what still leaks then must "
-            "leave the data set"
+            f"the split leaks, so it was not written: {'; '.join(result['examples'])}. All counts: {where}. "
+            "Ingest and split the data again (dvc repro -f ingest split); what still leaks then must be removed from "
+            "the data set"
         )
 
 
 def _words(hashes: Sequence[str]) -> npt.NDArray[np.uint64]:
-    """Hashes as (n, HASH_BITS / 64); raises LeakError for those of another kind."""
+    """Return hashes as words (n, HASH_BITS / 64); raises LeakError for hashes of another kind."""
     digits = HASH_BITS // 4
     foreign = [value for value in hashes if not isinstance(value, str) or len(value) != digits]
     if foreign:
         raise LeakError(
-            f"{len(foreign)} film(s) without a perceptual hash of {digits} digits; `dvc repro -f ingest` hashes anew"
+            f"{len(foreign)} film(s) without a perceptual hash of {digits} digits; `dvc repro -f ingest` computes them"
         )
     return np.frombuffer(bytes.fromhex("".join(hashes)), np.uint64).reshape(-1, HASH_BITS // 64)
 
 
 def _films(cases: pd.DataFrame, manifest: pd.DataFrame, more: Sequence[str] = ()) -> pd.DataFrame:
-    """One row per film and place: patient_id, laterality, view, path, `more`, name, sha256, perceptual_hash."""
+    """Return one row per film and place: patient_id, laterality, view, path, `more`, name, sha256, perceptual_hash."""
     views = cases["view"].str.split(VIEW_SEPARATOR, regex=False)
     paths = cases["image_path"].str.split(VIEW_SEPARATOR, regex=False)
     single = cases.assign(view=views, path=paths).explode(["view", "path"])
@@ -156,56 +156,56 @@ def _films(cases: pd.DataFrame, manifest: pd.DataFrame, more: Sequence[str] = ()
     if len(missing):
         raise LeakError(
             f"{len(missing)} film(s) of the cases are not in the manifest, e.g. {missing.iloc[0]}; "
-            "run `dvc repro -f ingest` to write both anew"
+            "run `dvc repro -f ingest` to write both again"
         )
     films["name"] = films[["patient_id", "laterality", "view", "path"]].agg(" ".join, axis=1)
     return films.merge(manifest[["path", "sha256", "perceptual_hash"]], on="path")
 
 
-def _same(films: pd.DataFrame, others: pd.DataFrame) -> tuple[npt.NDArray[np.intp], int | None]:
-    """Positions (k, 2) of the films that are the same, and the smallest distance of all; None where there is none."""
+def _match_films(films: pd.DataFrame, others: pd.DataFrame) -> tuple[npt.NDArray[np.intp], int | None]:
+    """Return positions (k, 2) of the same films, and the smallest distance of all; None without films."""
     pairs = [np.empty((0, 2), np.intp)]
     nearest = []
     hashes, other_hashes = films["perceptual_hash"].to_list(), others["perceptual_hash"].to_list()
     for start in range(0, len(hashes) if other_hashes else 0, BLOCK):
-        found = distances(hashes[start : start + BLOCK], other_hashes)
-        pairs.append(np.argwhere(found <= MAX_DISTANCE) + np.array([start, 0]))
-        nearest.append(int(found.min()))
+        distances = hash_distances(hashes[start : start + BLOCK], other_hashes)
+        pairs.append(np.argwhere(distances <= MAX_DISTANCE) + np.array([start, 0]))
+        nearest.append(int(distances.min()))
     return np.concatenate(pairs), min(nearest, default=None)
 
 
 def _pairs_within(films: pd.DataFrame) -> int:
-    pairs, _ = _same(films, films)
+    pairs, _ = _match_films(films, films)
     return int((pairs[:, 0] < pairs[:, 1]).sum())
 
 
 def _crossing(sides: list[tuple[pd.DataFrame, pd.DataFrame]]) -> tuple[dict[str, list[str]], int | None]:
-    """The names of what is on both of any two sides, by kind, and the smallest distance between their films."""
-    found: dict[str, set[str]] = {kind: set() for kind in [*IDENTITIES, "identical_images", "identical_files"]}
+    """Return the names of what two sides have in common, by kind, and the smallest distance between their films."""
+    common: dict[str, set[str]] = {kind: set() for kind in [*IDENTITIES, "identical_images", "identical_files"]}
     nearest = []
-    for one, other in sides:
+    for left, right in sides:
         for kind, columns in IDENTITIES.items():
-            both = one[columns].merge(other[columns])
-            found[kind] |= set(both.agg(" ".join, axis=1)) if len(both) else set()
-        pairs, distance = _same(one, other)
+            both = left[columns].merge(right[columns])
+            common[kind] |= set(both.agg(" ".join, axis=1)) if len(both) else set()
+        pairs, distance = _match_films(left, right)
         nearest.append(distance)
-        found["identical_images"] |= _equations(one["name"].iloc[pairs[:, 0]], other["name"].iloc[pairs[:, 1]])
-        files = one.merge(other, on="sha256", suffixes=("", "_other"))
-        found["identical_files"] |= _equations(files["name"], files["name_other"])
-    known = [distance for distance in nearest if distance is not None]
-    return {kind: sorted(names) for kind, names in found.items()}, min(known, default=None)
+        common["identical_images"] |= _equations(left["name"].iloc[pairs[:, 0]], right["name"].iloc[pairs[:, 1]])
+        files = left.merge(right, on="sha256", suffixes=("", "_other"))
+        common["identical_files"] |= _equations(files["name"], files["name_other"])
+    distances = [distance for distance in nearest if distance is not None]
+    return {kind: sorted(names) for kind, names in common.items()}, min(distances, default=None)
 
 
 def _equations(names: pd.Series, others: pd.Series) -> set[str]:
     return {f"{name} = {other}" for name, other in zip(names, others, strict=True)}
 
 
-def _examples(found: dict[str, dict[str, list[str]]]) -> list[str]:
-    """The first of every kind, then the second ..., at most EXAMPLES."""
-    told = [
+def _examples(common: dict[str, dict[str, list[str]]]) -> list[str]:
+    """Return the first leak of every kind, then the second ..., at most EXAMPLES."""
+    numbered = [
         (number, f"{sides}, {kind.replace('_', ' ')}: {name}")
-        for sides, kinds in found.items()
+        for sides, kinds in common.items()
         for kind, names in kinds.items()
         for number, name in enumerate(names[:EXAMPLES])
     ]
-    return [text for _, text in sorted(told, key=lambda item: item[0])[:EXAMPLES]]
+    return [text for _, text in sorted(numbered, key=lambda item: item[0])[:EXAMPLES]]

@@ -1,6 +1,6 @@
-"""The files that cases rest on, as ingest found them: size, shape, digest and, of films, the perceptual hash.
+"""The manifest: size, shape, digest and, of films, the perceptual hash of every file of the cases.
 
-A file that cannot be decoded takes its samples out of the cases, whole, and into the excluded rows.
+The samples of a file that cannot be decoded move from the cases to the excluded rows.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ MASK_SEPARATORS = re.compile(f"[{re.escape(PATH_SEPARATOR + VIEW_SEPARATOR)}]")
 
 @dataclass(frozen=True)
 class _File:
-    """A row of tables.MANIFEST, or the reason why there is none."""
+    """A row of schemas.MANIFEST, or the reason why there is none."""
 
     path: str
     bytes: int = 0
@@ -34,36 +34,38 @@ class _File:
 
 
 def examine(root: Path, located: Located, workers: int) -> tuple[Located, pd.DataFrame]:
-    """What stays of `located` when every film is decoded, and the manifest (tables.MANIFEST) of its files.
+    """Decode every film; return `located` without unusable samples, and the manifest (schemas.MANIFEST) of its files.
 
-    Raises DatasetError where nothing stays.
+    Raises DatasetError where no sample is usable.
     """
     films = {film for paths in located.cases["image_path"] for film in paths.split(VIEW_SEPARATOR)}
-    found = parallel_map(lambda path: _file(root, path, path in films), located.files, workers, "hashing files")
-    files = pd.DataFrame(list(found), columns=list(_File.__dataclass_fields__))
+    rows = parallel_map(lambda path: _file(root, path, path in films), located.files, workers, "hashing files")
+    files = pd.DataFrame(list(rows), columns=list(_File.__dataclass_fields__))
     unusable = files[files["reason"] != ""]
-    kept = without(located, _reasons(located.cases, dict(zip(unusable["path"], unusable["reason"], strict=True))))
-    table = files[files["path"].isin(kept.files)].drop(columns="reason")
-    return kept, table.reset_index(drop=True)
+    usable = exclude_samples(
+        located, _reasons(located.cases, dict(zip(unusable["path"], unusable["reason"], strict=True)))
+    )
+    table = files[files["path"].isin(usable.files)].drop(columns="reason")
+    return usable, table.reset_index(drop=True)
 
 
-def without(located: Located, reasons: dict[str, str]) -> Located:
-    """`located` less the samples in `reasons` (sample_id -> reason), whose published rows become excluded rows.
+def exclude_samples(located: Located, reasons: dict[str, str]) -> Located:
+    """Move the samples in `reasons` (sample_id -> reason) from the cases to the excluded rows.
 
-    Raises DatasetError where nothing stays.
+    Raises DatasetError where no sample is left.
     """
-    gone = located.cases["sample_id"].isin(reasons)
-    if not gone.any():
+    excluded = located.cases["sample_id"].isin(reasons)
+    if not excluded.any():
         return located
-    kept, lost = located.cases[~gone], located.cases[gone]
-    lost = lost.assign(reason=lost["sample_id"].map(reasons))
-    if kept.empty:
-        raise DatasetError(f"none of the {len(lost)} samples is usable; first reason: {lost['reason'].iloc[0]}")
-    needed = {path for paths in _files_of(kept) for path in paths}
+    usable, unusable = located.cases[~excluded], located.cases[excluded]
+    unusable = unusable.assign(reason=unusable["sample_id"].map(reasons))
+    if usable.empty:
+        raise DatasetError(f"none of the {len(unusable)} samples is usable; first reason: {unusable['reason'].iloc[0]}")
+    needed = {path for paths in _sample_files(usable) for path in paths}
     return replace(
         located,
-        cases=kept.reset_index(drop=True),
-        excluded=pd.concat([located.excluded, _abnormalities(lost)], ignore_index=True),
+        cases=usable.reset_index(drop=True),
+        excluded=pd.concat([located.excluded, _abnormalities(unusable)], ignore_index=True),
         files=[path for path in located.files if path in needed],
     )
 
@@ -71,10 +73,10 @@ def without(located: Located, reasons: dict[str, str]) -> Located:
 def _file(root: Path, path: str, film: bool) -> _File:
     try:
         content = io.load(root / path)
-        seen = _hash(root / path, content.shape) if film else None
+        film_hash = _hash(root / path, content.shape) if film else None
     except dicom.PixelError as error:
         return _File(path, reason=str(error).replace(f"{root}/", ""))
-    return _File(path, len(content.data), *content.shape, hashlib.sha256(content.data).hexdigest(), seen)
+    return _File(path, len(content.data), *content.shape, hashlib.sha256(content.data).hexdigest(), film_hash)
 
 
 def _hash(film: Path, shape: tuple[int, int]) -> str:
@@ -82,26 +84,26 @@ def _hash(film: Path, shape: tuple[int, int]) -> str:
 
 
 def _reasons(cases: pd.DataFrame, unusable: dict[str, str]) -> dict[str, str]:
-    """sample_id -> reason of the samples that rest on an unusable file; unusable: path -> reason."""
+    """Return sample_id -> reason of the samples with an unusable file; unusable: path -> reason."""
     return {
         sample: next(unusable[path] for path in paths if path in unusable)
-        for sample, paths in zip(cases["sample_id"], _files_of(cases), strict=True)
+        for sample, paths in zip(cases["sample_id"], _sample_files(cases), strict=True)
         if not unusable.keys().isdisjoint(paths)
     }
 
 
-def _files_of(cases: pd.DataFrame) -> list[list[str]]:
-    """The files of every sample, films first; a lesion that is known by its box has none."""
+def _sample_files(cases: pd.DataFrame) -> list[list[str]]:
+    """Return the files of every sample, films first; boxes are no files."""
     films = [paths.split(VIEW_SEPARATOR) for paths in cases["image_path"]]
     masks = [MASK_SEPARATORS.split(entry) for entry in cases["mask_path"].fillna("")]
     return [
-        own + [path for path in marks if path and not path.startswith(BOX_PREFIX)]
-        for own, marks in zip(films, masks, strict=True)
+        film_paths + [path for path in marks if path and not path.startswith(BOX_PREFIX)]
+        for film_paths, marks in zip(films, masks, strict=True)
     ]
 
 
 def _abnormalities(samples: pd.DataFrame) -> pd.DataFrame:
-    """The published rows behind samples (of an image, of a breast), one per abnormality, with the sample's reason."""
+    """Return the published rows of samples, one per abnormality, with the sample's reason."""
     rows = samples[[*KEY, "official_split", "reason"]]
     rows = rows.assign(abnormality_id=rows["abnormality_id"].str.split(PATH_SEPARATOR, regex=False))
     return rows.explode("abnormality_id", ignore_index=True)

@@ -1,6 +1,6 @@
 """Patient-wise hold-out and folds. The official test rows stay whole; training rows of their patients are dropped.
 
-Two names under which the same film lies count as one patient: only one of them stays.
+Patients who share a film count as one patient, of whose names one is used.
 """
 
 from dataclasses import dataclass
@@ -18,61 +18,67 @@ IN_TEST = "patient is in the official test set"
 
 
 class SplitError(InputError):
-    """The cases cannot be split as asked; the message says why and what to change."""
+    """The cases cannot be split with these parameters; the message says why and what to change."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """`splits` (tables.SPLITS), and the cases that were `dropped` from it (tables.EXCLUDED)."""
+    """`splits` (schemas.SPLITS), and the cases that were `dropped` from it (schemas.EXCLUDED)."""
 
     splits: pd.DataFrame
     dropped: pd.DataFrame
 
 
-def split(cases: pd.DataFrame, shared_films: pd.DataFrame, val_fraction: float, folds: int, seed: int) -> Split:
+def split_cases(cases: pd.DataFrame, shared_films: pd.DataFrame, val_fraction: float, folds: int, seed: int) -> Split:
     """Assign every case to train, val or test, and every training patient (train and val) to a fold.
 
-    cases: tables.CASES, shared_films: of two patients each, from leaks.shared_films. Stratified by the patient's worst
-    label and abnormality types. Of patients who share a film those of the official test set stay, else the first.
+    cases: schemas.CASES. shared_films: from leakage.find_shared_films. Stratified by the patient's worst label and
+    abnormality types. Of patients who share a film those of the official test set are used, else the first.
     """
     test = cases["official_split"] == "test"
     in_test = set(cases.loc[test, "patient_id"])
     reason = cases["patient_id"].map(_doubles(shared_films, in_test))
     reason = reason.mask(cases["patient_id"].isin(in_test), IN_TEST).mask(test)
-    kept = cases[reason.isna()]
-    patients = _patients(kept[kept["official_split"] == "train"])
+    used_cases = cases[reason.isna()]
+    official_test = used_cases["official_split"] == "test"
+    patients = _patients(used_cases[~official_test])
     validation = _hold_out(patients, val_fraction, seed)
     fold = _folds(patients, folds, seed)
     splits = pd.DataFrame(
         {
-            "sample_id": kept["sample_id"],
-            "patient_id": kept["patient_id"],
+            "sample_id": used_cases["sample_id"],
+            "patient_id": used_cases["patient_id"],
             "split": np.select(
-                [kept["official_split"] == "test", kept["patient_id"].isin(validation)], ["test", "val"], "train"
+                [used_cases["official_split"] == "test", used_cases["patient_id"].isin(validation)],
+                ["test", "val"],
+                "train",
             ),
-            "fold": kept["patient_id"].map(fold).astype("Int64"),
+            "fold": used_cases["patient_id"].map(fold).astype("Int64"),
         }
     )
     assert_patients_apart(splits, "split")
-    _assert_both_classes(splits.assign(label=kept["label"]), {"train", "val", "test"})
+    _assert_both_classes(splits.assign(label=used_cases["label"]), {"train", "val", "test"})
     dropped = cases[[*KEY, "official_split"]].assign(reason=reason)[reason.notna()]
     return Split(splits, dropped)
 
 
-def refolded(index: pd.DataFrame, repeat: int, folds: int, seed: int) -> pd.DataFrame:
-    """`index` (tables.INDEX) with the folds of another draw, for a repeated cross-validation; repeat 0 has its own."""
+def redraw_folds(index: pd.DataFrame, repeat: int, folds: int, seed: int) -> pd.DataFrame:
+    """Return `index` (schemas.INDEX) with the folds of another draw, for a repeated cross-validation.
+
+    repeat: 0 keeps the folds of `index`.
+    """
     if repeat == 0:
         return index
     patients = _patients(index[index["split"] != "test"])
-    drawn = _folds(patients, folds, (seed + repeat) % 2**32)
-    return index.assign(fold=index["patient_id"].map(drawn).astype("Int64"))
+    fold = _folds(patients, folds, (seed + repeat) % 2**32)
+    return index.assign(fold=index["patient_id"].map(fold).astype("Int64"))
 
 
-def inner_validation(index: pd.DataFrame, fold: int, val_fraction: float, seed: int) -> pd.DataFrame:
-    """Roles for one fold of a cross-validation: a copy of `index` (tables.INDEX) without the test rows.
+def carve_inner_validation(index: pd.DataFrame, fold: int, val_fraction: float, seed: int) -> pd.DataFrame:
+    """Return the roles of one fold of a cross-validation: a copy of `index` (schemas.INDEX) without the test rows.
 
     `split` becomes "oof" for the held-out fold, and "train" or "val" for the rest: the inner validation, on which
-    early stopping and the operating point rest, is carved out of the training folds by patient.
+    early stopping and the operating point rest, is taken from the training folds by patient.
     """
     rows = index[index["split"] != "test"].copy()
     rest = rows[rows["fold"] != fold]
@@ -84,31 +90,31 @@ def inner_validation(index: pd.DataFrame, fold: int, val_fraction: float, seed: 
 
 
 def _doubles(shared_films: pd.DataFrame, in_test: set[str]) -> dict[str, str]:
-    """Why a patient is dropped, for those of whom a film lies under the name of a patient who stays.
+    """Return why patients are dropped who share a film, directly or through others, with a patient who is used.
 
-    Who shares a film with a double is one too. Dropped, not kept together in one fold: what is drawn by patient later
-    (inner validation, bootstrap) knows names alone, and the film would count twice.
+    They are dropped, not kept together in one fold: inner validation and bootstrap draw by patient_id, so that the
+    film would count twice.
     """
     forwards = shared_films[["patient_id", "film", "other_id", "other_film"]]
     backwards = forwards.set_axis(["other_id", "other_film", "patient_id", "film"], axis=1)
     links = pd.concat([forwards, backwards]).sort_values(["patient_id", "film", "other_id", "other_film"])
     names, ends = np.unique(links[["patient_id", "other_id"]].to_numpy(str), return_inverse=True)
-    one, other = ends.reshape(-1, 2).T
-    joined = coo_array((np.ones(len(links)), (one, other)), shape=(len(names), len(names)))
+    rows, columns = ends.reshape(-1, 2).T
+    joined = coo_array((np.ones(len(links)), (rows, columns)), shape=(len(names), len(names)))
     groups = pd.Series(names).groupby(connected_components(joined, directed=False)[1])
     reasons: dict[str, str] = {}
     for _, members in groups:
-        staying = in_test & set(members) or {min(members)}
-        for patient in set(members) - staying:
+        used = in_test & set(members) or {min(members)}
+        for patient in set(members) - used:
             film, other_film = links.loc[links["patient_id"] == patient, ["film", "other_film"]].iloc[0]
-            reasons[patient] = f"double of {', '.join(sorted(staying))}: {film} is the same film as {other_film}"
+            reasons[patient] = f"double of {', '.join(sorted(used))}: {film} is the same film as {other_film}"
     return reasons
 
 
 def _patients(cases: pd.DataFrame) -> pd.DataFrame:
-    """One row per patient with a `stratum`; a stratum too rare to be split falls back to the label alone.
+    """Return one row per patient with a `stratum`; one too rare to be split is replaced by the label alone.
 
-    A patient who would be left alone there takes all patients of that label along.
+    A patient who would be the only one there brings all patients of the label along.
     """
     grouped = cases.groupby("patient_id")
     label = grouped["label"].max().astype(str)

@@ -1,4 +1,4 @@
-"""Published rows -> cases, for the data sets that finished models are evaluated on and never trained on.
+"""From published rows to cases, for the data sets on which finished models are evaluated and none is trained.
 
 A row is one finding in one film, or a film without findings. All rows have official_split "test", and a patient's name
 starts with the data set's, so that no two data sets share a patient.
@@ -16,13 +16,13 @@ from mammo.data.datasets import OUT_OF_SCOPE, DatasetError, Located
 from mammo.data.images import dicom, io
 
 NONE = "none"  # type of a film without findings
-OTHER = "other"  # type of a finding that tables.TYPES does not name: it is never asked for
+OTHER = "other"  # type of a finding that schemas.TYPES does not name: no parameter selects it
 DUPLICATE = "duplicate of an earlier row"
 PATHOLOGIES = ["NORMAL", "BENIGN", "MALIGNANT"]
 LATERALITIES = {"L": "LEFT", "LEFT": "LEFT", "R": "RIGHT", "RIGHT": "RIGHT"}
 VIEWS = {"CC": "CC", "MLO": "MLO", "ML": "MLO"}
 DENSITIES = {"A": 1, "B": 2, "C": 3, "D": 4}
-SUSPICIOUS = 4  # a BI-RADS category from here on calls for a biopsy: the positive class of data without pathology
+SUSPICIOUS = 4  # this BI-RADS category or a higher one is the positive class of data without pathology
 FILM = ["patient_id", "laterality", "view", "film_id"]
 BREAST = ["patient_id", "exam", "laterality"]
 NUMBERS = {"breast_density": "Int64", "birads": "Int64", "subtlety": "Int64", "label": "int64"}
@@ -35,8 +35,8 @@ class Row:
     """One finding in one film, or a film without findings.
 
     film_id: tells films of one view apart. exam: the visit, where a patient has several. abnormality_type: of
-    tables.TYPES, several joined by "+", or OTHER. pathology: of PATHOLOGIES, or empty where it is unknown. box: as in
-    mask_path of tables.CASES, or empty where the place is not marked. reason: why the row is unusable, or empty.
+    schemas.TYPES, several joined by "+", or OTHER. pathology: of PATHOLOGIES, or empty where it is unknown. box: as in
+    mask_path of schemas.CASES, or empty where the place is not marked. reason: why the row is unusable, or empty.
     """
 
     patient_id: str
@@ -55,9 +55,9 @@ class Row:
 
 
 def locate(rows: list[Row], unit: str, abnormality_types: list[str], counts: dict[str, int], where: Path) -> Located:
-    """Cases of one unit, and all other rows with their reasons.
+    """Return the cases of one unit, and all other rows with their reasons.
 
-    A lesion is a marked finding of the types asked for. An image or a breast is a sample if it has a finding of these
+    A lesion is a marked finding of these types. An image or a breast is a sample if it has a finding of these
     types, or none at all: normal films are the benign class of a screening population. Its label counts all its
     findings. An image with an unusable row is left out whole; a breast then rests on its other view.
     Raises DatasetError where nothing is usable.
@@ -76,66 +76,66 @@ def locate(rows: list[Row], unit: str, abnormality_types: list[str], counts: dic
 
 
 def film_problems(root: Path, paths: list[str], workers: int) -> dict[str, str]:
-    """`film_problem` of every path, by path."""
-    found = parallel_map(lambda path: film_problem(root, path), paths, workers, "reading headers")
-    return dict(zip(paths, found, strict=True))
+    """Return `film_problem` of every path, by path."""
+    problems = parallel_map(lambda path: film_problem(root, path), paths, workers, "reading headers")
+    return dict(zip(paths, problems, strict=True))
 
 
 def film_problem(root: Path, path: str) -> str:
-    """Why a film (relative to root) is unusable as far as its header shows, or an empty text."""
+    """Return why the header makes a film (relative to root) unusable, or an empty text."""
     if not (root / path).is_file():
         return f"{path} is missing"
     try:
-        io.shape(root / path)
+        io.read_shape(root / path)
     except dicom.PixelError as error:
         return str(error).replace(f"{root}/", "")
     return ""
 
 
-def marked_box(root: Path, path: str, box: Box) -> str:
-    """`box` cut at the film's edges as an entry of mask_path; empty where nothing of it lies on the film."""
-    height, width = io.shape(root / path)
+def clip_box(root: Path, path: str, box: Box) -> str:
+    """Clip `box` at the film's edges and return it as an entry of mask_path; empty where it lies off the film."""
+    height, width = io.read_shape(root / path)
     top, left = max(0, box[0]), max(0, box[1])
     bottom, right = min(height, box[2]), min(width, box[3])
     return f"{BOX_PREFIX}{top},{left},{bottom},{right}" if top < bottom and left < right else ""
 
 
-def assessed(birads: int) -> str:
-    """Stands in for a pathology where there is only a reader's BI-RADS category; 0 (incomplete) says nothing."""
+def pathology_from_birads(birads: int) -> str:
+    """Return the pathology that stands for a reader's BI-RADS category; empty for 0 (incomplete)."""
     if birads == 0:
         return ""
     return "MALIGNANT" if birads >= SUSPICIOUS else "NORMAL" if birads == 1 else "BENIGN"
 
 
-def joined_types(types: list[str]) -> str:
-    """Types as one text, in the order of tables.TYPES; those that only OTHER or NONE could name give way."""
+def join_types(types: list[str]) -> str:
+    """Join types to one text, in the order of schemas.TYPES; OTHER and NONE stand only alone."""
     named = [name for name in TYPES if name in types and name != NONE]
     return "+".join(named) if named else OTHER if OTHER in types else NONE
 
 
 def read_csv(path: Path, columns: list[str], separator: str, cure: str) -> pd.DataFrame:
-    """The named columns as stripped text; raises DatasetError with the cure for a missing file or column."""
+    """Read the columns as stripped text; raises DatasetError with the cure for a missing file or column."""
     if not path.is_file():
         raise DatasetError(f"{path} does not exist. {cure}")
     try:
         table = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise DatasetError(f"{path} is not a CSV table: {error}. {cure}") from error
-    return chosen_columns(table, columns, path, cure)
+    return select_columns(table, columns, path, cure)
 
 
-def chosen_columns(table: pd.DataFrame, columns: list[str], path: Path, cure: str) -> pd.DataFrame:
-    """`columns` of `table` as stripped text, blanks around a name ignored; raises DatasetError for a missing one."""
+def select_columns(table: pd.DataFrame, columns: list[str], path: Path, cure: str) -> pd.DataFrame:
+    """Return `columns` as stripped text, ignoring blanks around a name; raises DatasetError for a missing one."""
     table = table.rename(columns=lambda name: str(name).strip())
     missing = [name for name in columns if name not in table]
     if missing:
-        has = ", ".join(table.columns)
-        raise DatasetError(f"{path}: column(s) {', '.join(missing)} missing; it has: {has}. {cure}")
+        present = ", ".join(table.columns)
+        raise DatasetError(f"{path}: column(s) {', '.join(missing)} missing; it has: {present}. {cure}")
     return pd.DataFrame({name: table[name].astype(str).str.strip() for name in columns})
 
 
 def _bad_values(rows: pd.DataFrame) -> "pd.Series[str]":
-    """The reason why a row's own values make it unusable, or an empty text."""
+    """Return the reason why a row's values make it unusable, or an empty text."""
     reasons = pd.Series("", index=rows.index, dtype=object)
     for column, valid in (
         ("pathology", PATHOLOGIES),
@@ -153,35 +153,35 @@ def _bad_values(rows: pd.DataFrame) -> "pd.Series[str]":
     return reasons
 
 
-def _asked(types: "pd.Series[str]", wanted: list[str]) -> "pd.Series[bool]":
-    return types.map(lambda names: bool(set(names.split("+")) & set(wanted)))
+def _is_in_scope(types: "pd.Series[str]", selected: list[str]) -> "pd.Series[bool]":
+    return types.map(lambda names: bool(set(names.split("+")) & set(selected)))
 
 
-def _lesions(table: pd.DataFrame, wanted: list[str]) -> pd.DataFrame:
-    """One case per marked finding of the wanted types; all other rows of `table` get their reason."""
+def _lesions(table: pd.DataFrame, selected: list[str]) -> pd.DataFrame:
+    """Return one case per marked finding of the selected types; write the reason of all other rows of `table`."""
     usable = table["reason"] == ""
-    unasked = usable & ~_asked(table["abnormality_type"], wanted)
-    table.loc[unasked, "reason"] = (
-        f"{OUT_OF_SCOPE}type " + table.loc[unasked, "abnormality_type"] + f", asked for: {', '.join(wanted)}"
+    outside = usable & ~_is_in_scope(table["abnormality_type"], selected)
+    table.loc[outside, "reason"] = (
+        f"{OUT_OF_SCOPE}type " + table.loc[outside, "abnormality_type"] + f", asked for: {', '.join(selected)}"
     )
-    table.loc[usable & ~unasked & (table["box"] == ""), "reason"] = f"{OUT_OF_SCOPE}no lesion: its place is not marked"
+    table.loc[usable & ~outside & (table["box"] == ""), "reason"] = f"{OUT_OF_SCOPE}no lesion: its place is not marked"
     good = table[table["reason"] == ""]
     names = good[[*FILM, "abnormality_id"]].agg("_".join, axis=1)
     cases = good.assign(sample_id=names, mask_path=good["box"])
     return cases.drop(columns=["film_id", "exam", "box", "reason"]).reset_index(drop=True)
 
 
-def _groups(table: pd.DataFrame, unit: str, wanted: list[str]) -> pd.DataFrame:
-    """One case per film or breast; rows of `table` that are in none get their reason."""
-    _spread(table, FILM, "another finding of this film: ")
+def _groups(table: pd.DataFrame, unit: str, selected: list[str]) -> pd.DataFrame:
+    """Return one case per film or breast; write the reason of the rows of `table` that are in none."""
+    _spread_reasons(table, FILM, "another finding of this film: ")
     if unit == "breast":
-        _leave_out_repeated_views(table)
+        _exclude_repeated_views(table)
         unknown = table["pathology"].isin(PATHOLOGIES).groupby([table[column] for column in BREAST]).transform("all")
         table.loc[(table["reason"] == "") & ~unknown, "reason"] = "the label of this breast's other film is unknown"
     key = FILM if unit == "image" else BREAST
     types = table.groupby(key)["abnormality_type"].transform(_types_of)
-    outside = (table["reason"] == "") & ~_asked(types, [*wanted, NONE])
-    table.loc[outside, "reason"] = f"{OUT_OF_SCOPE}type " + types[outside] + f", asked for: {', '.join(wanted)}"
+    outside = (table["reason"] == "") & ~_is_in_scope(types, [*selected, NONE])
+    table.loc[outside, "reason"] = f"{OUT_OF_SCOPE}type " + types[outside] + f", asked for: {', '.join(selected)}"
     whole = table.assign(
         label=table.groupby(key)["label"].transform("max"),
         birads=table.groupby(key)["birads"].transform(_most_suspicious),
@@ -193,15 +193,15 @@ def _groups(table: pd.DataFrame, unit: str, wanted: list[str]) -> pd.DataFrame:
     return pd.DataFrame(samples).astype(NUMBERS) if samples else pd.DataFrame()
 
 
-def _spread(table: pd.DataFrame, key: list[str], because: str) -> None:
-    """Give the usable rows of a film the reason of its first unusable one; a duplicate harms no other row."""
+def _spread_reasons(table: pd.DataFrame, key: list[str], because: str) -> None:
+    """Copy the reason of a film's first unusable row to its usable rows; a duplicate affects no other row."""
     first = table[~table["reason"].isin(["", DUPLICATE])].groupby(key)["reason"].first().rename("elsewhere")
     elsewhere = table.join(first, on=key)["elsewhere"]
     table["reason"] = table["reason"].mask((table["reason"] == "") & elsewhere.notna(), because + elsewhere)
 
 
-def _leave_out_repeated_views(table: pd.DataFrame) -> None:
-    """A breast is one film per view: the first one that is usable."""
+def _exclude_repeated_views(table: pd.DataFrame) -> None:
+    """Exclude all films of a view but the first usable one: a breast has one film per view."""
     good = table[table["reason"] == ""]
     first = good.groupby([*BREAST, "view"])["film_id"].transform("first")
     repeated = good.index[good["film_id"] != first]
@@ -209,7 +209,7 @@ def _leave_out_repeated_views(table: pd.DataFrame) -> None:
 
 
 def _types_of(types: "pd.Series[str]") -> str:
-    return joined_types([name for names in types for name in names.split("+")])
+    return join_types([name for names in types for name in names.split("+")])
 
 
 def _worst(pathologies: "pd.Series[str]") -> str:
@@ -233,7 +233,7 @@ def _breast_name(first: pd.Series) -> list[str]:
 
 
 def _sample(rows: pd.DataFrame, name: Callable[[pd.Series], list[str]]) -> dict[Hashable, object]:
-    """One film, or the films of one breast, CC before MLO."""
+    """Return the case of one film, or of the films of one breast, CC before MLO."""
     films = [film for _, film in rows.groupby("view", sort=True)]
     first = films[0].iloc[0]
     return {

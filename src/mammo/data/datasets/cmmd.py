@@ -39,7 +39,7 @@ Breast = tuple[str, str]  # patient as the table names her, laterality
 
 @dataclass(frozen=True)
 class Film:
-    """What the header of one DICOM file says; view is empty where it says none. problem: why it says nothing."""
+    """Values of one DICOM file's header, empty where missing. problem: why the file is unusable."""
 
     path: str
     patient: str = ""
@@ -50,7 +50,7 @@ class Film:
 
 
 def locate(root: Path, unit: str, abnormality_types: list[str], workers: int) -> Located:
-    """Cases of the copy under `root`; raises DatasetError for unit lesion, and where table or films are missing."""
+    """Locate the cases under `root`; raises DatasetError for unit lesion, and where table or films are missing."""
     if unit not in UNITS:
         raise DatasetError(
             f"cmmd marks no lesions, so that a sample cannot be a {unit}; possible: ingest.unit {' or '.join(UNITS)}"
@@ -60,30 +60,29 @@ def locate(root: Path, unit: str, abnormality_types: list[str], workers: int) ->
     if not paths:
         raise DatasetError(f"{root} holds no .dcm files; download the collection there (docs/external-data.md)")
     films = list(parallel_map(lambda path: _film(root, path), paths, workers, "reading headers"))
-    rows = [row for film, name in _named(films) for row in _rows(film, name, breasts)]
+    rows = [row for film, name in _number_films(films) for row in _rows(film, name, breasts)]
     rows += _without_films(list(breasts), films)
     return _annotations.locate(rows, unit, abnormality_types, _counts(films), root)
 
 
 def published(abnormality_types: list[str]) -> dict[str, int]:
-    """Counts of the whole set, whatever the types."""
+    """Return the counts of the whole set, whatever the types."""
     return {"images": 5_202, "patients": 1_775}
 
 
 def _breasts(root: Path) -> dict[Breast, list[tuple[str, str]]]:
-    """(abnormality, classification) of each row, by breast."""
-    found = sorted([*root.rglob(f"{TABLE}*.xlsx"), *root.rglob(f"{TABLE}*.csv")], key=lambda path: path.suffix)
-    if not found:
+    """Return (abnormality, classification) of each row, by breast."""
+    tables = sorted([*root.rglob(f"{TABLE}*.xlsx"), *root.rglob(f"{TABLE}*.csv")], key=lambda path: path.suffix)
+    if not tables:
         raise DatasetError(f"{root} holds no {TABLE}.xlsx. {CURE}")
-    table = (
-        _read_xlsx(found[-1]) if found[-1].suffix == ".xlsx" else _annotations.read_csv(found[-1], COLUMNS, ",", CURE)
-    )
+    path = tables[-1]
+    table = _read_xlsx(path) if path.suffix == ".xlsx" else _annotations.read_csv(path, COLUMNS, ",", CURE)
     breasts: dict[Breast, list[tuple[str, str]]] = {}
     for patient, side, abnormality, classification in table[table["ID1"] != ""].itertuples(index=False, name=None):
         breast = (patient, _annotations.LATERALITIES.get(side.upper(), side))
         breasts.setdefault(breast, []).append((abnormality, classification))
     if not breasts:
-        raise DatasetError(f"{found[-1]} has no rows. {CURE}")
+        raise DatasetError(f"{path} has no rows. {CURE}")
     return breasts
 
 
@@ -97,12 +96,12 @@ def _read_xlsx(path: Path) -> pd.DataFrame:
     except (InvalidFileException, zipfile.BadZipFile, OSError, KeyError, ValueError) as error:
         raise DatasetError(f"{path} is no Excel table ({type(error).__name__}: {error}). {CURE}") from error
     header, *records = lines or [[]]
-    return _annotations.chosen_columns(pd.DataFrame(records, columns=header), COLUMNS, path, CURE)
+    return _annotations.select_columns(pd.DataFrame(records, columns=header), COLUMNS, path, CURE)
 
 
 def _film(root: Path, path: str) -> Film:
     try:
-        header = dicom.tags(root / path, *TAGS)
+        header = dicom.read_tags(root / path, *TAGS)
     except dicom.DicomError as error:
         return Film(path, problem=str(error).replace(f"{root}/", ""))
     return Film(
@@ -116,27 +115,27 @@ def _film(root: Path, path: str) -> Film:
 
 
 def _view(position: str, codes: str) -> str:
-    found = {view for code, view in VIEW_CODES.items() if code in codes}
-    return _annotations.VIEWS.get(position) or (found.pop() if len(found) == 1 else "")
+    coded = {view for code, view in VIEW_CODES.items() if code in codes}
+    return _annotations.VIEWS.get(position) or (coded.pop() if len(coded) == 1 else "")
 
 
-def _named(films: list[Film]) -> list[tuple[Film, str]]:
-    """Films with their number among those of the same breast and view, which no folder name can change."""
-    counted: dict[tuple[str, str, str], int] = {}
-    seen: set[str] = set()
-    named = []
+def _number_films(films: list[Film]) -> list[tuple[Film, str]]:
+    """Return films with their number among those of the same breast and view, independent of folder names."""
+    counts: dict[tuple[str, str, str], int] = {}
+    instances: set[str] = set()
+    numbered = []
     for film in sorted(films, key=lambda film: (film.instance, film.path)):
         place = (film.patient, film.laterality, film.view)
-        if film.instance and film.instance in seen:
+        if film.instance and film.instance in instances:
             film = replace(film, problem=f"{film.path}: a second copy of the same image")
-        seen.add(film.instance)
-        counted[place] = counted.get(place, 0) + 1
-        named.append((film, str(counted[place])))
-    return named
+        instances.add(film.instance)
+        counts[place] = counts.get(place, 0) + 1
+        numbered.append((film, str(counts[place])))
+    return numbered
 
 
 def _rows(film: Film, name: str, breasts: dict[Breast, list[tuple[str, str]]]) -> list[Row]:
-    """One row per table row of the film's breast, or one where the table has none."""
+    """Return one row per table row of the film's breast, or one where the table has none."""
     base = Row(
         patient_id=f"cmmd_{film.patient}",
         film_id=film.path if film.problem else name,
@@ -145,8 +144,8 @@ def _rows(film: Film, name: str, breasts: dict[Breast, list[tuple[str, str]]]) -
         image_path=film.path,
         reason=film.problem,
     )
-    proven = breasts.get((film.patient, film.laterality), [])
-    if film.problem or not proven:
+    biopsies = breasts.get((film.patient, film.laterality), [])
+    if film.problem or not biopsies:
         reason = film.problem or f"{OUT_OF_SCOPE}no biopsy: {TABLE} has no row of this breast"
         return [replace(base, reason=reason)]
     return [
@@ -157,7 +156,7 @@ def _rows(film: Film, name: str, breasts: dict[Breast, list[tuple[str, str]]]) -
             pathology=PATHOLOGIES.get(classification.lower(), ""),
             reason=_table_problem(abnormality, classification),
         )
-        for number, (abnormality, classification) in enumerate(proven, start=1)
+        for number, (abnormality, classification) in enumerate(biopsies, start=1)
     ]
 
 
@@ -172,13 +171,13 @@ def _table_problem(abnormality: str, classification: str) -> str:
 
 
 def _without_films(breasts: list[Breast], films: list[Film]) -> list[Row]:
-    """Breasts of the table without a film; a part of the collection lacks whole patients."""
-    patients, seen = {film.patient for film in films}, {(film.patient, film.laterality) for film in films}
-    lacking = "no film of this breast among the DICOM files"
+    """Return rows for the table's breasts without a film; patients without any film are out of scope."""
+    patients, with_film = {film.patient for film in films}, {(film.patient, film.laterality) for film in films}
+    missing = "no film of this breast among the DICOM files"
     return [
-        Row(f"cmmd_{patient}", "", side, reason=lacking if patient in patients else f"{OUT_OF_SCOPE}{lacking}")
+        Row(f"cmmd_{patient}", "", side, reason=missing if patient in patients else f"{OUT_OF_SCOPE}{missing}")
         for patient, side in breasts
-        if (patient, side) not in seen
+        if (patient, side) not in with_film
     ]
 
 

@@ -11,6 +11,7 @@ type of their film only. The patient is the code in the file name, one for all o
 """
 
 import plistlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.parsers.expat import ExpatError
@@ -47,7 +48,7 @@ class MarkError(ValueError):
 
 
 def locate(root: Path, unit: str, abnormality_types: list[str], workers: int) -> Located:
-    """Cases of the copy under `root`; raises DatasetError where the layout or the table is not as published."""
+    """Locate the cases under `root`; raises DatasetError where the layout or the table is not as published."""
     if not (root / DICOMS).is_dir():
         raise DatasetError(f"{root} holds no {DICOMS}/. {CURE}")
     table = _annotations.read_csv(root / TABLE, COLUMNS, ";", CURE)
@@ -55,22 +56,22 @@ def locate(root: Path, unit: str, abnormality_types: list[str], workers: int) ->
     files = {path.name.split("_")[0]: path for path in sorted((root / DICOMS).glob("*.dcm"))}
     records = [dict(zip(COLUMNS, values, strict=True)) for values in table.itertuples(index=False, name=None)]
     problems = _annotations.film_problems(root, [_relative(root, path) for path in files.values()], workers)
-    found = parallel_map(
+    rows_of_films = parallel_map(
         lambda record: _film(root, record, files.get(record["File Name"]), problems), records, workers, "reading marks"
     )
     listed = set(table["File Name"])
-    rows = [row for film in found for row in film]
+    rows = [row for film_rows in rows_of_films for row in film_rows]
     rows += [_unlisted(root, path) for film_id, path in files.items() if film_id not in listed]
     return _annotations.locate(rows, unit, abnormality_types, _counts(rows), root)
 
 
 def published(abnormality_types: list[str]) -> dict[str, int]:
-    """Counts of the whole set, whatever the types."""
+    """Return the counts of the whole set, whatever the types."""
     return {"films": 410}
 
 
 def _film(root: Path, record: dict[str, str], path: Path | None, problems: dict[str, str]) -> list[Row]:
-    """The rows of one line of the table: its marked regions, or one row for a film without marks."""
+    """Return the rows of one line of the table: its marked regions, or one row for a film without marks."""
     film_id = record["File Name"]
     if path is None:
         image_path, patient, reason = "", "unknown", f"{DICOMS}/{film_id}_*.dcm is missing"
@@ -82,40 +83,31 @@ def _film(root: Path, record: dict[str, str], path: Path | None, problems: dict[
         regions = _regions(root / MARKS / f"{film_id}.xml")
     except MarkError as error:
         reason = reason or str(error)
+    film_row = _film_row(record, patient, image_path, reason)
     if not regions:
-        return [_row(film_id, record, patient, image_path, reason=reason)]
+        return [film_row]
     rows = []
     for number, (kind, outline) in enumerate(regions, start=1):
-        box = _annotations.marked_box(root, image_path, outline) if outline and not reason else ""
+        box = _annotations.clip_box(root, image_path, outline) if outline and not reason else ""
         outside = f"{MARKS}/{film_id}.xml: region {number} lies outside the film" if outline and not box else ""
-        rows.append(_row(film_id, record, patient, image_path, str(number), kind, box, reason or outside))
+        marked = replace(film_row, abnormality_id=str(number), abnormality_type=kind)
+        rows.append(replace(marked, box=box, reason=reason or outside))
     return rows
 
 
-def _row(
-    film_id: str,
-    record: dict[str, str],
-    patient: str,
-    image_path: str,
-    abnormality_id: str = "0",
-    kind: str = _annotations.NONE,
-    box: str = "",
-    reason: str = "",
-) -> Row:
+def _film_row(record: dict[str, str], patient: str, image_path: str, reason: str) -> Row:
+    """Return the row of a film without marks."""
     birads = _category(record["Bi-Rads"])
     return Row(
         patient_id=f"inbreast_{patient}",
-        film_id=film_id,
+        film_id=record["File Name"],
         laterality=_annotations.LATERALITIES.get(record["Laterality"].upper(), record["Laterality"]),
         view=_annotations.VIEWS.get(record["View"].upper(), record["View"]),
         exam=record["Acquisition date"],
-        abnormality_id=abnormality_id,
-        abnormality_type=kind,
-        pathology="" if birads is None else _annotations.assessed(birads),
+        pathology="" if birads is None else _annotations.pathology_from_birads(birads),
         breast_density=int(record["ACR"]) if record["ACR"] in {"1", "2", "3", "4"} else None,
         birads=birads,
         image_path=image_path,
-        box=box,
         reason=reason,
     )
 
@@ -125,7 +117,7 @@ def _unlisted(root: Path, path: Path) -> Row:
 
 
 def _category(text: str) -> int | None:
-    """4 for `4`, `4a`, `4b` and `4c`."""
+    """Return 4 for `4`, `4a`, `4b` and `4c`."""
     return int(text[0]) if text[:1].isdecimal() and text[1:].lower() in {"", "a", "b", "c"} else None
 
 
@@ -136,27 +128,27 @@ def _assessment_problem(text: str) -> str:
 
 
 def _contradiction(record: dict[str, str], path: Path) -> str:
-    """Where the table and the file name disagree about side or view, one of them names another film."""
+    """Return where the table and the file name disagree about side or view, or an empty text."""
     words = {word.upper() for word in path.stem.split("_")[2:]}
     side = {_annotations.LATERALITIES[word] for word in words & set(_annotations.LATERALITIES)}
     view = {_annotations.VIEWS[word] for word in words & set(_annotations.VIEWS)}
-    told = (
+    listed = (
         {_annotations.LATERALITIES.get(record["Laterality"].upper())},
         {_annotations.VIEWS.get(record["View"].upper())},
     )
-    if (side, view) == told:
+    if (side, view) == listed:
         return ""
     return f"{TABLE} says {record['Laterality']} {record['View']}, the file is named {path.name}"
 
 
 def _regions(path: Path) -> list[Region]:
-    """Outlined lesions one by one, and each type that is marked in another way once."""
+    """Return outlined lesions one by one, and each type that is marked in another way once."""
     if not path.is_file():
         return []
     try:
         with path.open("rb") as file:
             regions = plistlib.load(file, fmt=plistlib.FMT_XML)["Images"][0]["ROIs"]
-        found = [_region(region) for region in regions if region["Point_px"]]
+        parsed = [_region(region) for region in regions if region["Point_px"]]
     except (
         ExpatError,
         plistlib.InvalidFileException,
@@ -167,8 +159,8 @@ def _regions(path: Path) -> list[Region]:
         OverflowError,
     ) as error:
         raise MarkError(f"{MARKS}/{path.name} is no OsiriX property list ({type(error).__name__}: {error})") from error
-    outlined = [region for region in found if region[1]]
-    return [*outlined, *dict.fromkeys(region for region in found if not region[1])]
+    outlined = [region for region in parsed if region[1]]
+    return [*outlined, *dict.fromkeys(region for region in parsed if not region[1])]
 
 
 def _region(region: dict[str, Any]) -> Region:

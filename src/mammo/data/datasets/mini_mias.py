@@ -11,6 +11,7 @@ the README of the small ones says otherwise.
 """
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from mammo.data.datasets import DatasetError, Located, _annotations
@@ -36,59 +37,73 @@ CLASSES = {
 SEVERITIES = {"B": "BENIGN", "M": "MALIGNANT"}
 
 
+@dataclass(frozen=True)
+class Film:
+    """A film that Info.txt lists. path: relative to the root, empty where missing; problem: why it is unusable."""
+
+    stem: str
+    path: str
+    problem: str
+
+
 def locate(root: Path, unit: str, abnormality_types: list[str], workers: int) -> Located:
-    """Cases of the copy under `root`; raises DatasetError where Info.txt is missing or has no line of a film."""
+    """Locate the cases under `root`; raises DatasetError where Info.txt is missing or has no line of a film."""
     lines = _lines(root)
     films = {path.stem.lower(): path.relative_to(root).as_posix() for path in sorted(root.rglob("*.pgm"))}
     named = {words[0].lower() for words in lines}
     problems = _annotations.film_problems(root, [path for stem, path in films.items() if stem in named], workers)
-    rows, counted = [], dict.fromkeys(named, 0)
+    rows, counts = [], dict.fromkeys(named, 0)
     for words in lines:
         stem = words[0].lower()
-        counted[stem] += 1
-        rows.append(_row(root, words[1:], stem, counted[stem], films, problems))
+        counts[stem] += 1
+        path = films.get(stem, "")
+        film = Film(stem, path, problems[path] if path else f"{stem}.pgm is missing")
+        rows.append(_row(root, words[1:], film, counts[stem]))
     rows += [_unlisted(stem, path) for stem, path in films.items() if stem not in named]
     return _annotations.locate(rows, unit, abnormality_types, _counts(rows), root)
 
 
 def published(abnormality_types: list[str]) -> dict[str, int]:
-    """Counts of the whole set, whatever the types."""
+    """Return the counts of the whole set, whatever the types."""
     return {"films": 322, "patients": 161, "rows of Info.txt": 330, "normal films": 207}
 
 
 def _lines(root: Path) -> list[list[str]]:
-    """The words of every line of Info.txt that is about a film; the rest of the file explains."""
-    found = sorted(root.rglob(TABLE))
-    if not found:
+    """Return the words of every line of Info.txt about a film; the rest of the file is an explanation."""
+    tables = sorted(root.rglob(TABLE))
+    if not tables:
         raise DatasetError(f"{root} holds no {TABLE}. {CURE}")
-    text = found[0].read_text(encoding="latin-1")
+    text = tables[0].read_text(encoding="latin-1")
     lines = [line.split() for line in text.splitlines()]
     about_films = [words for words in lines if len(words) > 1 and FILM.fullmatch(words[0])]
     if not about_films:
-        raise DatasetError(f"{found[0]} has no line such as `mdb001 G CIRC B 535 425 197`. {CURE}")
+        raise DatasetError(f"{tables[0]} has no line such as `mdb001 G CIRC B 535 425 197`. {CURE}")
     return about_films
 
 
-def _row(root: Path, words: list[str], stem: str, number: int, films: dict[str, str], problems: dict[str, str]) -> Row:
-    """words: those after the film's name; a further line on the same film may leave the tissue out."""
+def _row(root: Path, words: list[str], film: Film, number: int) -> Row:
+    """Return the row of one line of Info.txt.
+
+    words: those after the film's name; a further line on the same film may leave the tissue out. number: of the line
+    among those on the film.
+    """
     words = words[1:] if words[0].upper() in TISSUES else words
     name, severity = (word.upper() for word in [*words, "", ""][:2])
-    path, place, circle = films.get(stem, ""), " ".join(words[2:]), _circle(words[2:])
-    problem = problems[path] if path else f"{stem}.pgm is missing"
-    problem = problem or _line_problem(name, severity, place, circle is not None)
-    box = _annotations.marked_box(root, path, _box(root, path, *circle)) if circle and not problem else ""
+    place, circle = " ".join(words[2:]), _circle(words[2:])
+    problem = film.problem or _line_problem(name, severity, place, circle is not None)
+    box = _annotations.clip_box(root, film.path, _box(root, film.path, *circle)) if circle and not problem else ""
     if circle and not problem and not box:
         problem = f"{TABLE}: the circle {place} lies outside the film"
     kind = CLASSES.get(name, _annotations.OTHER)
     return Row(
-        patient_id=_patient(stem),
-        film_id=stem,
-        laterality=_laterality(stem),
+        patient_id=_patient(film.stem),
+        film_id=film.stem,
+        laterality=_laterality(film.stem),
         view="MLO",
         abnormality_id="0" if kind == _annotations.NONE else str(number),
         abnormality_type=kind,
         pathology="NORMAL" if kind == _annotations.NONE else SEVERITIES.get(severity, ""),
-        image_path=path,
+        image_path=film.path,
         box=box,
         reason=problem,
     )
@@ -111,7 +126,7 @@ def _unlisted(stem: str, path: str) -> Row:
 
 
 def _patient(stem: str) -> str:
-    """mdb001 and mdb002 are patient 1."""
+    """Return the patient of a film: mdb001 and mdb002 are patient 1."""
     return f"mini_mias_{(int(stem[3:]) + 1) // 2:03d}"
 
 
@@ -120,13 +135,13 @@ def _laterality(stem: str) -> str:
 
 
 def _circle(words: list[str]) -> tuple[int, int, int] | None:
-    """x, y and radius; None where there are none, as in `*NOTE 3*`."""
+    """Return x, y and radius, or None where they are missing, as in `*NOTE 3*`."""
     numbers = [int(word) for word in words[:3] if word.isdecimal()]
     return (numbers[0], numbers[1], numbers[2]) if len(numbers) == 3 else None
 
 
 def _box(root: Path, path: str, x: int, y: int, radius: int) -> Box:
-    row = io.shape(root / path)[0] - 1 - y
+    row = io.read_shape(root / path)[0] - 1 - y
     return row - radius, x - radius, row + radius + 1, x + radius + 1
 
 

@@ -11,6 +11,7 @@ No patient is published: an examination is taken as a patient.
 """
 
 import ast
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mammo.data.datasets import OUT_OF_SCOPE, DatasetError, Located, _annotations
@@ -33,8 +34,17 @@ CATEGORIES = {
 Record = dict[str, str]
 
 
+@dataclass(frozen=True)
+class Image:
+    """A line of the breast table. path: relative to the root; problem: why the file is unusable, or empty."""
+
+    record: Record
+    path: str
+    problem: str
+
+
 def locate(root: Path, unit: str, abnormality_types: list[str], workers: int) -> Located:
-    """Cases of the copy under `root`; raises DatasetError where the layout or a table is not as published."""
+    """Locate the cases under `root`; raises DatasetError where the layout or a table is not as published."""
     if not (root / "images").is_dir():
         raise DatasetError(f"{root} holds no images/. {CURE}")
     images = _records(root / BREASTS, BREAST_COLUMNS)
@@ -42,14 +52,17 @@ def locate(root: Path, unit: str, abnormality_types: list[str], workers: int) ->
     for finding in _records(root / FINDINGS, FINDING_COLUMNS):
         findings.setdefault(finding["image_id"], []).append(finding)
     problems = _annotations.film_problems(root, sorted({_path(image) for image in images}), workers)
-    rows = [row for image in images for row in _film(root, image, findings.get(image["image_id"], []), unit, problems)]
+    rows = []
+    for record in images:
+        image = Image(record, _path(record), problems[_path(record)])
+        rows += _film(root, image, findings.get(record["image_id"], []), unit)
     known = {image["image_id"] for image in images}
-    rows += [_unlisted(image_id) for image_id, found in findings.items() if image_id not in known for _ in found]
+    rows += [_unlisted(image_id) for image_id, records in findings.items() if image_id not in known for _ in records]
     return _annotations.locate(rows, unit, abnormality_types, _counts(images, findings), root)
 
 
 def published(abnormality_types: list[str]) -> dict[str, int]:
-    """Counts of the whole set, whatever the types."""
+    """Return the counts of the whole set, whatever the types."""
     return {"images": 20_000, "examinations": 5_000, "findings with a box": 2_254}
 
 
@@ -58,61 +71,44 @@ def _records(path: Path, columns: list[str]) -> list[Record]:
     return [dict(zip(columns, values, strict=True)) for values in table.itertuples(index=False, name=None)]
 
 
-def _path(image: Record) -> str:
-    return f"images/{image['study_id']}/{image['image_id']}.dicom"
+def _path(record: Record) -> str:
+    return f"images/{record['study_id']}/{record['image_id']}.dicom"
 
 
-def _film(root: Path, image: Record, findings: list[Record], unit: str, problems: dict[str, str]) -> list[Row]:
-    """One row per finding of an image, or one for an image without."""
-    path = _path(image)
+def _film(root: Path, image: Image, findings: list[Record], unit: str) -> list[Row]:
+    """Return one row per finding of an image, or one for an image without."""
     marked = [finding for finding in findings if _types(finding) != [NO_FINDING]]
     if not marked:
-        return [_row(image, path, reason=problems[path])]
-    return [
-        _marked(root, image, path, number, finding, unit, problems[path])
-        for number, finding in enumerate(marked, start=1)
-    ]
+        return [_image_row(image, image.record["breast_birads"])]
+    return [_finding_row(root, image, str(number), finding, unit) for number, finding in enumerate(marked, start=1)]
 
 
-def _marked(root: Path, image: Record, path: str, number: int, finding: Record, unit: str, problem: str) -> Row:
+def _finding_row(root: Path, image: Image, abnormality_id: str, finding: Record, unit: str) -> Row:
+    """Return the row of a finding; as a lesion it is labelled by its own BI-RADS category, else by the breast's."""
     types, outline = _types(finding), _box(finding)
-    box = _annotations.marked_box(root, path, outline) if outline and not problem else ""
-    return _row(
-        image,
-        path,
-        finding["finding_birads"] if unit == "lesion" else None,
-        str(number),
-        _annotations.joined_types([CATEGORIES.get(name, _annotations.OTHER) for name in types]),
-        box,
-        problem or _finding_problem(types, _has_box(finding), box),
+    box = _annotations.clip_box(root, image.path, outline) if outline and not image.problem else ""
+    image = replace(image, problem=image.problem or _finding_problem(types, _has_box(finding), box))
+    return replace(
+        _image_row(image, finding["finding_birads"] if unit == "lesion" else image.record["breast_birads"]),
+        abnormality_id=abnormality_id,
+        abnormality_type=_annotations.join_types([CATEGORIES.get(name, _annotations.OTHER) for name in types]),
+        box=box,
     )
 
 
-def _row(
-    image: Record,
-    path: str,
-    category: str | None = None,
-    abnormality_id: str = "0",
-    kind: str = _annotations.NONE,
-    box: str = "",
-    reason: str = "",
-) -> Row:
-    """category: the BI-RADS category that is the label; None: the breast's."""
-    category = image["breast_birads"] if category is None else category
-    birads = _number(category, "BI-RADS")
+def _image_row(image: Image, category: str) -> Row:
+    """Return the row of an image without findings; category: the BI-RADS category that is its label."""
+    record, birads = image.record, _number(category, "BI-RADS")
     return Row(
-        patient_id=f"vindr_{image['study_id']}",
-        film_id=image["image_id"],
-        laterality=_annotations.LATERALITIES.get(image["laterality"].upper(), image["laterality"]),
-        view=_annotations.VIEWS.get(image["view_position"].upper(), image["view_position"]),
-        abnormality_id=abnormality_id,
-        abnormality_type=kind,
-        pathology="" if birads is None else _annotations.assessed(birads),
-        breast_density=_annotations.DENSITIES.get(image["breast_density"].upper().removeprefix("DENSITY").strip()),
+        patient_id=f"vindr_{record['study_id']}",
+        film_id=record["image_id"],
+        laterality=_annotations.LATERALITIES.get(record["laterality"].upper(), record["laterality"]),
+        view=_annotations.VIEWS.get(record["view_position"].upper(), record["view_position"]),
+        pathology="" if birads is None else _annotations.pathology_from_birads(birads),
+        breast_density=_annotations.DENSITIES.get(record["breast_density"].upper().removeprefix("DENSITY").strip()),
         birads=birads,
-        image_path=path,
-        box=box,
-        reason=reason or _assessment_problem(category, birads),
+        image_path=image.path,
+        reason=image.problem or _assessment_problem(category, birads),
     )
 
 
@@ -121,7 +117,7 @@ def _unlisted(image_id: str) -> Row:
 
 
 def _number(text: str, word: str) -> int | None:
-    """4 for `BI-RADS 4`."""
+    """Return 4 for `BI-RADS 4`."""
     digits = text.upper().removeprefix(word).strip()
     return int(digits) if digits.isdecimal() else None
 
@@ -133,7 +129,7 @@ def _assessment_problem(text: str, birads: int | None) -> str:
 
 
 def _types(finding: Record) -> list[str]:
-    """`['Mass', 'Skin Thickening']` as a list; what is no such list is one unknown category."""
+    """Parse `['Mass', 'Skin Thickening']`; any other text is one unknown category."""
     text = finding["finding_categories"]
     try:
         value = ast.literal_eval(text)
@@ -164,5 +160,5 @@ def _counts(images: list[Record], findings: dict[str, list[Record]]) -> dict[str
     return {
         "images": len({image["image_id"] for image in images}),
         "examinations": len({image["study_id"] for image in images}),
-        "findings with a box": sum(_has_box(finding) for found in findings.values() for finding in found),
+        "findings with a box": sum(_has_box(finding) for records in findings.values() for finding in records),
     }

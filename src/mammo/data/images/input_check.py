@@ -33,7 +33,7 @@ def rejection_reason(image: Encoded) -> str:
     """Why an image can be no mammogram, in words; empty where nothing speaks against it. Raises PixelError."""
     io.refuse_tiny(image)
     if image.format == "DICOM":
-        modality = dicom.tags(image.path, "Modality")["Modality"]
+        modality = dicom.read_tags(image.path, "Modality")["Modality"]
         if modality not in ("", MODALITY):
             return f"its DICOM header says modality {modality}, not {MODALITY}"
     return of_film(io.decode(image, _reduction(image)))
@@ -42,7 +42,7 @@ def rejection_reason(image: Encoded) -> str:
 def of_film(film: Film) -> str:
     """The same of a decoded image (h, w)."""
     grey = _small(film)
-    dark, bright = transforms.contrast(grey, np.ones_like(grey), (1, 99))
+    dark, bright = transforms.percentile_levels(grey, np.ones_like(grey), (1, 99))
     if bright - dark < CONTRAST:
         return "it is nearly blank"
     subject = breast.breast_mask(grey)
@@ -64,7 +64,7 @@ def of_film(film: Film) -> str:
 
 def _median(grey: Grey, region: Mask) -> float:
     """Of a region (0/1) that is not empty: from the histogram, a third of the time that sorting takes."""
-    return transforms.contrast(grey, region, (50, 50))[0]
+    return transforms.percentile_levels(grey, region, (50, 50))[0]
 
 
 def _edges(grey: Grey) -> npt.NDArray[np.float32]:

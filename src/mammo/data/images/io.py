@@ -78,7 +78,7 @@ def _unreadable(path: Path, error: OSError) -> PixelError:
 def _header(path: Path, file: BinaryIO) -> tuple[str, int, tuple[int, int]]:
     """Format, channels and shape."""
     if dicom.is_dicom(file) or path.suffix.lower() in DICOM_SUFFIXES:
-        return "DICOM", 1, dicom.shape(path, file)
+        return "DICOM", 1, dicom.read_shape(path, file)
     try:
         with Image.open(file, formats=FORMATS) as image:
             found = str(image.format), len(image.getbands()), (image.height, image.width)

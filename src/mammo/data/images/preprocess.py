@@ -111,7 +111,7 @@ def _load(root: Path, path: str, digests: Mapping[str, str] | None) -> Encoded:
         raise PixelError(f"{file}: cannot be read ({error.strerror}); see `dvc repro -f ingest`") from error
     if digests is not None and hashlib.sha256(data).hexdigest() != digests.get(path):
         raise PixelError(f"{file} is not the file that ingest saw; run `dvc repro -f ingest` to take the data in anew")
-    return io.encoded(file, data)
+    return io.parse_image(file, data)
 
 
 def _mask(mask: Encoded, film: Encoded) -> Encoded:
@@ -210,7 +210,7 @@ def _coarsest(length_px: int, needed_px: float) -> int:
 
 def _enhancement(film: Film, breast: Mask, settings: PreprocessConfig) -> Callable[[Film], Film]:
     """The window of the breast, then CLAHE where it is asked for: a function of any part of the film."""
-    low, high = transforms.contrast(film, breast, settings.window_percentiles)
+    low, high = transforms.percentile_levels(film, breast, settings.window_percentiles)
 
     def enhance(part: Film) -> Film:
         windowed = transforms.window(part, low, high, settings.bits)

@@ -1,8 +1,8 @@
-"""Ways to get a data set, one file each: `fetch(ingest, raw, seed)` brings it, `root(ingest, raw)` says where it lies.
+"""Ways to get a data set, one file each: `fetch(ingest, raw, seed)` gets it, `root(ingest, raw)` names its folder.
 
-`raw` is the folder data/raw, whose content goes to the DVC cache; only a source that makes its data writes there. A
-download goes to `ingest.root`, or where that is null to data/downloads/ in the user's repository, which neither DVC nor
-git keeps a copy of.
+`raw` is the folder data/raw, whose content goes to the DVC cache; only a source that generates its data writes there.
+A download goes to `ingest.root`, or where that is null to data/downloads/ in the user's repository, which neither DVC
+nor git copies.
 """
 
 from pathlib import Path
@@ -13,18 +13,18 @@ from mammo.core.config import IngestConfig
 
 
 class Source(Protocol):
-    """What each file here offers."""
+    """The functions of each file here."""
 
     def fetch(self, ingest: IngestConfig, raw: Path, seed: int) -> Path:
-        """Make sure that the data are there, and return their root.
+        """Get the data unless they are complete already, and return their root.
 
-        What is there already is not fetched again. Raises InputError, with the cure, where the data cannot be had.
+        Raises InputError, with the way to correct it, where the data are not available.
         """
 
     def root(self, ingest: IngestConfig, raw: Path) -> Path:
-        """Where the data lie after `fetch`, absolute; nothing is fetched or looked up. Raises InputError as it does."""
+        """Return the absolute folder of the data after `fetch`, without fetching; raises InputError as `fetch` does."""
 
 
-def get(name: str) -> Source:
-    """The source of that name; an unknown one lists the others."""
+def load_source(name: str) -> Source:
+    """Return the source of that name; an unknown name lists the others."""
     return cast(Source, plugins.load_plugin(__name__, name, "ingest.source"))

@@ -18,12 +18,11 @@ import requests
 
 from mammo.core.config import ConfigError, IngestConfig
 from mammo.core.parallel import parallel_map
-from mammo.core.paths import resolve_path
+from mammo.core.paths import IDC_DOWNLOADS, resolve_path
 from mammo.data.sources import _download
 from mammo.data.sources._download import DownloadError, Remote
 
 ENDPOINT = "https://s3.amazonaws.com"
-DEFAULT_ROOT = "data/downloads/idc"
 # Where The Cancer Imaging Archive keeps its tables: its site, and its older wiki with the same files.
 TABLE_ADDRESSES = (
     "https://www.cancerimagingarchive.net/wp-content/uploads/{name}",
@@ -110,7 +109,7 @@ def root(ingest: IngestConfig, raw: Path) -> Path:
     """`ingest.root` or the default; raises ParamsError, listing the others, for a data set that is no collection."""
     if ingest.dataset not in COLLECTIONS:
         raise ConfigError(f"ingest.source: idc brings {', '.join(COLLECTIONS)}, not {ingest.dataset!r}")
-    return resolve_path(ingest.root or f"{DEFAULT_ROOT}/{ingest.dataset}")
+    return resolve_path(ingest.root or IDC_DOWNLOADS / ingest.dataset)
 
 
 def index(collection_id: str) -> pd.DataFrame:

@@ -16,12 +16,11 @@ from pathlib import Path
 import requests
 
 from mammo.core.config import ConfigError, IngestConfig
-from mammo.core.paths import resolve_path
+from mammo.core.paths import KAGGLE_DOWNLOADS, resolve_path
 from mammo.data.sources._download import DownloadError, exclusive, persist, require_space, writing
 
 DATASET = "cbis_ddsm"
 HANDLE = "awsaf49/cbis-ddsm-breast-cancer-image-dataset/versions/1"
-DEFAULT_ROOT = "data/downloads/kaggle"
 UNFINISHED = ".unfinished"
 FOLDERS = ("jpeg", "csv")
 SIZE_BYTES = 13e9  # the archive, and what is unpacked from it
@@ -48,7 +47,7 @@ def root(ingest: IngestConfig, raw: Path) -> Path:
         raise ConfigError(
             f"ingest.source: kaggle brings {DATASET}, not {ingest.dataset!r}; take idc or folder for that"
         )
-    return resolve_path(ingest.root or DEFAULT_ROOT)
+    return resolve_path(ingest.root or KAGGLE_DOWNLOADS)
 
 
 def _is_whole(place: Path) -> bool:

@@ -13,8 +13,7 @@ import pandas as pd
 from mammo.core.parallel import parallel_map
 from mammo.core.schemas import BIRADS_ORDER, KEY, PATH_SEPARATOR, TYPES, VIEW_SEPARATOR
 from mammo.data.datasets import DatasetError, Located
-from mammo.data.datasets.cbis_ddsm import files as cbis_ddsm_files
-from mammo.data.datasets.cbis_ddsm import tables
+from mammo.data.datasets.cbis_ddsm import files, tables
 from mammo.data.datasets.cbis_ddsm.tables import DUPLICATE, PATHOLOGIES
 
 IMAGE_KEY = ["patient_id", "laterality", "view"]
@@ -62,14 +61,13 @@ PUBLISHED = {
 
 
 def locate(root: Path, unit: str, abnormality_types: list[str], workers: int) -> Located:
-    """Cases of the copy under `root`; raises DatasetError where its layout or its CSVs are not as published.
+    """Return the cases of the copy under `root`; raises DatasetError where its layout or its CSVs are not as published.
 
     An image or a breast is used whole or not at all, because its label needs all of its abnormalities. A breast may
     lack one view. Of two films of one view (mass and calcification set) the first is used, with the masks of both.
     """
     rows = tables.read(root, abnormality_types)
-    index = cbis_ddsm_files.index(root, workers)
-    rows = _join(rows, index, workers)
+    rows = _join_files(rows, files.index_files(root, workers), workers)
     rows["reason"] = rows["reason"].mask(rows["reason"] == "", _shared_files(rows))
     if unit != "lesion":
         _spread_reasons(rows, unit)
@@ -78,17 +76,16 @@ def locate(root: Path, unit: str, abnormality_types: list[str], workers: int) ->
         raise DatasetError(f"{root}: none of the {len(rows)} rows is usable; first reason: {rows['reason'].iloc[0]}")
     cases = _lesions(good) if unit == "lesion" else _groups(good, UNIT_KEYS[unit])
     excluded = rows.loc[rows["reason"] != "", [*KEY, "official_split", "reason"]]
-    files = sorted({*good["image_path"], *good["mask_path"]})
-    return Located(cases, excluded, files, _counts(rows))
+    return Located(cases, excluded, sorted({*good["image_path"], *good["mask_path"]}), _counts(rows))
 
 
 def published(abnormality_types: list[str]) -> dict[str, int]:
-    """Counts of the full data set with these types, under the names of Located.counts."""
+    """Return the counts of the full data set with these types, under the names of Located.counts."""
     return PUBLISHED[frozenset(abnormality_types)]
 
 
 def _counts(rows: pd.DataFrame) -> dict[str, int]:
-    """What the CSVs list, and the films and views whose film was found on disk."""
+    """Count the rows and patients of the CSVs, and the films and views on disk."""
     on_disk = rows[rows["image_path"] != ""]
     train, test = (rows[rows["official_split"] == split] for split in ("train", "test"))
     return {
@@ -104,20 +101,20 @@ def _counts(rows: pd.DataFrame) -> dict[str, int]:
     }
 
 
-def _join(rows: pd.DataFrame, index: cbis_ddsm_files.Index, workers: int) -> pd.DataFrame:
-    """`rows` with image_path and mask_path, and the reason where a file is missing."""
+def _join_files(rows: pd.DataFrame, index: files.Index, workers: int) -> pd.DataFrame:
+    """Return `rows` with image_path and mask_path, and the reason where a file is missing."""
     cells = zip(rows["image"], rows["crop"], rows["mask"], strict=True)
-    found = list(parallel_map(lambda row: index.find(*row), cells, workers, "joining rows and files"))
-    reasons = pd.Series([files.reason for files in found], index=rows.index, dtype=object)
+    matches = list(parallel_map(lambda row: index.find(*row), cells, workers, "joining rows and files"))
+    reasons = pd.Series([match.reason for match in matches], index=rows.index, dtype=object)
     return rows.assign(
-        image_path=[files.film for files in found],
-        mask_path=[files.mask for files in found],
+        image_path=[match.film for match in matches],
+        mask_path=[match.mask for match in matches],
         reason=rows["reason"].mask(rows["reason"] == "", reasons),
     )
 
 
 def _shared_files(rows: pd.DataFrame) -> "pd.Series[str]":
-    """Why a row's files cannot be its own: another view has the same film, or another abnormality the same mask."""
+    """Return which rows share their film with another view or their mask with another abnormality, as a reason."""
     usable = rows[rows["reason"] == ""]
     reasons = pd.Series("", index=rows.index, dtype=object)
     views = usable.drop_duplicates([*IMAGE_KEY, "image_path"])
@@ -128,7 +125,7 @@ def _shared_files(rows: pd.DataFrame) -> "pd.Series[str]":
 
 
 def _spread_reasons(rows: pd.DataFrame, unit: str) -> None:
-    """Give the usable rows of a film, an image or a breast the reason of an unusable one; a duplicate harms none.
+    """Copy the reason of an unusable row to the usable rows of its film and unit; a duplicate affects none.
 
     By film too, so that a row whose side or view is damaged still counts against the film it is of.
     """
@@ -149,13 +146,13 @@ def _lesions(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _groups(rows: pd.DataFrame, key: list[str]) -> pd.DataFrame:
-    """One row per image or breast; it is malignant if any of its abnormalities is."""
+    """Return one row per image or breast; it is malignant if any of its abnormalities is."""
     samples = [_sample(name, group) for name, group in rows.groupby(key, sort=True)]
     return pd.DataFrame(samples).astype(READINGS)
 
 
 def _sample(name: tuple[Hashable, ...], rows: pd.DataFrame) -> dict[str, object]:
-    """One image, or the views of one breast, CC before MLO."""
+    """Return the case of one image, or of the views of one breast, CC before MLO."""
     views = [view for _, view in rows.groupby("view", sort=True)]
     worst = max(rows["pathology"], key=PATHOLOGIES.index)
     return {

@@ -1,8 +1,8 @@
-"""The image files of CBIS-DDSM in any of its layouts, by the series and the case folder that they belong to.
+"""The image files of CBIS-DDSM in any of its layouts, by series and by case folder.
 
-A series is known by its UID: of a DICOM file from the header, of any other from the folder's name (the Kaggle copy has
-jpeg/<SeriesInstanceUID>/). Where that leads nowhere the official case folder does (Mass-Training_P_00001_LEFT_CC_1).
-File numbers and SeriesDescription tell nothing: they are swapped or missing for part of the files.
+The series of a DICOM file is in its header, that of any other file in the folder's name (the Kaggle copy has
+jpeg/<SeriesInstanceUID>/). Where both are missing the official case folder counts (Mass-Training_P_00001_LEFT_CC_1).
+File numbers and SeriesDescription are not used: they are swapped or missing for part of the files.
 """
 
 import os
@@ -18,11 +18,11 @@ from mammo.data.datasets.cbis_ddsm.names import case_folder, series_uid
 from mammo.data.images import dicom, io
 
 ASPECT_TOLERANCE = 0.01
-SHOWN = 3
+MAX_FOLDERS = 3  # in an error
 
 
 @dataclass(frozen=True)
-class Found:
+class Match:
     """Film and mask of one row, relative to the root; reason: why one of them is missing, or empty."""
 
     film: str = ""
@@ -32,7 +32,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Index:
-    """All image files under `root`. unreadable: folders that could not be listed, with the system's words."""
+    """All image files under `root`. unreadable: folders that could not be listed, with the system's message."""
 
     root: Path
     by_series: dict[str, list[Path]]
@@ -40,34 +40,34 @@ class Index:
     unreadable: list[str]
 
     def files(self, cell: str) -> list[Path]:
-        """The files that a path in a description CSV stands for; none where neither series nor case folder exists."""
+        """Return the files of a path in a description CSV; none where neither series nor case folder exists."""
         return self.by_series.get(series_uid(cell)) or self.by_case.get(case_folder(cell), [])
 
-    def find(self, image: str, crop: str, mask: str) -> Found:
-        """Film and mask of a row by its three paths; crop and mask are told apart by content, never by column."""
+    def find(self, image: str, crop: str, mask: str) -> Match:
+        """Find film and mask of a row by its three paths; content, not the column, separates crop from mask."""
         film = ""
         try:
             film_path = self._film(image)
             film = self._relative(film_path)
             chosen = self._mask(crop, mask, film_path, _film_shape(film_path))
-            return Found(film, self._relative(chosen))
+            return Match(film, self._relative(chosen))
         except InputError as error:
-            return Found(film, reason=str(error).replace(f"{self.root}/", ""))
+            return Match(film, reason=str(error).replace(f"{self.root}/", ""))
 
     def _film(self, cell: str) -> Path:
-        """The one file of the film's series; masks may lie beside it, and only they are black and white."""
+        """Return the one file of the film's series that is not black and white, as masks beside it are."""
         films = self.files(cell)
         if len(films) > 1:
             films = [path for path in films if not io.is_binary(path)]
         if len(films) != 1:
-            raise DatasetError(f"{len(films)} files for the film in {_place(cell)}, expected 1{self._unread()}")
+            raise DatasetError(f"{len(films)} files for the film in {_describe_cell(cell)}, expected 1{self._unread()}")
         return films[0]
 
     def _mask(self, crop: str, mask: str, film: Path, film_shape: tuple[int, int]) -> Path:
-        """The mask among the files of both cells: crop and mask share a series in 97 % of the rows."""
+        """Return the mask among the files of both cells: crop and mask share a series in 97 % of the rows."""
         candidates = {*self.files(crop), *self.files(mask)} - {film}
         if not candidates:
-            places = dict.fromkeys((_place(crop), _place(mask)))
+            places = dict.fromkeys((_describe_cell(crop), _describe_cell(mask)))
             raise DatasetError(f"no files for crop and mask in {' or '.join(places)}{self._unread()}")
         return _choose_mask(sorted(candidates), film_shape)
 
@@ -83,34 +83,34 @@ class Index:
     def _unread(self) -> str:
         if not self.unreadable:
             return ""
-        return f"; {len(self.unreadable)} folder(s) cannot be read: {', '.join(self.unreadable[:SHOWN])}"
+        return f"; {len(self.unreadable)} folder(s) cannot be read: {', '.join(self.unreadable[:MAX_FOLDERS])}"
 
 
-def index(root: Path, workers: int) -> Index:
-    """Index of the image files under `root`; raises DatasetError where there is none."""
+def index_files(root: Path, workers: int) -> Index:
+    """Index the image files under `root`; raises DatasetError where there is none."""
     unreadable: list[str] = []
     paths = _image_files(root, unreadable)
-    found = Index(root, {}, {}, unreadable)
+    index = Index(root, {}, {}, unreadable)
     for path, series in zip(paths, _series(root, paths, workers), strict=True):
         if series:
-            found.by_series.setdefault(series, []).append(path)
+            index.by_series.setdefault(series, []).append(path)
         if case := case_folder(path.relative_to(root).as_posix()):
-            found.by_case.setdefault(case, []).append(path)
-    if not found.by_series and not found.by_case:
+            index.by_case.setdefault(case, []).append(path)
+    if not index.by_series and not index.by_case:
         raise DatasetError(
-            f"{root} holds no images of CBIS-DDSM{found._unread()}. Set ingest.root to the folder that holds csv/ and "
+            f"{root} holds no images of CBIS-DDSM{index._unread()}. Set ingest.root to the folder that holds csv/ and "
             "jpeg/<SeriesInstanceUID>/ (Kaggle), the DICOM files (TCIA, IDC), or images in the official case folders "
             "(Mass-Training_P_00001_LEFT_CC/ ...)"
         )
-    return found
+    return index
 
 
 def _image_files(root: Path, unreadable: list[str]) -> list[Path]:
-    """Image files in the order of their paths; notes folders that cannot be listed in `unreadable`.
+    """Return image files in the order of their paths; adds folders that cannot be listed to `unreadable`.
 
-    Links are followed. Names that start with a dot are litter: `._1-1.jpg` of macOS is no image.
+    Links are followed. Names that start with a dot are skipped: `._1-1.jpg` of macOS is no image.
     """
-    seen: set[str] = set()
+    visited: set[str] = set()
     files: list[Path] = []
 
     def note(error: OSError) -> None:
@@ -119,18 +119,18 @@ def _image_files(root: Path, unreadable: list[str]) -> list[Path]:
 
     for folder, subfolders, names in os.walk(root, followlinks=True, onerror=note):
         real = os.path.realpath(folder)
-        if real in seen:  # a link that leads back up would be followed without end
+        if real in visited:  # a link that leads back up would be followed without end
             subfolders.clear()
             continue
-        seen.add(real)
+        visited.add(real)
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        wanted = (name for name in names if not name.startswith("."))
-        files += [Path(folder, name) for name in wanted if Path(name).suffix.lower() in io.IMAGE_SUFFIXES]
+        visible = (name for name in names if not name.startswith("."))
+        files += [Path(folder, name) for name in visible if Path(name).suffix.lower() in io.IMAGE_SUFFIXES]
     return sorted(files)
 
 
 def _series(root: Path, paths: list[Path], workers: int) -> list[str]:
-    """The SeriesInstanceUID of each file, empty where nothing tells it."""
+    """Return the SeriesInstanceUID of each file, empty where it is unknown."""
     dicoms = [path for path in paths if path.suffix.lower() in io.DICOM_SUFFIXES]
     read = parallel_map(_header_series, dicoms, workers, "reading DICOM headers") if dicoms else []
     headers = dict(zip(dicoms, read, strict=True))
@@ -138,32 +138,32 @@ def _series(root: Path, paths: list[Path], workers: int) -> list[str]:
 
 
 def _header_series(path: Path) -> str:
-    """Of a damaged file nothing: its folder may still tell, so that its row gets the reason when it is decoded."""
+    """Return the header's SeriesInstanceUID; empty for a damaged file, whose row is excluded when it is decoded."""
     try:
-        return dicom.tags(path, "SeriesInstanceUID")["SeriesInstanceUID"].strip()
+        return dicom.read_tags(path, "SeriesInstanceUID")["SeriesInstanceUID"].strip()
     except dicom.DicomError:
         return ""
 
 
-def _place(cell: str) -> str:
-    """What a path in a CSV leads to, for a reason."""
+def _describe_cell(cell: str) -> str:
+    """Return series and case folder of a path in a CSV, for a reason."""
     names = [f"series {series_uid(cell)}" if series_uid(cell) else "", case_folder(cell)]
     return " / ".join(filter(None, names)) or f"{cell!r}"
 
 
 def _film_shape(path: Path) -> tuple[int, int]:
-    """(height, width) of a film, after a look at its pixels: it is grey, not tiny and not blank."""
+    """Return (height, width) of a film after checking its pixels: it is grey, not tiny and not blank."""
     image = io.load(path)
     io.refuse_tiny(image)
-    look = io.decode(image, io.QUICK_LOOK)
-    if look.min() == look.max():
+    reduced = io.decode(image, io.PREVIEW_REDUCTION)
+    if reduced.min() == reduced.max():
         raise DatasetError(f"{path}: a blank film, all pixels have the same grey")
     return image.shape
 
 
 def _choose_mask(candidates: list[Path], film_shape: tuple[int, int]) -> Path:
-    """The one black and white file with the film's proportions: a crop is grey, and a mask covers the whole film."""
-    shapes = {path: io.shape(path) for path in candidates}
+    """Return the one black and white file with the film's proportions: crops are grey, and masks cover the film."""
+    shapes = {path: io.read_shape(path) for path in candidates}
     binary = [path for path in candidates if io.is_binary(path)]
     masks = [path for path in binary if _same_aspect(shapes[path], film_shape)]
     if len(masks) > 1:

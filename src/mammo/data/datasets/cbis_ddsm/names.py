@@ -1,6 +1,6 @@
-"""How CBIS-DDSM names things: a case folder, such as Mass-Training_P_00001_LEFT_CC_1, and a SeriesInstanceUID.
+"""Names in the paths of CBIS-DDSM: case folders, such as Mass-Training_P_00001_LEFT_CC_1, and SeriesInstanceUIDs.
 
-The same rules read the paths in the description CSVs and the paths on disk.
+The same rules apply to the paths in the description CSVs and on disk.
 """
 
 import re
@@ -12,17 +12,20 @@ _UID = re.compile(r"[0-9]+(\.[0-9]+)+")
 
 
 def film_case(kind: str, split: str, patient_id: str, laterality: str, view: str) -> str:
-    """The case folder of a film; kind and split as in tables.CASES. That of a lesion has `_<abnormality_id>` more."""
+    """Return the case folder of a film; that of a lesion has `_<abnormality_id>` appended.
+
+    kind, split: as in schemas.CASES.
+    """
     return f"{SETS[kind]}-{SPLITS[split]}_{patient_id}_{laterality}_{view}"
 
 
 def case_folder(path: str) -> str:
-    """The innermost case folder in a path, or an empty text."""
+    """Return the innermost case folder in a path, or an empty text."""
     return _innermost(_CASE, path)
 
 
 def series_uid(path: str) -> str:
-    """The innermost folder of a path that is a UID, or an empty text: `<case>/<study>/<series>/000000.dcm`."""
+    """Return the innermost folder of a path that is a UID, or an empty text: `<case>/<study>/<series>/000000.dcm`."""
     return _innermost(_UID, path)
 
 

@@ -1,4 +1,4 @@
-"""The four description CSVs of CBIS-DDSM, as published and with their dirty values: rows, and why one is unusable.
+"""The four description CSVs of CBIS-DDSM as published, dirty values included: rows, and why a row is unusable.
 
 One row is one abnormality in one film. Dirty as published: newlines and blanks around cells, `breast density` beside
 `breast_density`, density 0 and subtlety 0. A table whose structure is broken is refused by name; a row with bad values
@@ -43,10 +43,10 @@ READINGS = ["breast_density", "assessment", "subtlety"]
 PUBLISHED_AT = "Take the file as published (doi 10.7937/K9/TCIA.2016.7O02S9CY)"
 DUPLICATE = "duplicate of an earlier row"
 CONTRADICTION = "another row describes the same abnormality differently"
-SHOWN_CHARACTERS = 60
+MAX_CHARACTERS = 60
 
 
-def _one_of(*values: str) -> pa.Column:
+def _choice(*values: str) -> pa.Column:
     return pa.Column(str, pa.Check.isin(values, error=", ".join(values)))
 
 
@@ -59,21 +59,21 @@ def _reading(lowest: int, highest: int) -> pa.Column:
 
 
 def schema(kind: str) -> pa.DataFrameSchema:
-    """The columns of one kind's two CSVs under their published names, cells stripped and readings as numbers.
+    """Return the columns of one kind's two CSVs under their published names, cells stripped and readings as numbers.
 
-    Descriptors (mass shape, calc distribution ...) are not among them: a missing calc distribution gives 98 % of
-    BENIGN_WITHOUT_CALLBACK away, so that none of them may travel with the cases.
+    Descriptors (mass shape, calc distribution ...) are left out, as they may not travel with the cases: a missing calc
+    distribution identifies 98 % of BENIGN_WITHOUT_CALLBACK.
     """
     return pa.DataFrameSchema(
         {
             "patient_id": _like("P_[0-9]{5}", "P_ and five digits"),
             "breast_density": _reading(0, 4),
-            "left or right breast": _one_of("LEFT", "RIGHT"),
-            "image view": _one_of("CC", "MLO"),
+            "left or right breast": _choice("LEFT", "RIGHT"),
+            "image view": _choice("CC", "MLO"),
             "abnormality id": _like("[1-9][0-9]*", "1, 2, 3 ..."),
-            "abnormality type": _one_of(kind),
+            "abnormality type": _choice(kind),
             "assessment": _reading(0, 6),
-            "pathology": _one_of(*PATHOLOGIES),
+            "pathology": _choice(*PATHOLOGIES),
             "subtlety": _reading(0, 5),
             "image file path": pa.Column(str),
             "cropped image file path": pa.Column(str),
@@ -84,14 +84,14 @@ def schema(kind: str) -> pa.DataFrameSchema:
 
 
 def read(root: Path, abnormality_types: list[str]) -> pd.DataFrame:
-    """Rows of these types' CSVs: the values of COLUMNS, `official_split`, and `reason`, empty for a usable row.
+    """Read the rows of these types' CSVs: COLUMNS, `official_split`, and `reason`, empty for a usable row.
 
     The CSVs lie in csv/, in `root` itself or in another folder of it. Raises DatasetError where one is missing or is
     not as published.
     """
-    wanted = {key: name for key, name in FILES.items() if key[0] in abnormality_types}
-    paths = {key: _find(root, name) for key, name in wanted.items()}
-    missing = [wanted[key] for key, path in paths.items() if path is None]
+    names = {key: name for key, name in FILES.items() if key[0] in abnormality_types}
+    paths = {key: _find(root, name) for key, name in names.items()}
+    missing = [names[key] for key, path in paths.items() if path is None]
     if missing:
         raise DatasetError(
             f"{root} is no copy of CBIS-DDSM: {', '.join(missing)} missing. Set ingest.root to the folder that holds "
@@ -99,16 +99,16 @@ def read(root: Path, abnormality_types: list[str]) -> pd.DataFrame:
         )
     rows = pd.concat([_rows(path, *key) for key, path in paths.items() if path], ignore_index=True)
     if rows.empty:
-        raise DatasetError(f"{root}: {', '.join(wanted.values())} hold no rows. {PUBLISHED_AT}")
+        raise DatasetError(f"{root}: {', '.join(names.values())} hold no rows. {PUBLISHED_AT}")
     return rows.assign(reason=rows["reason"].mask(rows["reason"] == "", _repeated(rows)))
 
 
 def _find(root: Path, name: str) -> Path | None:
-    """The one file of that name in csv/, in `root` or in another folder of it; several must be the same."""
-    found = [path for path in sorted([*root.glob(name), *root.glob(f"*/{name}")]) if path.is_file()]
-    if len(found) > 1 and len({_text(path) for path in found}) > 1:
-        raise DatasetError(f"{' and '.join(map(str, found))} differ; keep the one as published")
-    return found[0] if found else None
+    """Return the file of that name in `root` or in a folder of it; several must have the same content."""
+    paths = [path for path in sorted([*root.glob(name), *root.glob(f"*/{name}")]) if path.is_file()]
+    if len(paths) > 1 and len({_text(path) for path in paths}) > 1:
+        raise DatasetError(f"{' and '.join(map(str, paths))} differ; keep the one as published")
+    return paths[0] if paths else None
 
 
 def _text(path: Path) -> str:
@@ -135,7 +135,7 @@ def _rows(path: Path, kind: str, split: str) -> pd.DataFrame:
 
 
 def _records(path: Path) -> tuple[list[str], list[list[str]]]:
-    """Header and rows as stripped cells; raises DatasetError where a lost quote may have swallowed rows."""
+    """Return header and rows as stripped cells; raises DatasetError where a lost quote may have swallowed rows."""
     try:
         lines = [line for line in csv.reader(io.StringIO(_text(path)), strict=True) if line]
     except csv.Error as error:
@@ -153,7 +153,7 @@ def _records(path: Path) -> tuple[list[str], list[list[str]]]:
 
 
 def _column_name(name: str) -> str:
-    """The mass files write `breast_density`, the calcification files `breast density`."""
+    """Return `breast_density` for the `breast density` of the calcification files."""
     return "breast_density" if name == "breast density" else name
 
 
@@ -161,7 +161,8 @@ def _check_header(path: Path, header: list[str]) -> None:
     missing = [name for name in COLUMNS if name not in header]
     if missing:
         raise DatasetError(
-            f"{path}: column(s) {', '.join(missing)} missing; it has: {', '.join(map(_shown, header))}. {PUBLISHED_AT}"
+            f"{path}: column(s) {', '.join(missing)} missing; it has: "
+            f"{', '.join(map(_shorten, header))}. {PUBLISHED_AT}"
         )
     repeated = [name for name, count in Counter(header).items() if count > 1 and name in COLUMNS]
     if repeated:
@@ -169,7 +170,7 @@ def _check_header(path: Path, header: list[str]) -> None:
 
 
 def _whole_numbers(cells: "pd.Series[str]") -> "pd.Series[int]":
-    """A reading that is no whole number (empty, N/A) is missing."""
+    """Return readings as numbers; one that is no whole number (empty, N/A) is missing."""
     digits = cells.str.extract(r"^(-?[0-9]{1,9})(?:\.0+)?$", expand=False)
     return pd.to_numeric(digits).astype("Int64")
 
@@ -179,24 +180,24 @@ def _width_problem(record: list[str], columns: int) -> str:
 
 
 def _bad_values(table: pd.DataFrame, description: pa.DataFrameSchema) -> "pd.Series[str]":
-    """The reason why a row's own values make it unusable, or an empty text."""
+    """Return the reason why a row's values make it unusable, or an empty text."""
     reasons = pd.Series("", index=table.index, dtype=object)
     try:
         description.validate(table, lazy=True)
     except pa.errors.SchemaErrors as error:
         for failure in error.failure_cases.drop_duplicates("index").itertuples():
             value = table.loc[failure.index, failure.column]
-            reasons[failure.index] = f"unknown {failure.column} {_shown(value)} (valid: {failure.check})"
+            reasons[failure.index] = f"unknown {failure.column} {_shorten(value)} (valid: {failure.check})"
     return reasons
 
 
-def _shown(value: object) -> str:
-    shown = repr(value) if isinstance(value, str) else str(value)
-    return shown if len(shown) <= SHOWN_CHARACTERS else f"{shown[:SHOWN_CHARACTERS]}..."
+def _shorten(value: object) -> str:
+    text = repr(value) if isinstance(value, str) else str(value)
+    return text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]}..."
 
 
 def _contradicting_paths(rows: pd.DataFrame, kind: str, split: str) -> list[str]:
-    """Per row, which of its paths names another patient, side, view or abnormality than the row; or an empty text."""
+    """Return per row which of its paths names another patient, side, view or abnormality, or an empty text."""
     return [
         _contradicting_path(film_case(kind, split, patient, side, view), abnormality, image, [crop, mask])
         for patient, side, view, abnormality, image, crop, mask in rows[
@@ -214,7 +215,7 @@ def _contradicting_path(film: str, abnormality_id: str, image: str, lesion: Iter
 
 
 def _repeated(rows: pd.DataFrame) -> "pd.Series[str]":
-    """Of equal rows the first one stays; of rows that contradict each other none does."""
+    """Return the reason of repeated rows: of equal rows all but the first, of contradicting rows all."""
     values = rows.drop(columns="reason")
     reasons = pd.Series("", index=rows.index, dtype=object)
     reasons[values.duplicated()] = DUPLICATE
