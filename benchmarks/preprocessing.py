@@ -1,7 +1,7 @@
 """Time preprocessing of full-size films: `python benchmarks/preprocessing.py` (about a minute, two cores).
 
 Generates films of 3000x5000 px as JPEG, each with a mask, and prints side by side: what `cv2.imread` + `cv2.resize` to
-the same square cost, what libjpeg's reduced-scale decoding alone costs, and what `preprocessing.prepare_case` costs, which
+the same square cost, what libjpeg's reduced-scale decoding alone costs, and what `preprocess.prepare_case` costs, which
 also checks the files' digests, finds the breast, windows and crops it. Then two workers against one, and the peak
 memory of a run over ten times the images.
 """
@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 from mammo.core.config import PreprocessConfig
 from mammo.core.parallel import parallel_map
 from mammo.data.images.array_store import Writer
-from mammo.data.images.preprocess import prepare
+from mammo.data.images.preprocess import prepare_case
 
 HEIGHT_PX, WIDTH_PX, SIZE_PX, FILMS, ROUNDS, QUALITY = 5000, 3000, 224, 4, 7, 85
 SETTINGS = PreprocessConfig(size_px=SIZE_PX, bits=8, context=2.0, clahe=None, window_percentiles=(1.0, 99.5))
@@ -100,13 +100,13 @@ def compare(root: Path, cases: list[Case], digests: dict[str, str], columns: lis
     def ours() -> None:
         for case in cases:
             read = case | {"mask_path": case["mask_path"] if "mask_path" in columns else ""}
-            prepare(read, root, "image", SETTINGS, digests)
+            prepare_case(read, root, "image", SETTINGS, digests)
 
     names = [case[column] for case in cases for column in columns]
     ways = {
         "cv2.imread + cv2.resize": lambda: naive(root, names),
         "reduced-scale decoding alone": lambda: decode_alone(root, names),
-        "preprocessing.prepare_case": ours,
+        "preprocess.prepare_case": ours,
     }
     each = {name: seconds / len(cases) for name, seconds in core_seconds(ways).items()}
     print(
@@ -123,7 +123,7 @@ def preprocess(root: Path, cases: list[Case], digests: dict[str, str], workers: 
     start = perf_counter()
     with Writer(store, len(cases), (SIZE_PX, SIZE_PX), 8) as writer:
         for made in parallel_map(
-            lambda case: prepare(case, root, "image", SETTINGS, digests), cases, workers, "preprocessing"
+            lambda case: prepare_case(case, root, "image", SETTINGS, digests), cases, workers, "preprocessing"
         ):
             writer.append(made.image, made.mask, made.lesion_share)
     return perf_counter() - start

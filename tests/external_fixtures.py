@@ -49,7 +49,7 @@ class Painter:
             _phantoms.Lesion(finding.kind, 2.0 if finding.malignant else -2.0, 0.16, 0.9) for finding in findings
         ]
         anatomy = _phantoms.draw_anatomy(self.rng, density=2)
-        return _phantoms.draw_film(self.rng, anatomy, SIDES[side], view, lesions, self.height_px)
+        return _phantoms.draw_film(self.rng, anatomy, _phantoms.Projection(SIDES[side], view, self.height_px), lesions)
 
 
 def bounds(mask: Mask) -> tuple[int, int, int, int]:

@@ -91,7 +91,7 @@ def test_resuming_and_stopping_are_told(tmp_path: Path, caplog: pytest.LogCaptur
         raise KeyboardInterrupt
     assert caplog.messages == [
         f"resumed at 5 of {COUNT} images",
-        f"stopped at 5 of {COUNT} images; the next run goes on from there",
+        f"stopped at 5 of {COUNT} images; the next run continues there",
     ]
 
 
@@ -118,7 +118,7 @@ def test_a_full_disk_is_named_and_what_is_done_is_kept(tmp_path: Path) -> None:
     with no_file_larger_than(header + 3 * 24 + 10), pytest.raises(InputError) as error:
         write(tmp_path / "full")
     assert f"no space for image 4 of {COUNT}" in str(error.value)
-    assert "keeps the 3 that are done" in str(error.value)
+    assert "the 3 finished ones stay" in str(error.value)
     with Writer(tmp_path / "full", COUNT, SHAPE, 8) as writer:
         assert writer.done == 3
     assert [path.read_bytes() for path in files(write(tmp_path / "full"))] == whole
@@ -131,7 +131,7 @@ def test_the_mean_is_that_of_all_values(tmp_path: Path) -> None:
     values = np.random.default_rng(0).integers(0, 65536, (3 * array_store.BLOCK + 5, 7, 3)).astype(np.uint16)
     np.save(tmp_path / "values.npy", values)
     assert array_store.mean(tmp_path / "values.npy") == pytest.approx(values.mean())
-    assert np.array_equal(np.concatenate(list(array_store.blocks(tmp_path / "values.npy"))), values)
+    assert np.array_equal(np.concatenate(list(array_store.iterate_blocks(tmp_path / "values.npy"))), values)
 
 
 def test_a_store_of_16_bits_gives_models_the_same_range(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from mammo.data.datasets import OUT_OF_SCOPE, REASONS_SHOWN, DatasetError, assert_full, refuse_excluded
+from mammo.data.datasets import MAX_REASONS, OUT_OF_SCOPE, DatasetError, assert_full, refuse_excluded
 
 PUBLISHED = {"patients": 1566, "films": 3103, "views": 3032}
 
@@ -55,9 +55,9 @@ def test_unusable_rows_are_refused_with_their_number_and_reasons_the_commonest_f
     assert message.endswith("`ingest.on_error: exclude`")
 
 
-@pytest.mark.parametrize(("different", "ends"), [(REASONS_SHOWN, "."), (REASONS_SHOWN + 1, " ...")])
+@pytest.mark.parametrize(("different", "ends"), [(MAX_REASONS, "."), (MAX_REASONS + 1, " ...")])
 def test_many_reasons_are_cut_short_and_it_shows(different: int, ends: str) -> None:
     with pytest.raises(DatasetError) as error:
         refuse_excluded(excluded(*(f"reason {number}" for number in range(different))), "here")
-    assert str(error.value).count("1 x reason") == REASONS_SHOWN
+    assert str(error.value).count("1 x reason") == MAX_REASONS
     assert (" ..." in str(error.value)) == (ends == " ...")

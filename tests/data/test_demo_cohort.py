@@ -243,7 +243,9 @@ def test_suspicion_changes_the_look_and_not_the_size(kind: _phantoms.Kind) -> No
     def film(suspicion: float, seed: int) -> _phantoms.Film:
         rng = np.random.default_rng(seed)
         lesion = _phantoms.Lesion(kind, suspicion, extent=0.12, conspicuity=0.5)
-        return _phantoms.draw_film(rng, _phantoms.draw_anatomy(rng, 2), "RIGHT", "MLO", [lesion], 160)
+        return _phantoms.draw_film(
+            rng, _phantoms.draw_anatomy(rng, 2), _phantoms.Projection("RIGHT", "MLO", 160), [lesion]
+        )
 
     for seed in range(8):
         pair = [film(suspicion, seed) for suspicion in (-2.0, 2.0)]

@@ -40,7 +40,7 @@ def offered(server: Server, folder: Path, count: int = 1, size: int = SIZE) -> l
     """`count` files on the server, as their listing describes them."""
     for number in range(count):
         server.files[f"{BUCKET}/series/{number}.dcm"] = content_of(number, size)
-    with _download.session() as opened:
+    with _download.open_session() as opened:
         objects = _download.list_objects(opened, server.url, "bucket", "series/")
     server.asked.clear()
     return [
@@ -140,7 +140,7 @@ def test_a_server_that_always_cuts_is_given_up_and_the_half_stays(server: Server
     (remote,) = offered(server, tmp_path)
     server.ranges = False
     server.faults[path_of(remote)] = [Fault(cut_after=SIZE // 2) for _ in range(100)]
-    with pytest.raises(DownloadError, match=r"0\.dcm from http.* Check the network .* goes on where this one stopped"):
+    with pytest.raises(DownloadError, match=r"0\.dcm from http.* Check the network .* where this one stopped"):
         _download.fetch([remote], "files")
     assert len(server.asked) < 10
     assert names(tmp_path) == ["0.dcm.part"]
@@ -229,7 +229,7 @@ def test_other_content_never_gets_the_final_name(server: Server, tmp_path: Path,
 def test_a_file_longer_than_listed_is_refused(server: Server, tmp_path: Path) -> None:
     (remote,) = offered(server, tmp_path)
     server.faults[path_of(remote)] = [Fault(body=content_of(0) + b"more") for _ in range(20)]
-    with pytest.raises(DownloadError, match=f"{SIZE + 4} bytes came, but its source gives {SIZE}"):
+    with pytest.raises(DownloadError, match=f"{SIZE + 4} bytes came, but its source states {SIZE}"):
         _download.fetch([remote], "files")
     assert names(tmp_path) == []
 
@@ -272,8 +272,8 @@ def test_waits_grow_while_nothing_comes(server: Server, tmp_path: Path, monkeypa
     monkeypatch.setattr(_download, "WAITS_S", (1, 2, 4))
     (remote,) = offered(server, tmp_path)
     server.faults[path_of(remote)] = [Fault(status=503) for _ in range(100)]
-    with _download.session() as opened, pytest.raises(DownloadError, match=r"503 .* Try again later"):
-        _download.persist(lambda: opened.get(remote.url).raise_for_status(), "a file", stop=stop)
+    with _download.open_session() as opened, pytest.raises(DownloadError, match=r"503 .* Try again later"):
+        _download.retry(lambda: opened.get(remote.url).raise_for_status(), "a file", stop=stop)
     assert waited == [1, 2, 4]
 
 
@@ -360,7 +360,7 @@ def test_a_folder_that_cannot_be_made_is_told(server: Server, tmp_path: Path) ->
     remotes = offered(server, tmp_path / "file" / "folder")
     with pytest.raises(DownloadError, match=r"file/folder cannot be written"):
         _download.fetch(remotes, "files")
-    with pytest.raises(DownloadError, match=r"cannot be written"), _download.exclusive(tmp_path / "file"):
+    with pytest.raises(DownloadError, match=r"cannot be written"), _download.lock_folder(tmp_path / "file"):
         pass
 
 
@@ -398,7 +398,7 @@ def test_a_listing_holds_only_the_prefix(server: Server, tmp_path: Path) -> None
 @pytest.mark.parametrize("page", [b"<html><body>Log in</body></html>", b"Log in", b""])
 def test_a_login_page_is_not_an_empty_listing(server: Server, page: bytes) -> None:
     server.faults[BUCKET] = [Fault(body=page)]
-    with _download.session() as opened, pytest.raises(DownloadError, match=r"the answer is no S3 listing"):
+    with _download.open_session() as opened, pytest.raises(DownloadError, match=r"the answer is no S3 listing"):
         _download.list_objects(opened, server.url, "bucket", "series/")
 
 
@@ -415,12 +415,12 @@ def test_one_process_at_a_time_downloads_to_a_folder(tmp_path: Path) -> None:
 
     def second() -> None:
         inside.wait()
-        with _download.exclusive(tmp_path / "new"):
+        with _download.lock_folder(tmp_path / "new"):
             order.append("second")
 
     thread = threading.Thread(target=second)
     thread.start()
-    with _download.exclusive(tmp_path / "new"):
+    with _download.lock_folder(tmp_path / "new"):
         inside.set()
         time.sleep(0.2)
         order.append("first")

@@ -438,7 +438,7 @@ def test_a_path_that_holds_a_separator_is_excluded_with_the_cure():
     [(0, ""), (1, "NORMAL"), (2, "BENIGN"), (3, "BENIGN"), (4, "MALIGNANT"), (5, "MALIGNANT"), (6, "MALIGNANT")],
 )
 def test_a_biopsy_is_called_for_from_category_4(birads, pathology):
-    assert _annotations.assessed(birads) == pathology
+    assert _annotations.pathology_from_birads(birads) == pathology
 
 
 # mini-MIAS

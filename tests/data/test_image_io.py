@@ -236,7 +236,9 @@ def test_a_darker_or_foggy_scan_windows_to_nearly_the_same(scanner: Callable[[Gr
 
 def test_a_region_without_a_pixel_windows_by_the_whole_film() -> None:
     film, breast = film_with_breast()
-    assert transforms.percentile_levels(film, 0 * breast, (1, 99)) == transforms.percentile_levels(film, np.ones_like(breast), (1, 99))
+    assert transforms.percentile_levels(film, 0 * breast, (1, 99)) == transforms.percentile_levels(
+        film, np.ones_like(breast), (1, 99)
+    )
 
 
 @settings(max_examples=40, deadline=None)
@@ -248,7 +250,9 @@ def test_a_region_without_a_pixel_windows_by_the_whole_film() -> None:
 )
 def test_the_contrast_is_that_of_numpys_percentiles(film: Film, region: Mask, low: float, high: float) -> None:
     inside = film[region > 0] if region.any() else film
-    assert transforms.percentile_levels(film, region, (low, high)) == pytest.approx(tuple(np.percentile(inside, (low, high))))
+    assert transforms.percentile_levels(film, region, (low, high)) == pytest.approx(
+        tuple(np.percentile(inside, (low, high)))
+    )
 
 
 @settings(max_examples=40, deadline=None)
@@ -262,7 +266,9 @@ def test_16_bits_window_as_8_do_but_finer(film: Film, low: int, width: int) -> N
 def test_a_film_of_16_bits_keeps_its_depth() -> None:
     film = np.arange(4096, dtype=np.uint16).reshape(64, 64)
     everything = np.ones(film.shape, np.uint8)
-    assert len(np.unique(transforms.window(film, *transforms.percentile_levels(film, everything, (0, 100)), 16))) == 4096
+    assert (
+        len(np.unique(transforms.window(film, *transforms.percentile_levels(film, everything, (0, 100)), 16))) == 4096
+    )
 
 
 @pytest.mark.parametrize("clip_limit", [1.0, 2.0, 8.0])

@@ -32,43 +32,43 @@ def film(larger: Path) -> np.ndarray:
 
 
 def test_synthetic_films_are_not_doubted(larger: Path) -> None:
-    assert {input_check.of_file(path) for path in films(larger)} == {""}
+    assert {input_check.rejection_reason(io.load(path)) for path in films(larger)} == {""}
 
 
 def test_real_films_are_hardly_ever_doubted(real_root: Path) -> None:
-    doubted = [path for path in films(real_root)[:150] if input_check.of_file(path)]
+    doubted = [path for path in films(real_root)[:150] if input_check.rejection_reason(io.load(path))]
     assert len(doubted) <= 1
 
 
 @pytest.mark.parametrize("turned", ["mirrored", "upside down", "deeper"])
 def test_how_a_film_is_stored_makes_no_difference(film: np.ndarray, turned: str) -> None:
     changed = {"mirrored": film[:, ::-1], "upside down": film[::-1], "deeper": film.astype(np.uint16) * 257}[turned]
-    assert input_check.of_film(np.ascontiguousarray(changed)) == ""
+    assert input_check.film_rejection_reason(np.ascontiguousarray(changed)) == ""
 
 
 @pytest.mark.parametrize("level", [0, 128, 255])
 def test_blanks_are_doubted(level: int) -> None:
-    assert "blank" in input_check.of_film(np.full((300, 200), level, np.uint8))
+    assert "blank" in input_check.film_rejection_reason(np.full((300, 200), level, np.uint8))
 
 
 def test_noise_is_doubted() -> None:
-    assert input_check.of_film(np.random.default_rng(0).integers(0, 256, (300, 200), np.uint8))
+    assert input_check.film_rejection_reason(np.random.default_rng(0).integers(0, 256, (300, 200), np.uint8))
 
 
 def test_a_trunk_that_touches_both_sides_is_doubted() -> None:
     chest = np.full((400, 400), 170, np.uint8)
     chest[:120] = 0
     cv2.ellipse(chest, (120, 260), (60, 110), 0, 0, 360, 100, -1)
-    assert "both sides" in input_check.of_film(cv2.GaussianBlur(chest, (0, 0), 3))
+    assert "both sides" in input_check.film_rejection_reason(cv2.GaussianBlur(chest, (0, 0), 3))
 
 
 def test_a_bright_background_is_doubted(film: np.ndarray) -> None:
-    assert "background" in input_check.of_film(np.maximum(film, 90))
+    assert "background" in input_check.film_rejection_reason(np.maximum(film, 90))
 
 
 def test_a_header_that_names_another_modality_is_believed(film: np.ndarray, tmp_path: Path) -> None:
     said = [
-        input_check.of_file(write_dicom(tmp_path / f"{modality}.dcm", film, Modality=modality))
+        input_check.rejection_reason(io.load(write_dicom(tmp_path / f"{modality}.dcm", film, Modality=modality)))
         for modality in ("MG", "DX", "")
     ]
     assert said[0] == said[2] == ""

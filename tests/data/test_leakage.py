@@ -78,7 +78,8 @@ def films() -> list[Film]:
     drawn: list[Film] = []
     for density in (1, 2, 3, 4, 2, 3):
         anatomy = _phantoms.draw_anatomy(rng, density)
-        drawn += [_phantoms.draw_film(rng, anatomy, "LEFT", view, [], 512).pixels for view in ("CC", "MLO")]
+        projections = [_phantoms.Projection("LEFT", view, 512) for view in ("CC", "MLO")]
+        drawn += [_phantoms.draw_film(rng, anatomy, projection, []).pixels for projection in projections]
     return drawn
 
 

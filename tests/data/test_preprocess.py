@@ -359,11 +359,11 @@ def test_files_that_are_as_ingest_saw_them_pass(tmp_path: Path, case: dict[str, 
 def test_a_file_that_changed_or_is_unknown_is_refused(tmp_path: Path, case: dict[str, object], column: str) -> None:
     known = digests(tmp_path)
     name = str(case[column])
-    with pytest.raises(PixelError, match="is not the file that ingest saw; run `dvc repro -f ingest`"):
+    with pytest.raises(PixelError, match="has changed since ingest; run `dvc repro -f ingest`"):
         preprocess.prepare_case(case, tmp_path, "image", SETTINGS, {key: known[key] for key in known if key != name})
     with (tmp_path / name).open("ab") as file:
         file.write(b"\0")
-    with pytest.raises(PixelError, match=f"{name} is not the file that ingest saw"):
+    with pytest.raises(PixelError, match=f"{name} has changed since ingest"):
         preprocess.prepare_case(case, tmp_path, "image", SETTINGS, known)
 
 

@@ -106,7 +106,7 @@ def commons(server: Server, cohort: Path, monkeypatch: pytest.MonkeyPatch) -> Se
     )
     monkeypatch.setitem(idc.COLLECTIONS, "cbis_ddsm", replace(idc.COLLECTIONS["cbis_ddsm"], tables=tables))
     monkeypatch.setattr(idc, "TABLE_ADDRESSES", (f"{server.url}/tcia/{{name}}", f"{server.url}/wiki/{{page}}/{{name}}"))
-    monkeypatch.setattr(idc, "index", lambda collection: pd.DataFrame(rows, columns=idc.SERIES_COLUMNS))
+    monkeypatch.setattr(idc, "read_index", lambda collection: pd.DataFrame(rows, columns=idc.SERIES_COLUMNS))
     monkeypatch.setenv("MAMMO_IDC_ENDPOINT", server.url)
     return server
 
@@ -226,12 +226,12 @@ def test_types_take_turns_in_a_subset() -> None:
          for kind in ("mass", "calcification") for split in ("train", "test") for label in (0, 1) for n in range(9)],
         columns=["patient_id", "official_split", "label", "abnormality_type", "key"],
     )  # fmt: skip
-    chosen = labels[labels["patient_id"].isin(idc.choose(labels, 24))]
+    chosen = labels[labels["patient_id"].isin(idc.choose_patients(labels, 24))]
     counts = pd.crosstab([chosen["official_split"], chosen["label"]], chosen["abnormality_type"])
     assert (counts["mass"] - counts["calcification"]).abs().max() <= 1
     assert len(chosen) == 24
     shuffled = labels.sample(frac=1, random_state=3)
-    assert idc.choose(shuffled, 24) == idc.choose(labels, 24)
+    assert idc.choose_patients(shuffled, 24) == idc.choose_patients(labels, 24)
 
 
 def test_a_table_comes_from_the_second_address_where_the_first_has_another_file(
@@ -282,15 +282,15 @@ def test_a_bucket_that_differs_from_the_index_is_refused(commons: Server, tmp_pa
 def test_a_series_that_the_index_lacks_is_named(
     commons: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known = idc.index("cbis_ddsm")
-    monkeypatch.setattr(idc, "index", lambda collection: known.iloc[1:])
+    known = idc.read_index("cbis_ddsm")
+    monkeypatch.setattr(idc, "read_index", lambda collection: known.iloc[1:])
     with pytest.raises(DownloadError, match=f"lacks 1 of the .*{known['SeriesInstanceUID'].iloc[0]}"):
         idc.fetch(idc_ingest(tmp_path), tmp_path / "raw", seed=0)
 
 
 @pytest.mark.parametrize("source", ["idc", "kaggle"])
 def test_a_data_set_that_a_source_does_not_bring_is_refused_with_those_it_does(source: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=rf"ingest\.source: {source} brings cbis_ddsm.*not 'inbreast'"):
+    with pytest.raises(ConfigError, match=rf"ingest\.source: {source} has cbis_ddsm.*not 'inbreast'"):
         sources.load_source(source).fetch(ingest(source, dataset="inbreast", root=str(tmp_path)), tmp_path, seed=0)
 
 
@@ -313,7 +313,7 @@ def test_cmmd_patients_come_by_their_names_with_the_clinical_table(
     clinical.to_excel(table, index=False)
     server.files["/tcia/CMMD_clinicaldata_revision.xlsx"] = table.getvalue()
     monkeypatch.setattr(idc, "TABLE_ADDRESSES", (f"{server.url}/tcia/{{name}}",))
-    monkeypatch.setattr(idc, "index", lambda collection: pd.DataFrame(rows, columns=idc.SERIES_COLUMNS))
+    monkeypatch.setattr(idc, "read_index", lambda collection: pd.DataFrame(rows, columns=idc.SERIES_COLUMNS))
     monkeypatch.setenv("MAMMO_IDC_ENDPOINT", server.url)
     idc.fetch(idc_ingest(tmp_path / "two", 2, dataset="cmmd"), tmp_path / "raw", seed=0)
     got = {path.read_bytes()[:7].decode() for path in (tmp_path / "two").rglob("*.dcm")}
@@ -330,7 +330,7 @@ def test_cmmd_patients_come_by_their_names_with_the_clinical_table(
 
 
 def test_the_installed_index_holds_the_collections_as_published() -> None:
-    cbis_ddsm, cmmd = idc.index("cbis_ddsm"), idc.index("cmmd")
+    cbis_ddsm, cmmd = idc.read_index("cbis_ddsm"), idc.read_index("cmmd")
     assert len(cbis_ddsm) == cbis_ddsm["SeriesInstanceUID"].nunique() == 6_775
     assert cbis_ddsm["series_size_MB"].sum() == pytest.approx(163_513, abs=1)
     assert cmmd["PatientID"].nunique() == 1_775
@@ -340,7 +340,7 @@ def test_the_installed_index_holds_the_collections_as_published() -> None:
 
 @pytest.mark.parametrize("collection", idc.COLLECTIONS)
 def test_the_installed_index_gives_whole_bytes_and_an_address_for_every_series(collection: str) -> None:
-    known = idc.index(collection)
+    known = idc.read_index(collection)
     sizes = known["series_size_MB"] * idc.MB
     assert (sizes - sizes.round()).abs().max() < 1e-6
     assert (sizes > 0).all() and (known["instanceCount"] > 0).all()
@@ -349,7 +349,7 @@ def test_the_installed_index_gives_whole_bytes_and_an_address_for_every_series(c
 
 def test_the_official_tables_name_exactly_the_series_of_the_installed_index(real_root: Path) -> None:
     labels = idc.COLLECTIONS["cbis_ddsm"].labels(real_root, ["mass", "calcification"])
-    assert set(labels["key"]) == set(idc.index("cbis_ddsm")["SeriesInstanceUID"])
+    assert set(labels["key"]) == set(idc.read_index("cbis_ddsm")["SeriesInstanceUID"])
     assert labels["patient_id"].nunique() == 1_566
 
 
@@ -361,7 +361,7 @@ def test_the_official_tables_are_those_whose_checksums_are_known(real_root: Path
 @pytest.mark.parametrize("kinds", [["mass"], ["calcification"], ["mass", "calcification"]])
 def test_the_first_two_real_patients_hold_both_splits_and_both_classes(real_root: Path, kinds: list[str]) -> None:
     labels = idc.COLLECTIONS["cbis_ddsm"].labels(real_root, kinds)
-    chosen = labels[labels["patient_id"].isin(idc.choose(labels, 2))]
+    chosen = labels[labels["patient_id"].isin(idc.choose_patients(labels, 2))]
     assert set(chosen["official_split"]) == {"train", "test"}
     assert set(chosen["label"]) == {0, 1}
 
@@ -516,7 +516,7 @@ def test_a_damaged_kaggle_archive_is_thrown_away_and_the_next_run_starts_anew(
         kaggle_site.faults[ARCHIVE] = [Fault(body=spoilt)]
     else:  # with the checksum of the damage, so that only unpacking shows it
         kaggle_site.files[ARCHIVE] = spoilt if kind == "damaged member" else b"<html>Log in</html>"
-    with pytest.raises(DownloadError, match=r"the Kaggle copy came damaged .* thrown away\. Run again"):
+    with pytest.raises(DownloadError, match=r"the Kaggle copy is damaged .* deleted\. Run again"):
         kaggle.fetch(chosen, tmp_path, seed=0)
     assert {path.name for path in (tmp_path / "root").iterdir()} == {".download.lock"}
     kaggle_site.files[ARCHIVE] = good
@@ -555,7 +555,7 @@ def test_a_passing_refusal_of_kaggle_is_asked_again(kaggle_site: Server, cohort:
 
 def test_a_kaggle_copy_that_is_gone_is_told(kaggle_site: Server, tmp_path: Path) -> None:
     kaggle_site.faults[DOWNLOAD] = [Fault(status=404)]
-    with pytest.raises(DownloadError, match=r"404 .*cannot be had there"):
+    with pytest.raises(DownloadError, match=r"404 .*not available there"):
         kaggle.fetch(ingest("kaggle", root=str(tmp_path / "root")), tmp_path, seed=0)
 
 

@@ -113,7 +113,7 @@ def test_a_film_is_prepared_once_for_all_members(here: Path, monkeypatch: pytest
     rows = finished.films(here).iloc[0]
     prepared: list[object] = []
     prepare = preprocess.prepare_case
-    monkeypatch.setattr(preprocess, "prepare", lambda *words: prepared.append(words) or prepare(*words))
+    monkeypatch.setattr(preprocess, "prepare_case", lambda *words: prepared.append(words) or prepare(*words))
     mammo.load(NAMES[0]).predict(rows["path"], box=rows["box"])
     assert len(prepared) == 1
 

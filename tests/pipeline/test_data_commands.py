@@ -55,7 +55,7 @@ def test_a_truncated_film_is_named_and_the_exit_code_tells(workspace: Path, caps
     printed = capsys.readouterr().out
     name = film.relative_to(RAW / "demo").as_posix()
     assert f"{name}: truncated" in printed
-    assert f"{name}: not the file that ingest saw" in printed
+    assert f"{name}: changed since ingest" in printed
     others = [path for path in read_table(MANIFEST, schemas.MANIFEST)["path"] if path != name]
     assert not any(f"{path}: " in printed for path in others)
 
@@ -67,7 +67,7 @@ def test_a_missing_and_another_film_are_told_apart(workspace: Path) -> None:
     found = problems()
     names = [film.relative_to(RAW / "demo").as_posix() for film in films]
     assert f"{names[0]}: missing, and ingest used it" in found
-    assert f"{names[1]}: not the file that ingest saw" in found
+    assert f"{names[1]}: changed since ingest" in found
     assert names[2] not in found
 
 

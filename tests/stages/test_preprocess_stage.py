@@ -19,7 +19,7 @@ from mammo.core import schemas
 from mammo.core.config import PreprocessConfig
 from mammo.core.files import read_table, sha256, write_table
 from mammo.data.datasets import cbis_ddsm
-from mammo.data.images.preprocess import prepare
+from mammo.data.images.preprocess import prepare_case
 
 SIZE_PX = 48
 # The stage, with a note of every case that it prepares, and slow enough to be stopped on its way.
@@ -27,15 +27,15 @@ SLOWED = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what it starts in the background
 from pathlib import Path
-from mammo import preprocessing
+from mammo.data.images import preprocess as preprocessing
 import stages
 note, seconds_each = Path(sys.argv[1]), float(sys.argv[2])
-prepare = preprocessing.prepare_case
+prepare_case = preprocessing.prepare_case
 def noting(case, *rest):
     time.sleep(seconds_each)
     with note.open("a") as file:
         print(case["sample_id"], file=file)
-    return prepare(case, *rest)
+    return prepare_case(case, *rest)
 preprocessing.prepare_case = noting
 from stages import preprocess
 sys.argv[1:] = []
@@ -146,7 +146,7 @@ def test_the_store_holds_every_case_in_order(uninterrupted: Project) -> None:
     assert sorted(index["sample_id"]) == sorted(uninterrupted.cases["sample_id"])
     assert list(index["sample_id"]) == list(sizes["sample_id"])
     for number, case in enumerate(cases.to_dict(orient="records")):
-        made = prepare(case, uninterrupted.root, "lesion", settings)
+        made = prepare_case(case, uninterrupted.root, "lesion", settings)
         assert np.array_equal(images[number], made.image)
         assert np.array_equal(masks[number], made.mask)
         assert sizes["lesion_share"][number] == made.lesion_share
@@ -169,7 +169,7 @@ def test_a_stopped_run_goes_on_where_it_was(project: Project, uninterrupted: Pro
     assert 8 <= done < total
     assert not (project.folder / "data/pixels").exists()
     if how == signal.SIGINT:
-        assert f"stopped at {done} of {total} images; the next run goes on from there" in output
+        assert f"stopped at {done} of {total} images; the next run continues there" in output
     output = project.finish("second")
     assert f"resumed at {done} of {total} images" in output
     assert f"{done}/{total}" in output
@@ -214,7 +214,7 @@ def test_a_film_that_changed_after_ingest_ends_in_one_message(project: Project) 
     process = project.start("first")
     output = process.communicate(timeout=60)[0]
     assert process.returncode == 1
-    assert f"{path} is not the file that ingest saw; run `dvc repro -f ingest`" in output
+    assert f"{path} has changed since ingest; run `dvc repro -f ingest`" in output
     assert "Traceback" not in output
 
 

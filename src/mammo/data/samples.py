@@ -1,4 +1,4 @@
-"""The samples of the array store: a table of rows, and their images on disk."""
+"""The samples of the pixel store: a table of rows, and their images on disk."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,34 +14,34 @@ from mammo.core.files import read_table
 
 @dataclass(frozen=True)
 class Samples:
-    """Rows of the pixel store: `index` (tables.INDEX) and its `images` (all rows of the store, (n, h, w), on disk)."""
+    """Rows of the pixel store: `index` (schemas.INDEX) and `images` (n, h, w), all of the store, on disk."""
 
     index: pd.DataFrame
     images: npt.NDArray[np.unsignedinteger[Any]]
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(h, w, 1)."""
+        """The shape (h, w, 1) of an image."""
         height, width = self.images.shape[1:]
         return height, width, 1
 
     @property
     def labels(self) -> npt.NDArray[np.int64]:
-        """0/1, (n,)."""
+        """The labels (n,) 0/1."""
         return self.index["label"].to_numpy(np.int64)
 
     def take(self, split: str) -> "Samples":
-        """The rows of one split; `index` keeps its row numbers into `images`."""
+        """Return the rows of one split; `index` keeps its row numbers into `images`."""
         return Samples(self.index[self.index["split"] == split], self.images)
 
     def pixels(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-        """Images (n, h, w, 1) at positions 0..len(index)-1, 0..255: uint8, or float32 from a store of 16 bits."""
+        """Return images (n, h, w, 1) at positions of `index`, 0-255: uint8, or float32 from a store of 16 bits."""
         stored = self.images[self.index.index.to_numpy()[positions], ..., np.newaxis]
         return stored.astype(np.float32) / 257 if stored.dtype == np.uint16 else stored
 
 
 def open_store(folder: Path) -> Samples:
-    """All samples of data/pixels/; images stay on disk, and a patient in two splits is refused."""
+    """Open the pixel store, images on disk; raises TableError for a patient in two splits."""
     index = read_table(folder / "index.csv", schemas.INDEX)
     schemas.assert_patients_apart(index, str(folder / "index.csv"))
     images = np.load(folder / "images.npy", mmap_mode="r")

@@ -179,8 +179,8 @@ def check_confidence(confidence: float) -> None:
 
 def _draw(rng: np.random.Generator, block: int, patient: Integers, n_patients: int) -> Weights:
     """Return weights (block, n), stored transposed so that reordering rows copies whole lines."""
-    drawn_patients = rng.integers(n_patients, size=(block, n_patients))
-    cell = drawn_patients * block + np.arange(block)[:, None]
+    choice = rng.integers(n_patients, size=(block, n_patients))
+    cell = choice * block + np.arange(block)[:, None]
     times = np.bincount(cell.ravel(), minlength=n_patients * block).astype(np.int32)
     return times.reshape(n_patients, block)[patient].T
 

@@ -1,6 +1,6 @@
-"""The pixel store on disk, data/pixels/, written record by record: flat in memory, and resumable.
+"""Writing the pixel store record by record, in constant memory, so that an interrupted run can continue.
 
-Unfinished work lives in a workshop (workshop.py), not among the stage's outputs.
+Unfinished work lies in a resume folder (core.resume), not among the stage's outputs.
 """
 
 import errno
@@ -26,13 +26,13 @@ class Records:
 
     def __init__(self, path: Path, count: int, shape: tuple[int, ...], dtype: npt.DTypeLike):
         header = io.BytesIO()
-        described = np.lib.format.header_data_from_array_1_0(np.empty((0, *shape), dtype))
-        np.lib.format.write_array_header_1_0(header, described | {"shape": (count, *shape)})
+        description = np.lib.format.header_data_from_array_1_0(np.empty((0, *shape), dtype))
+        np.lib.format.write_array_header_1_0(header, description | {"shape": (count, *shape)})
         self.path = path
         self.dtype = np.dtype(dtype)
         self.header = header.getvalue()
         self.record_bytes = int(np.prod(shape, dtype=np.int64)) * self.dtype.itemsize
-        # Unbuffered: what was written outlives the process, however it ends.
+        # Unbuffered: written bytes survive the process, however it ends.
         self.file = path.open("r+b" if path.exists() else "w+b", buffering=0)
         self.file.seek(0)
         if self.file.read(len(self.header)) != self.header:
@@ -43,8 +43,8 @@ class Records:
     def __len__(self) -> int:
         return (self.file.seek(0, io.SEEK_END) - len(self.header)) // self.record_bytes
 
-    def keep(self, count: int) -> None:
-        """Drop all but the first `count` records, and a cut one."""
+    def truncate(self, count: int) -> None:
+        """Drop all but the first `count` records, and a half-written one."""
         self.file.truncate(len(self.header) + count * self.record_bytes)
         self.file.seek(0, io.SEEK_END)
 
@@ -53,15 +53,15 @@ class Records:
         self._write(np.ascontiguousarray(record, self.dtype).tobytes())
 
     def _write(self, content: bytes) -> None:
-        left = memoryview(content)
-        while left:
-            left = left[self.file.write(left) :]
+        rest = memoryview(content)
+        while rest:
+            rest = rest[self.file.write(rest) :]
 
 
 class Writer:
-    """The records of a pixel store in `folder`, some of them perhaps from an earlier run; a context manager.
+    """Append samples to a pixel store in `folder`, after those of an earlier run; a context manager.
 
-    images.npy and masks.npy are in `folder / store`, for which the rest of the store is meant, too.
+    images.npy and masks.npy lie in `folder / store`, where the rest of the store belongs, too.
     """
 
     def __init__(self, folder: Path, count: int, image_shape: tuple[int, int], bits: int):
@@ -73,7 +73,7 @@ class Writer:
         self.lesion_shares = Records(folder / "lesion_shares.npy", count, (), np.float64)
         self.done = min(len(records) for records in self._all())
         for records in self._all():
-            records.keep(self.done)
+            records.truncate(self.done)
 
     def __enter__(self) -> Self:
         if self.done:
@@ -86,7 +86,7 @@ class Writer:
         for records in self._all():
             records.file.close()
         if kind is not None:
-            log.warning("stopped at %d of %d images; the next run goes on from there", self.done, self.count)
+            log.warning("stopped at %d of %d images; the next run continues there", self.done, self.count)
 
     def append(self, image: npt.NDArray[Any], mask: npt.NDArray[np.uint8], lesion_share: float) -> None:
         """Add a sample; raises InputError where the disk is full."""
@@ -97,10 +97,10 @@ class Writer:
         except OSError as error:
             if error.errno not in NO_SPACE:
                 raise
-            left = (self.count - self.done) * sum(records.record_bytes for records in self._all())
+            missing_bytes = (self.count - self.done) * sum(records.record_bytes for records in self._all())
             raise InputError(
                 f"{self.store}: no space for image {self.done + 1} of {self.count} ({error.strerror}); free "
-                f"{left / 2**20:,.0f} MiB there and run `dvc repro` again: it keeps the {self.done} that are done"
+                f"{missing_bytes / 2**20:,.0f} MiB there and run `dvc repro` again: the {self.done} finished ones stay"
             ) from error
         self.done += 1
 
@@ -108,8 +108,8 @@ class Writer:
         return self.images, self.masks, self.lesion_shares
 
 
-def blocks(path: Path) -> Iterator[npt.NDArray[Any]]:
-    """The records of a .npy file, some at a time: a memory map of all of it would count as memory in use."""
+def iterate_blocks(path: Path) -> Iterator[npt.NDArray[Any]]:
+    """Yield the records of a .npy file in blocks: a memory map of the whole would count as memory in use."""
     with path.open("rb") as file:
         np.lib.format.read_magic(file)
         shape, _, dtype = np.lib.format.read_array_header_1_0(file)
@@ -119,9 +119,9 @@ def blocks(path: Path) -> Iterator[npt.NDArray[Any]]:
 
 
 def mean(path: Path) -> float:
-    """The mean of all values of a .npy file."""
+    """Return the mean of all values of a .npy file."""
     total, count = 0.0, 0
-    for block in blocks(path):
+    for block in iterate_blocks(path):
         total += float(block.sum(dtype=np.float64))
         count += block.size
     return total / count

@@ -1,4 +1,4 @@
-"""Find the breast on a film, and cut its square."""
+"""Segmentation of the breast on a film, and the square image of a breast."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,17 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from mammo.data.images.transforms import Film, Grey, Mask, bounding_box, crop, fit, resize, resize_mask, stretched
+from mammo.data.images.transforms import (
+    Film,
+    Grey,
+    Mask,
+    bounding_box,
+    crop,
+    fit,
+    resize,
+    resize_mask,
+    stretch_to_8_bits,
+)
 
 BREAST_ANALYSIS_PX = 256
 WHITE = 245  # of 255
@@ -14,13 +24,13 @@ BORDER_PX = 13  # of BREAST_ANALYSIS_PX: no border is wider
 
 
 def breast_mask(film: Film) -> Mask:
-    """The breast as (h, w) 0/1: the largest bright component, without film labels, tape and white borders."""
+    """Segment the breast as (h, w) 0/1: the largest bright component, without labels, tape and white borders."""
     height, width = film.shape
     scale = min(1.0, BREAST_ANALYSIS_PX / max(height, width))
     small = cv2.resize(
         film, (max(1, round(width * scale)), max(1, round(height * scale))), interpolation=cv2.INTER_AREA
     )
-    grey = stretched(np.asarray(small, film.dtype))
+    grey = stretch_to_8_bits(np.asarray(small, film.dtype))
     smooth = cv2.GaussianBlur(grey, (5, 5), 0)
     dark, _ = cv2.threshold(smooth, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_TRIANGLE)
     bright = _opened((smooth > dark) & ~_white_border(grey), 9)
@@ -32,7 +42,7 @@ def breast_mask(film: Film) -> Mask:
 
 
 def _white_border(grey: Grey) -> npt.NDArray[np.bool_]:
-    """Where bare light passed a film's side: white lines along it, too thin to be a muscle."""
+    """Return white lines along a film's sides, where light passed beside it; too thin to be a muscle."""
     white = grey >= WHITE
     rim = white.copy()
     rim[BORDER_PX:-BORDER_PX, BORDER_PX:-BORDER_PX] = False
@@ -44,9 +54,9 @@ def _white_border(grey: Grey) -> npt.NDArray[np.bool_]:
 
 
 def _opened(shape: npt.NDArray[np.bool_], size_px: int) -> Mask:
-    """`shape` without its parts that are thinner than `size_px`, black beyond the film."""
+    """Remove parts of `shape` thinner than `size_px`; beyond the film all is black."""
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size_px, size_px))
-    # By default what lies beyond would count as the shape's own, and borders, which lie at the edge, would stay.
+    # By default the outside would count as part of the shape, and borders, which lie at the edge, would stay.
     return np.asarray(
         cv2.morphologyEx(shape.astype(np.uint8), cv2.MORPH_OPEN, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0)
     )
@@ -55,19 +65,19 @@ def _opened(shape: npt.NDArray[np.bool_], size_px: int) -> Mask:
 def breast_square(
     film: Film, lesions: Mask, breast: Mask, size_px: int, enhance: Callable[[Film], Film] = lambda film: film
 ) -> tuple[Film, Mask]:
-    """The whole breast, chest wall on the left, aspect kept, as (size_px, size_px), and its lesions likewise.
+    """Return a whole breast and its lesions as (size_px, size_px), chest wall on the left, aspect unchanged.
 
     Everything outside the breast's component (labels, tape, borders) turns black. enhance: changes the greys of the
-    part of the film that is shown, before the rest turns black.
+    breast's bounding box before the rest turns black.
     """
     box = bounding_box(breast)
     shape = crop(breast, box)
-    shown, marks = enhance(crop(film, box)) * shape, crop(lesions, box)
-    # By its outline: in a dense breast the brightest half may be the nipple's.
+    image, marks = enhance(crop(film, box)) * shape, crop(lesions, box)
+    # By the outline: in a dense breast the brightest half may be the nipple's.
     left, right = np.array_split(shape, 2, axis=1)
     if right.sum(dtype=np.int64) > left.sum(dtype=np.int64):
-        shown, marks = np.fliplr(shown), np.fliplr(marks)
-    return resize(_pad_square(shown), size_px), resize_mask(_pad_square(marks), size_px)
+        image, marks = np.fliplr(image), np.fliplr(marks)
+    return resize(_pad_square(image), size_px), resize_mask(_pad_square(marks), size_px)
 
 
 def _pad_square(image: Film) -> Film:

@@ -1,4 +1,4 @@
-"""DICOM files: what their header says, and their pixels as greys from black to white. Arrays are (height, width).
+"""DICOM files: header values, and pixels as greys from black to white. Arrays are (height, width).
 
 Stored values -> modality LUT or rescale -> VOI curve -> inversion of MONOCHROME1 -> the full range of uint8 or uint16.
 A film has at most 65,536 stored values, so that all of this is one lookup table.
@@ -34,7 +34,7 @@ from mammo.core.errors import InputError
 Pixels = npt.NDArray[np.unsignedinteger[Any]]  # uint8 or uint16
 Floats = npt.NDArray[np.float64]
 
-PREFIX = (128, b"DICM")  # where the format names itself
+PREFIX = (128, b"DICM")  # offset and bytes that identify the format
 GREYS = ("MONOCHROME1", "MONOCHROME2")
 HEADER = [
     *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation"),
@@ -47,7 +47,7 @@ HUFFMAN_OR_LS = {0xC4, 0xF7}
 START_OF_SCAN = 0xDA
 END_OF_FRAGMENTS = b"\xfe\xff\xdd\xe0"
 END_BYTES = 1024
-# pydicom parses an element when it is asked for, and its decoders trust the header: damage shows as any of these.
+# pydicom parses an element on access, and its decoders trust the header: damage shows as any of these.
 MALFORMED = (
     *(InvalidDicomError, BytesLengthException, struct.error, zlib.error, OSError, EOFError, RuntimeError, MemoryError),
     *(AttributeError, KeyError, IndexError, TypeError, ValueError, ArithmeticError),
@@ -55,59 +55,59 @@ MALFORMED = (
 
 
 class PixelError(InputError):
-    """A file is no usable image; the message names it."""
+    """A file is no usable image; the message names the file."""
 
 
 class DicomError(PixelError):
-    """A file is no usable DICOM image; the message names it."""
+    """A file is no usable DICOM image; the message names the file."""
 
 
 def is_dicom(file: BinaryIO) -> bool:
-    """Whether an open file is DICOM by its content; it is left at its start."""
+    """Say whether an open file is DICOM by its content, and rewind it."""
     offset, prefix = PREFIX
     file.seek(offset)
-    found = file.read(len(prefix))
+    content = file.read(len(prefix))
     file.seek(0)
-    return found == prefix
+    return content == prefix
 
 
-def tags(path: Path, *keywords: str) -> dict[str, str]:
-    """The header's values of `keywords` (e.g. SeriesInstanceUID) as text, empty where one is missing."""
-    with _damage_named(path, "not a DICOM file"):
+def read_tags(path: Path, *keywords: str) -> dict[str, str]:
+    """Return the header's values of `keywords` (e.g. SeriesInstanceUID) as text, empty where one is missing."""
+    with _name_damage(path, "not a DICOM file"):
         header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(keywords))
         return {keyword: str(header.get(keyword, "")) for keyword in keywords}
 
 
-def shape(path: Path, file: BinaryIO | None = None) -> tuple[int, int]:
-    """(height, width) from the header; raises DicomError for colour, several frames or pixels that are cut short.
+def read_shape(path: Path, file: BinaryIO | None = None) -> tuple[int, int]:
+    """Return (height, width) from the header; raises DicomError for colour, several frames or truncated pixels.
 
-    file: the open file, where it is open already.
+    file: the opened file, where there is one.
     """
     if file is None:
         try:
             with path.open("rb") as opened:
-                return shape(path, opened)
+                return read_shape(path, opened)
         except OSError as error:
             raise DicomError(f"{path}: cannot be read ({error.strerror})") from error
-    with _damage_named(path, "not a DICOM image"):
+    with _name_damage(path, "not a DICOM image"):
         header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(HEADER))
-        _refuse_what_is_no_film(header, path)
+        _refuse_non_film(header, path)
         _refuse_cut_short(header, file, path)
         return int(header.Rows), int(header.Columns)
 
 
 def decode(path: Path, data: bytes | None = None, displayed: bool = False) -> Pixels:
-    """Pixels (h, w), black = 0, in the full range of uint8 (up to 8 bits stored) or uint16.
+    """Decode the pixels (h, w), black = 0, in the full range of uint8 (up to 8 bits stored) or uint16.
 
-    A VOI curve (SIGMOID or lookup table) is applied where one is stated: it is the contrast that the readers saw. A
-    linear window is applied only if `displayed`: what follows elsewhere is a window from the breast's own percentiles,
-    which makes a linear stretch void and cannot bring back what it clipped. The first of several views counts.
-    data: the file's content, where it is in memory already. Raises DicomError; where no decoder is at hand it names
+    A VOI curve (SIGMOID or lookup table) in the header is applied: it is the contrast that the readers saw. A linear
+    window is applied only if `displayed`: preprocessing stretches by the breast's percentiles, which makes a linear
+    stretch redundant and cannot restore what it clipped. The first of several views counts.
+    data: the file's content, where it is in memory already. Raises DicomError; without an installed decoder it names
     the transfer syntax.
     """
-    with _damage_named(path, "damaged DICOM image"):
+    with _name_damage(path, "damaged DICOM image"):
         dataset = pydicom.dcmread(path if data is None else io.BytesIO(data))
-        _refuse_what_is_no_film(dataset, path)
+        _refuse_non_film(dataset, path)
         stored = _stored(dataset, path)
         greys = _greys(dataset, path, displayed)
         whole = np.arange(256**stored.itemsize)
@@ -118,7 +118,7 @@ def decode(path: Path, data: bytes | None = None, displayed: bool = False) -> Pi
 
 
 @contextmanager
-def _damage_named(path: Path, what: str) -> Iterator[None]:
+def _name_damage(path: Path, what: str) -> Iterator[None]:
     try:
         yield
     except DicomError:
@@ -127,7 +127,7 @@ def _damage_named(path: Path, what: str) -> Iterator[None]:
         raise DicomError(f"{path}: {what} ({error})") from error
 
 
-def _refuse_what_is_no_film(header: Dataset, path: Path) -> None:
+def _refuse_non_film(header: Dataset, path: Path) -> None:
     if header.SamplesPerPixel != 1 or header.PhotometricInterpretation not in GREYS:
         raise DicomError(
             f"{path}: not a grey image ({header.PhotometricInterpretation}); films are {' or '.join(GREYS)}"
@@ -143,9 +143,9 @@ def _refuse_what_is_no_film(header: Dataset, path: Path) -> None:
 
 
 def _refuse_cut_short(header: Dataset, file: BinaryIO, path: Path) -> None:
-    """Raise DicomError where the file ends before its pixels do; `file` stands before the element of the pixels."""
+    """Raise DicomError where the file ends before its pixels do; `file` is positioned before the pixel element."""
     if header.file_meta.TransferSyntaxUID.is_deflated:
-        return  # decoding will tell
+        return  # decoding finds out
     implicit, little = header.original_encoding
     element = file.read(8 if implicit else 12)
     length = int.from_bytes(element[-4:], "little" if little else "big")
@@ -163,7 +163,7 @@ def _refuse_cut_short(header: Dataset, file: BinaryIO, path: Path) -> None:
 
 
 def _stored(dataset: Dataset, path: Path) -> npt.NDArray[Any]:
-    """Stored values (h, w) as they lie in the file, decompressed."""
+    """Return the stored values (h, w), decompressed."""
     syntax: UID = dataset.file_meta.TransferSyntaxUID
     if "PixelData" not in dataset:
         raise DicomError(f"{path}: without pixels (truncated, or not an image)")
@@ -176,7 +176,7 @@ def _stored(dataset: Dataset, path: Path) -> npt.NDArray[Any]:
         if not syntax.is_compressed:
             raise
         raise DicomError(
-            f"{path}: no decoder at hand reads its pixels, compressed as {syntax.name} ({syntax}): they are damaged, "
+            f"{path}: no installed decoder reads its pixels, compressed as {syntax.name} ({syntax}): they are damaged, "
             f"or of a kind that needs `gdcmconv --raw` first ({error})"
         ) from error
     if stored.ndim != 2:
@@ -185,35 +185,35 @@ def _stored(dataset: Dataset, path: Path) -> npt.NDArray[Any]:
 
 
 def _refuse_damaged_jpeg(frame: bytes, dataset: Dataset) -> None:
-    """Raise ValueError where the segments before the pixels are no chain or contradict `dataset`.
+    """Raise ValueError where the segments before the pixels are broken or contradict `dataset`.
 
-    GDCM, the one decoder of lossless JPEG at hand, ends the process on some of these.
+    GDCM, the one installed decoder of lossless JPEG, ends the process on some of these.
     """
-    place, described, tables = 2, False, False
-    while frame[place : place + 1] == b"\xff":
-        marker, length = frame[place + 1], int.from_bytes(frame[place + 2 : place + 4], "big")
+    position, described, tables = 2, False, False
+    while frame[position : position + 1] == b"\xff":
+        marker, length = frame[position + 1], int.from_bytes(frame[position + 2 : position + 4], "big")
         if marker in FRAME_HEADERS:
-            precision, height, width, components = struct.unpack(">BHHB", frame[place + 4 : place + 10])
+            precision, height, width, components = struct.unpack(">BHHB", frame[position + 4 : position + 10])
             described = (height, width, components) == (dataset.Rows, dataset.Columns, 1)
             described &= 2 <= precision <= dataset.BitsAllocated
         tables |= marker in HUFFMAN_OR_LS
         if marker == START_OF_SCAN and described and tables:
             return
-        place += 2 + length
+        position += 2 + length
     raise ValueError("the JPEG stream's header is damaged")
 
 
 def _greys(dataset: Dataset, path: Path, displayed: bool) -> Pixels:
-    """The grey (2**BitsStored,) of every stored value, those of negative values at the end."""
+    """Return the grey (2**BitsStored,) of every stored value, those of negative values at the end."""
     bits = int(dataset.BitsStored)
     stored = np.arange(2**bits)
     if dataset.PixelRepresentation == 1:
         stored = np.where(stored < 2 ** (bits - 1), stored, stored - 2**bits)
-    shown = _voi(_modality(stored.astype(np.float64), dataset), dataset, displayed)
-    low, high = shown.min(), shown.max()
+    displayed_values = _voi(_modality(stored.astype(np.float64), dataset), dataset, displayed)
+    low, high = displayed_values.min(), displayed_values.max()
     if not np.isfinite(high - low) or high <= low:
         raise DicomError(f"{path}: rescale, lookup table or window leave no contrast")
-    share = (shown - low) / (high - low)
+    share = (displayed_values - low) / (high - low)
     if dataset.PhotometricInterpretation == "MONOCHROME1":
         share = 1 - share
     depth, white = (np.uint8, 255) if bits <= 8 else (np.uint16, 65535)
@@ -221,17 +221,17 @@ def _greys(dataset: Dataset, path: Path, displayed: bool) -> Pixels:
 
 
 def _modality(stored: Floats, dataset: Dataset) -> Floats:
-    """Stored values -> values of the modality (DICOM PS3.3 C.11.1)."""
+    """Map stored values to values of the modality (DICOM PS3.3 C.11.1)."""
     if dataset.get("ModalityLUTSequence"):
-        return _looked_up(stored, dataset.ModalityLUTSequence[0])
+        return _look_up(stored, dataset.ModalityLUTSequence[0])
     slope, intercept = dataset.get("RescaleSlope"), dataset.get("RescaleIntercept")
     return stored * float(1 if slope is None else slope) + float(intercept or 0)
 
 
 def _voi(values: Floats, dataset: Dataset, displayed: bool) -> Floats:
-    """Values of the modality -> values of interest (DICOM PS3.3 C.11.2)."""
+    """Map values of the modality to values of interest (DICOM PS3.3 C.11.2)."""
     if dataset.get("VOILUTSequence"):
-        return _looked_up(values, dataset.VOILUTSequence[0])
+        return _look_up(values, dataset.VOILUTSequence[0])
     centre, width = _first(dataset.get("WindowCenter")), _first(dataset.get("WindowWidth"))
     function = str(dataset.get("VOILUTFunction") or "LINEAR").upper()
     if centre is None or width is None or width <= 0:
@@ -245,8 +245,8 @@ def _voi(values: Floats, dataset: Dataset, displayed: bool) -> Floats:
     return np.clip((values - centre) / width + 0.5, 0, 1)
 
 
-def _looked_up(values: Floats, item: Dataset) -> Floats:
-    """`values` through the lookup table of a sequence's item; beyond its ends its first and last entry."""
+def _look_up(values: Floats, item: Dataset) -> Floats:
+    """Map `values` by the lookup table of a sequence's item; its ends hold beyond its range."""
     count, first, _ = item.LUTDescriptor
     entries = np.frombuffer(item.LUTData, "<u2") if isinstance(item.LUTData, bytes) else np.asarray(item.LUTData)
     places = np.clip(values.round().astype(np.int64) - int(first), 0, (int(count) or 2**16) - 1)
@@ -254,7 +254,7 @@ def _looked_up(values: Floats, item: Dataset) -> Floats:
 
 
 def _first(value: Any) -> float | None:
-    """The first of several alternatives."""
+    """Return the first of several alternatives."""
     if value is None or value == "":
         return None
     return float(value if isinstance(value, str | int | float) else value[0])

@@ -1,11 +1,8 @@
-"""Whether an image can be a mammogram: a rule of shape and tone that flags, and refuses nothing.
+"""A check of shape and tone that flags images which cannot be mammograms, with a reason in words.
 
-A film shows one breast, bright on dark, smooth, in one piece, against one side. What breaks this is doubted in words.
-The limits lie beyond what 1,592 films of CBIS-DDSM show;
-`python benchmarks/plausibility.py` measures what the rule flags on films and on other images.
+A film shows one breast, bright on dark, smooth, in one piece, against one side. The limits lie beyond the values of
+1,592 films of CBIS-DDSM; `python benchmarks/input_check.py` measures how many films and other images are flagged.
 """
-
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -15,33 +12,33 @@ from mammo.data.images import breast, dicom, io, transforms
 from mammo.data.images.io import Encoded
 from mammo.data.images.transforms import Film, Grey, Mask
 
-LENGTH_PX = 192  # of the longer side, on which everything is measured
+LENGTH_PX = 192  # of the longer side; everything is measured at this size
 MODALITY = "MG"  # DICOM PS3.3 C.7.3.1.1.1
 CONTRAST = 60  # between the 1st and the 99th percentile, of 255
-SHARE = (0.08, 0.80)  # of the image that its largest bright part takes
-BACKGROUND = 32  # its median at most, of 255
-BACKGROUND_ROUGHNESS = 1.5  # its median absolute Laplacian at most, of 255, without its grain
-MARGIN = np.ones((7, 7), np.uint8)  # about the outline: its own edge is neither inside nor background
+SHARE = (0.08, 0.80)  # of the image, for its largest bright part
+BACKGROUND = 32  # the highest median, of 255
+BACKGROUND_ROUGHNESS = 1.5  # the highest median absolute Laplacian after smoothing, of 255
+MARGIN = np.ones((7, 7), np.uint8)  # around the outline, whose edge is neither inside nor background
 SIDE_PX = 4
 BOTH_SIDES = 0.60  # of a side's length
 SOLIDITY = 0.60  # of the convex hull
-HOLES = 0.01  # of what its outline encloses
+HOLES = 0.01  # of the area inside the outline
 ROUGHNESS = 0.09  # mean absolute Laplacian inside, as a share of the contrast
 
 
 def rejection_reason(image: Encoded) -> str:
-    """Why an image can be no mammogram, in words; empty where nothing speaks against it. Raises PixelError."""
+    """Return why an image cannot be a mammogram, in words, or an empty text; raises PixelError."""
     io.refuse_tiny(image)
     if image.format == "DICOM":
         modality = dicom.read_tags(image.path, "Modality")["Modality"]
         if modality not in ("", MODALITY):
             return f"its DICOM header says modality {modality}, not {MODALITY}"
-    return of_film(io.decode(image, _reduction(image)))
+    return film_rejection_reason(io.decode(image, _reduction(image)))
 
 
-def of_film(film: Film) -> str:
-    """The same of a decoded image (h, w)."""
-    grey = _small(film)
+def film_rejection_reason(film: Film) -> str:
+    """Return why a decoded image (h, w) cannot be a mammogram, in words, or an empty text."""
+    grey = _shrink(film)
     dark, bright = transforms.percentile_levels(grey, np.ones_like(grey), (1, 99))
     if bright - dark < CONTRAST:
         return "it is nearly blank"
@@ -52,38 +49,38 @@ def of_film(film: Film) -> str:
     if _median(grey, 1 - subject) > BACKGROUND:
         return "its background is not dark"
     around = np.asarray(cv2.dilate(subject, MARGIN) == 0, np.uint8)
-    if around.any() and _median(_coarse_edges(grey), around) > BACKGROUND_ROUGHNESS:
+    if around.any() and _median(_smooth_laplacian(grey), around) > BACKGROUND_ROUGHNESS:
         return "its background is not even"
     if min(subject[:, :SIDE_PX].any(axis=1).mean(), subject[:, -SIDE_PX:].any(axis=1).mean()) > BOTH_SIDES:
         return "what it shows touches both sides; a breast lies against one"
     inside = cv2.erode(subject, MARGIN) > 0
-    if inside.any() and _edges(grey)[inside].mean() > ROUGHNESS * (bright - dark):
+    if inside.any() and _absolute_laplacian(grey)[inside].mean() > ROUGHNESS * (bright - dark):
         return "what it shows is rough"
-    return _shape_doubt(subject)
+    return _outline_rejection_reason(subject)
 
 
 def _median(grey: Grey, region: Mask) -> float:
-    """Of a region (0/1) that is not empty: from the histogram, a third of the time that sorting takes."""
+    """Return the median grey of a region (0/1) from the histogram, in a third of the time of sorting."""
     return transforms.percentile_levels(grey, region, (50, 50))[0]
 
 
-def _edges(grey: Grey) -> npt.NDArray[np.float32]:
+def _absolute_laplacian(grey: Grey) -> npt.NDArray[np.float32]:
     return np.abs(cv2.Laplacian(grey.astype(np.float32), cv2.CV_32F))
 
 
-def _coarse_edges(grey: Grey) -> Grey:
-    """Those that are left without grain, 255 at most."""
+def _smooth_laplacian(grey: Grey) -> Grey:
+    """Return the absolute Laplacian after Gaussian smoothing, clipped to 255."""
     smooth = cv2.GaussianBlur(grey, (7, 7), 0)
     return np.asarray(cv2.convertScaleAbs(cv2.Laplacian(smooth, cv2.CV_16S)), np.uint8)
 
 
 def _reduction(image: Encoded) -> int:
-    """The strongest one that leaves LENGTH_PX."""
+    """Return the strongest reduction that leaves LENGTH_PX."""
     return max(step for step in io.REDUCTIONS if step == 1 or max(image.shape) // step >= LENGTH_PX)
 
 
-def _small(film: Film) -> Grey:
-    """8 bits, the longer side LENGTH_PX at most."""
+def _shrink(film: Film) -> Grey:
+    """Reduce to 8 bits and to at most LENGTH_PX for the longer side."""
     height, width = film.shape
     scale = min(1.0, LENGTH_PX / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -94,7 +91,8 @@ def _small(film: Film) -> Grey:
     return np.asarray((small.astype(np.float64) - low) * (255 / max(high - low, 1)), np.uint8)
 
 
-def _shape_doubt(subject: Mask) -> str:
+def _outline_rejection_reason(subject: Mask) -> str:
+    """Return why the outline of a bright part (h, w) 0/1 cannot be a breast, or an empty text."""
     outlines, _ = cv2.findContours(subject, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     filled, hull = np.zeros_like(subject), np.zeros_like(subject)
     cv2.drawContours(filled, outlines, -1, (1,), -1)
@@ -104,8 +102,3 @@ def _shape_doubt(subject: Mask) -> str:
     if filled.sum() / hull.sum() < SOLIDITY:
         return "the outline of what it shows is ragged"
     return ""
-
-
-def of_file(path: Path) -> str:
-    """`doubt` of a file; raises PixelError where it is no image."""
-    return rejection_reason(io.load(path))

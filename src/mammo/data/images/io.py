@@ -1,4 +1,4 @@
-"""Films and masks: decode -> breast -> window -> crop -> square array. Arrays are (height, width).
+"""Reading films and masks: JPEG, PNG, PGM, TIFF and DICOM files to arrays (height, width).
 
 A film keeps its depth: uint8, or uint16 where the file has more than 8 bits. A reduced film is `1 / reduction` of the
 size, rounded up, as libjpeg reduces it.
@@ -16,7 +16,7 @@ from PIL import Image
 
 from mammo.data.images import dicom
 from mammo.data.images.dicom import PixelError
-from mammo.data.images.transforms import Film, Grey, Mask, eight_bits, fit, stretched
+from mammo.data.images.transforms import Film, Grey, Mask, fit, reduce_to_8_bits, stretch_to_8_bits
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".dcm", ".dicom", ".pgm", ".tif", ".tiff"}
 DICOM_SUFFIXES = {".dcm", ".dicom"}
@@ -31,9 +31,9 @@ REDUCTIONS = {
 }
 BINARY_SHARE = 0.9  # of pixels near 0 or 255; JPEG blurs a mask's outline, a grey crop has far fewer
 EXTREME = 25
-QUICK_LOOK = 8  # reduction
+PREVIEW_REDUCTION = 8  # reduction
 MIN_FILM_PX = 32
-COLOUR_SPREAD = 24  # between the channels of a pixel, of 255: more than what a JPEG makes of grey
+COLOUR_SPREAD = 24  # between the channels of a pixel, of 255: more than JPEG adds to grey
 COLOUR_SHARE = 0.005  # of the pixels: more is a colour image
 
 
@@ -49,21 +49,21 @@ class Encoded:
 
 
 def load(path: Path) -> Encoded:
-    """The content of an image file, checked as far as its header and its end show; raises PixelError."""
+    """Read an image file and check its header and its end; raises PixelError."""
     try:
         data = path.read_bytes()
     except OSError as error:
         raise _unreadable(path, error) from error
-    return encoded(path, data)
+    return parse_image(path, data)
 
 
-def encoded(path: Path, data: bytes) -> Encoded:
-    """`data` as the image file that `path` names in errors; raises PixelError."""
+def parse_image(path: Path, data: bytes) -> Encoded:
+    """Check `data` as the content of the image file `path`; raises PixelError."""
     return Encoded(path, data, *_header(path, io.BytesIO(data)))
 
 
-def shape(path: Path) -> tuple[int, int]:
-    """(height, width) from the file's header, without decoding; a JPEG, PNG or DICOM must have its end, too."""
+def read_shape(path: Path) -> tuple[int, int]:
+    """Return (height, width) from the header, without decoding; raises PixelError, also for a truncated file."""
     try:
         with path.open("rb") as file:
             return _header(path, file)[2]
@@ -76,12 +76,12 @@ def _unreadable(path: Path, error: OSError) -> PixelError:
 
 
 def _header(path: Path, file: BinaryIO) -> tuple[str, int, tuple[int, int]]:
-    """Format, channels and shape."""
+    """Return format, channels and shape."""
     if dicom.is_dicom(file) or path.suffix.lower() in DICOM_SUFFIXES:
         return "DICOM", 1, dicom.read_shape(path, file)
     try:
         with Image.open(file, formats=FORMATS) as image:
-            found = str(image.format), len(image.getbands()), (image.height, image.width)
+            header = str(image.format), len(image.getbands()), (image.height, image.width)
             frames = getattr(image, "n_frames", 1)
     except (*dicom.MALFORMED, SyntaxError, Image.DecompressionBombError) as error:
         raise PixelError(f"{path}: not an image or truncated ({error})") from error
@@ -89,14 +89,14 @@ def _header(path: Path, file: BinaryIO) -> tuple[str, int, tuple[int, int]]:
         raise PixelError(f"{path}: {frames} images in one file; a film has one")
     file.seek(0, io.SEEK_END)
     file.seek(max(0, file.tell() - END_BYTES))
-    # Of a truncated JPEG OpenCV makes a film that is half grey.
-    if END_MARKERS.get(found[0], b"") not in file.read():
+    # OpenCV decodes a truncated JPEG to a film that is half grey.
+    if END_MARKERS.get(header[0], b"") not in file.read():
         raise PixelError(f"{path}: truncated, the image's end is missing")
-    return found
+    return header
 
 
 def decode(image: Encoded, reduction: int = 1) -> Film:
-    """The pixels in the file's own depth; reduction: 1, 2, 4 or 8. Raises PixelError for colour and for damage."""
+    """Decode the pixels in the file's depth; reduction: 1, 2, 4 or 8. Raises PixelError for colour and for damage."""
     if image.format == "DICOM":
         return _shrink(dicom.decode(image.path, image.data), reduction)
     if image.format == "JPEG":
@@ -106,7 +106,7 @@ def decode(image: Encoded, reduction: int = 1) -> Film:
 
 def _opencv(image: Encoded, flags: int) -> npt.NDArray[Any]:
     try:
-        # A header's orientation would turn the pixels away from `shape`.
+        # A header's orientation would rotate the pixels out of `shape`.
         pixels = cv2.imdecode(np.frombuffer(image.data, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:
         raise PixelError(f"{image.path}: cannot be decoded ({error})") from error
@@ -116,7 +116,7 @@ def _opencv(image: Encoded, flags: int) -> npt.NDArray[Any]:
 
 
 def _grey(image: npt.NDArray[Any], path: Path) -> Film:
-    """One channel (h, w) of grey that may have been stored as several."""
+    """Return one channel (h, w) of grey that may be stored as several; raises PixelError for colour."""
     if image.dtype not in (np.uint8, np.uint16):
         raise PixelError(f"{path}: pixels are {image.dtype}; films have 8 or 16 unsigned bits")
     if image.ndim == 2:
@@ -129,7 +129,7 @@ def _grey(image: npt.NDArray[Any], path: Path) -> Film:
 
 
 def _shrink(film: Film, reduction: int) -> Film:
-    """Means of blocks of `reduction` by `reduction` pixels; a last, incomplete one is filled with its edge."""
+    """Average blocks of `reduction` by `reduction` pixels; an incomplete last block is filled with its edge."""
     if reduction == 1:
         return film
     height, width = (-(-side // reduction) for side in film.shape)
@@ -154,41 +154,41 @@ def refuse_tiny(image: Encoded) -> None:
 
 
 def read_grey(path: Path, reduced: bool = False) -> Grey:
-    """Decode as (h, w) uint8, as a viewer shows it; `reduced` gives an eighth of the size, for a quick look.
+    """Decode as (h, w) uint8, as a viewer displays it; `reduced` gives an eighth of the size.
 
-    A DICOM goes through its stated window, if any. Other values of more than 8 bits are stretched from their lowest to
-    their highest.
+    The window of a DICOM header is applied. Other values of more than 8 bits are stretched from their lowest to their
+    highest.
     """
     image = load(path)
-    reduction = QUICK_LOOK if reduced else 1
+    reduction = PREVIEW_REDUCTION if reduced else 1
     if image.format == "DICOM":
         film = _shrink(dicom.decode(path, image.data, displayed=True), reduction)
     else:
         film = decode(image, reduction)
-    return stretched(film)
+    return stretch_to_8_bits(film)
 
 
 def is_binary(path: Path) -> bool:
-    """Whether an image holds little but black and white, as a mask does and a crop of film does not."""
+    """Say whether an image is nearly all black and white, as a mask is and a crop of film is not."""
     image = load(path)
-    pixels = eight_bits(decode(image, QUICK_LOOK if min(image.shape) >= 256 else 1))
+    pixels = reduce_to_8_bits(decode(image, PREVIEW_REDUCTION if min(image.shape) >= 256 else 1))
     extremes = (pixels <= EXTREME) | (pixels >= 255 - EXTREME)
     return bool(extremes.mean() >= BINARY_SHARE)
 
 
 def has_foreground(path: Path) -> bool:
-    """Whether a mask marks anything."""
+    """Say whether a mask has foreground."""
     return bool(foreground(load(path)).any())
 
 
 def foreground(mask: Encoded, reduction: int = 1) -> Mask:
-    """A mask (h, w) as 0/1: 1 where it is brighter than half; a lesion too small for `reduction` keeps its place."""
-    found = np.asarray(eight_bits(decode(mask, reduction)) > 127, np.uint8)
-    if reduction == 1 or found.any():
-        return found
+    """Decode a mask (h, w) as 0/1, 1 being brighter than half; a lesion smaller than `reduction` is not lost."""
+    pixels = np.asarray(reduce_to_8_bits(decode(mask, reduction)) > 127, np.uint8)
+    if reduction == 1 or pixels.any():
+        return pixels
     return np.asarray(_shrink(255 * foreground(mask), reduction) > 0, np.uint8)
 
 
 def read_mask(path: Path, film_shape: tuple[int, int]) -> Mask:
-    """A mask as (h, w) 0/1 in the film's shape, to which a copy of other size is scaled."""
+    """Read a mask as (h, w) 0/1, scaled to the film's shape."""
     return fit(foreground(load(path)), film_shape)

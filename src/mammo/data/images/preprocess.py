@@ -1,4 +1,4 @@
-"""One case -> what a model sees of it: image and mask, (size_px, size_px), for a breast (2 * size_px, size_px).
+"""From a case to the image and mask of a model's input: (size_px, size_px), of a breast (2 * size_px, size_px).
 
 Files are read once, checked against the manifest if there is one, and JPEGs are decoded no finer than the output needs.
 On 25 real films enlarged to 3000x5000 px, the square differs from that of a film decoded whole by 1.0 of 255 grey
@@ -31,7 +31,7 @@ Mark = Encoded | Box
 
 @dataclass(frozen=True)
 class Square:
-    """What a model sees; image: (h, w) uint8 or uint16, mask: (h, w) 0/1, lesion_share: of the film, what is marked."""
+    """A model's input; image: (h, w) uint8 or uint16, mask: (h, w) 0/1, lesion_share: the marked share of the film."""
 
     image: Film
     mask: Mask
@@ -54,19 +54,19 @@ class View(NamedTuple):
     lesions: Mask
 
 
-def shape(unit: str, size_px: int) -> tuple[int, int]:
-    """(h, w) of the square of a case."""
+def square_shape(unit: str, size_px: int) -> tuple[int, int]:
+    """Return (h, w) of the square of a case."""
     return (len(VIEWS) * size_px if unit == "breast" else size_px), size_px
 
 
-def prepare(
+def prepare_case(
     case: Mapping[str, object],
     root: Path,
     unit: str,
     settings: PreprocessConfig,
     digests: Mapping[str, str] | None = None,
 ) -> Square:
-    """The square of one case (a row of tables.CASES: view, image_path, mask_path) whose files lie under `root`.
+    """Prepare one case (a row of schemas.CASES: view, image_path, mask_path) whose files lie under `root`.
 
     digests: SHA-256 by path of the manifest; a file that differs is refused. Raises PixelError naming the file.
     """
@@ -110,7 +110,7 @@ def _load(root: Path, path: str, digests: Mapping[str, str] | None) -> Encoded:
     except OSError as error:
         raise PixelError(f"{file}: cannot be read ({error.strerror}); see `dvc repro -f ingest`") from error
     if digests is not None and hashlib.sha256(data).hexdigest() != digests.get(path):
-        raise PixelError(f"{file} is not the file that ingest saw; run `dvc repro -f ingest` to take the data in anew")
+        raise PixelError(f"{file} has changed since ingest; run `dvc repro -f ingest` to ingest the data again")
     return io.parse_image(file, data)
 
 
@@ -134,24 +134,24 @@ def _box(entry: str, film: Encoded) -> Box:
 
 
 def _lesion(scene: Scene, settings: PreprocessConfig) -> Square:
-    """A square around the lesion, from the film at its own resolution as far as the square needs it."""
+    """Return a square around the lesion, from the film no more reduced than the square allows."""
     if not scene.marks:
         raise PixelError(f"{scene.film.path}: no lesion is marked; `ingest.unit: image` needs none")
-    lesions, mask_reduction = _outlined(scene, max(LESION_BOX_PX, settings.size_px / settings.context))
-    box = transforms.square_around(_scaled(transforms.bounding_box(lesions), mask_reduction), settings.context)
+    lesions, mask_reduction = _merge_marks(scene, max(LESION_BOX_PX, settings.size_px / settings.context))
+    box = transforms.square_around(_scale_box(transforms.bounding_box(lesions), mask_reduction), settings.context)
     film_reduction = min(
         _coarsest(box[2] - box[0], OVERSAMPLING * settings.size_px),
         _coarsest(max(scene.film.shape), BREAST_ANALYSIS_PX),
     )
     film = io.decode(scene.film, film_reduction)
     enhance = _enhancement(film, breast_mask(film), settings)
-    image = transforms.resize(enhance(transforms.crop(film, _scaled(box, 1 / film_reduction))), settings.size_px)
-    mask = transforms.resize_mask(transforms.crop(lesions, _scaled(box, 1 / mask_reduction)), settings.size_px)
+    image = transforms.resize(enhance(transforms.crop(film, _scale_box(box, 1 / film_reduction))), settings.size_px)
+    mask = transforms.resize_mask(transforms.crop(lesions, _scale_box(box, 1 / mask_reduction)), settings.size_px)
     return Square(image, mask, float(lesions.mean()))
 
 
-def _outlined(scene: Scene, needed_px: float) -> tuple[Mask, int]:
-    """The marks on a film whose masks are as coarse as leaves them `needed_px` long together, and their reduction."""
+def _merge_marks(scene: Scene, needed_px: float) -> tuple[Mask, int]:
+    """Return all marks, reduced as far as leaves them `needed_px` long together, and the reduction."""
     coarse = max(io.REDUCTIONS)
     lesions = _lesions(scene, coarse)
     top, left, bottom, right = transforms.bounding_box(lesions)
@@ -159,23 +159,23 @@ def _outlined(scene: Scene, needed_px: float) -> tuple[Mask, int]:
     return (lesions if reduction == coarse else _lesions(scene, reduction)), reduction
 
 
-def _scaled(box: Box, factor: float) -> Box:
-    """`box` in the pixels of a film that is `factor` as large; a square stays one."""
+def _scale_box(box: Box, factor: float) -> Box:
+    """Scale `box` by `factor`; a square stays a square."""
     top, left, bottom, right = box
     new_top, new_left = round(top * factor), round(left * factor)
     return new_top, new_left, new_top + round((bottom - top) * factor), new_left + round((right - left) * factor)
 
 
 def _breast(scene: Scene, settings: PreprocessConfig) -> Square:
-    """The whole breast."""
-    view = _fine_enough(scene, OVERSAMPLING * settings.size_px)
+    """Return the square of a whole breast."""
+    view = _view_of_breast(scene, OVERSAMPLING * settings.size_px)
     enhance = _enhancement(view.film, view.breast, settings)
     image, mask = breast_square(view.film, view.lesions, view.breast, settings.size_px, enhance)
     return Square(image, mask, float(view.lesions.mean()))
 
 
 def _both_views(scenes: list[Scene], view: str, settings: PreprocessConfig) -> Square:
-    """CC above MLO, the chest wall left in both; a missing view is black."""
+    """Stack CC above MLO, the chest wall left in both; a missing view is black."""
     names = view.split(VIEW_SEPARATOR)
     if len(names) != len(scenes) or not set(names) <= set(VIEWS):
         raise PixelError(f"{scenes[0].film.path}: view {view!r} for {len(scenes)} film(s); valid: {', '.join(VIEWS)}")
@@ -192,8 +192,8 @@ def _view(scene: Scene, reduction: int) -> View:
     return View(film, breast_mask(film), _lesions(scene, reduction))
 
 
-def _fine_enough(scene: Scene, needed_px: int) -> View:
-    """The film as coarse as leaves its breast at least `needed_px` long, or whole where that is shorter."""
+def _view_of_breast(scene: Scene, needed_px: int) -> View:
+    """Decode the film, reduced as far as leaves its breast at least `needed_px` long."""
     reduction = _coarsest(max(scene.film.shape), max(needed_px, BREAST_ANALYSIS_PX))
     while True:
         view = _view(scene, reduction)
@@ -204,12 +204,12 @@ def _fine_enough(scene: Scene, needed_px: int) -> View:
 
 
 def _coarsest(length_px: int, needed_px: float) -> int:
-    """The strongest reduction that leaves `length_px` at least `needed_px` long; 1 where none does."""
+    """Return the strongest reduction that leaves `length_px` at least `needed_px` long; 1 where none does."""
     return max(step for step in io.REDUCTIONS if step == 1 or -(-length_px // step) >= needed_px)
 
 
 def _enhancement(film: Film, breast: Mask, settings: PreprocessConfig) -> Callable[[Film], Film]:
-    """The window of the breast, then CLAHE where it is asked for: a function of any part of the film."""
+    """Return the function that windows any part of the film by its breast, and equalises it where clahe is set."""
     low, high = transforms.percentile_levels(film, breast, settings.window_percentiles)
 
     def enhance(part: Film) -> Film:
@@ -220,16 +220,16 @@ def _enhancement(film: Film, breast: Mask, settings: PreprocessConfig) -> Callab
 
 
 def _lesions(scene: Scene, reduction: int) -> Mask:
-    """All marks of a film as 0/1, in the shape of its reduced copy; raises PixelError for a mask without foreground."""
+    """Return all marks of a film as 0/1, at its reduced shape; raises PixelError for a mask without foreground."""
     height, width = (-(-side // reduction) for side in scene.film.shape)
-    found = np.zeros((height, width), np.uint8)
+    lesions = np.zeros((height, width), np.uint8)
     for mark in scene.marks:
         if isinstance(mark, Encoded):
             mask = io.foreground(mark, _coarsest(max(mark.shape), max(height, width)))
             if not mask.any():
                 raise PixelError(f"{mark.path}: a mask without foreground")
-            found |= transforms.fit(mask, (height, width))
+            lesions |= transforms.fit(mask, (height, width))
         else:
             top, left, bottom, right = mark
-            found[top // reduction : -(-bottom // reduction), left // reduction : -(-right // reduction)] = 1
-    return found
+            lesions[top // reduction : -(-bottom // reduction), left // reduction : -(-right // reduction)] = 1
+    return lesions

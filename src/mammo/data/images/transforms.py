@@ -1,4 +1,4 @@
-"""Crop, resize and window arrays of pixels."""
+"""Arrays of pixels: crop, resize, window, equalise. Arrays are (height, width)."""
 
 from typing import Any
 
@@ -20,14 +20,14 @@ STRIP_PX = 256  # bounds the memory of interpolation
 
 
 def fit(mask: Mask, shape: tuple[int, int]) -> Mask:
-    """`mask` scaled to `shape`, where it is not in it already."""
+    """Scale `mask` to `shape` where it has another."""
     if mask.shape == shape:
         return mask
     return np.asarray(cv2.resize(mask, (shape[1], shape[0]), interpolation=cv2.INTER_NEAREST), dtype=np.uint8)
 
 
 def bounding_box(mask: npt.NDArray[np.generic]) -> Box:
-    """Smallest box around the foreground of a mask (h, w); raises PixelError where there is none."""
+    """Return the smallest box around the foreground of a mask (h, w); raises PixelError where there is none."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not len(rows):
         raise PixelError("a mask without foreground has no bounding box")
@@ -35,7 +35,7 @@ def bounding_box(mask: npt.NDArray[np.generic]) -> Box:
 
 
 def square_around(box: Box, context: float) -> Box:
-    """The square centred on `box` whose side is `context` times the longer side of `box`; it may leave the film."""
+    """Return the square centred on `box`, `context` times as long as its longer side; it may leave the film."""
     top, left, bottom, right = box
     side = max(1, round(context * max(bottom - top, right - left)))
     new_top = round((top + bottom - side) / 2)
@@ -44,7 +44,7 @@ def square_around(box: Box, context: float) -> Box:
 
 
 def crop(image: Film, box: Box) -> Film:
-    """`image` inside `box`, black where the box leaves the film."""
+    """Return `image` inside `box`, black where the box leaves the film."""
     top, left, bottom, right = box
     height, width = image.shape
     inside = image[max(top, 0) : min(bottom, height), max(left, 0) : min(right, width)]
@@ -53,16 +53,16 @@ def crop(image: Film, box: Box) -> Film:
 
 
 def resize(image: Film, size_px: int) -> Film:
-    """A square image at (size_px, size_px): area average when shrinking, which keeps fine texture from aliasing."""
+    """Resize a square image to (size_px, size_px); by area average when shrinking, against aliasing."""
     shrinking = image.shape[0] >= size_px
     interpolation = cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(image, (size_px, size_px), interpolation=interpolation), dtype=image.dtype)
 
 
-def contrast(film: Film, region: Mask, percentiles: tuple[float, float]) -> tuple[float, float]:
-    """The levels at `percentiles` of the region (0/1), of the film where the region is empty.
+def percentile_levels(film: Film, region: Mask, percentiles: tuple[float, float]) -> tuple[float, float]:
+    """Return the grey levels at `percentiles` of the region (0/1), of the film where the region is empty.
 
-    From the film itself, because the three scanners of CBIS-DDSM differ, and other data sets even more.
+    Computed per film, because the three scanners of CBIS-DDSM differ, and other data sets even more.
     """
     low, high = _percentiles(film, region if region.any() else np.ones_like(region), percentiles)
     return float(low), float(high)
@@ -77,7 +77,7 @@ def window(film: Film, low: float, high: float, bits: int = 8) -> Film:
 
 
 def _percentiles(film: Film, region: Mask, percentiles: tuple[float, float]) -> npt.NDArray[np.float64]:
-    """As np.percentile of the region's pixels, from their histogram: they are many, and their levels are few."""
+    """Return np.percentile of the region's pixels, from their histogram: pixels are many, and levels are few."""
     levels = np.iinfo(film.dtype).max + 1
     below = np.cumsum(cv2.calcHist([film], [0], region, [levels], [0, levels]).ravel().astype(np.int64))
     places = np.array(percentiles) / 100 * (below[-1] - 1)
@@ -93,7 +93,7 @@ def equalise(film: Film, clip_limit: float) -> Film:
     """
     if film.dtype == np.uint8:
         return np.asarray(cv2.createCLAHE(clip_limit, (TILES, TILES)).apply(film), np.uint8)
-    grey = eight_bits(film)
+    grey = reduce_to_8_bits(film)
     if any(side % TILES for side in film.shape):  # OpenCV then fills both sides
         height, width = (TILES - side % TILES for side in film.shape)
         grey = np.asarray(cv2.copyMakeBorder(grey, 0, height, 0, width, cv2.BORDER_REFLECT_101), np.uint8)
@@ -108,24 +108,24 @@ def equalise(film: Film, clip_limit: float) -> Film:
 
 
 def _tile_curves(grey: Grey, clip_limit: float) -> npt.NDArray[np.float64]:
-    """What CLAHE makes of each grey in the middle of each tile: (TILES, TILES, 256), 0..1."""
+    """Return the equalised level of each grey in the middle of each tile: (TILES, TILES, 256), 0-1."""
     pixels = grey.size / TILES**2
     limit = max(1, int(clip_limit * pixels / 256))
     tiles = [tile for row in np.split(grey, TILES) for tile in np.split(row, TILES, axis=1)]
-    counts = [_limited(np.bincount(tile.ravel(), minlength=256), limit) for tile in tiles]
+    counts = [_clip_counts(np.bincount(tile.ravel(), minlength=256), limit) for tile in tiles]
     return np.cumsum(counts, axis=1).reshape(TILES, TILES, 256) / pixels
 
 
-def _limited(counts: npt.NDArray[np.int64], limit: int) -> npt.NDArray[np.int64]:
-    """A histogram (256,) whose excess over `limit` is spread as OpenCV spreads it."""
+def _clip_counts(counts: npt.NDArray[np.int64], limit: int) -> npt.NDArray[np.int64]:
+    """Clip a histogram (256,) at `limit` and spread the excess as OpenCV does."""
     each, rest = divmod(int(np.maximum(counts - limit, 0).sum()), 256)
-    limited = np.minimum(counts, limit) + each
-    limited[:: max(256 // max(rest, 1), 1)][:rest] += 1
-    return limited
+    clipped = np.minimum(counts, limit) + each
+    clipped[:: max(256 // max(rest, 1), 1)][:rest] += 1
+    return clipped
 
 
 def resize_mask(mask: npt.NDArray[Any], size_px: int) -> Mask:
-    """A pixel belongs to the lesion when half of it does; the largest share counts where none reaches half."""
+    """Resize a mask: a pixel is lesion when half of it is; where none reaches half, those of the largest share are."""
     if not mask.any():
         return np.zeros((size_px, size_px), np.uint8)
     interpolation = cv2.INTER_AREA if mask.shape[0] >= size_px else cv2.INTER_LINEAR
@@ -134,8 +134,8 @@ def resize_mask(mask: npt.NDArray[Any], size_px: int) -> Mask:
     return np.asarray(share >= min(0.5, share.max()), dtype=np.uint8)
 
 
-def stretched(film: Film) -> Grey:
-    """8 bits as they are, or more of them from their lowest to their highest value as 0..255."""
+def stretch_to_8_bits(film: Film) -> Grey:
+    """Return 8 bits unchanged, more bits stretched from their lowest to their highest value."""
     if film.dtype == np.uint8:
         return np.asarray(film, np.uint8)
     low, high = int(film.min()), int(film.max())
@@ -143,6 +143,6 @@ def stretched(film: Film) -> Grey:
     return np.asarray(cv2.convertScaleAbs(film, alpha=scale, beta=-low * scale), np.uint8)
 
 
-def eight_bits(film: Film) -> Grey:
-    """The full range of the file's depth as 0..255."""
+def reduce_to_8_bits(film: Film) -> Grey:
+    """Scale the full range of the file's depth to 0-255."""
     return np.asarray(film >> 8 if film.dtype == np.uint16 else film, np.uint8)

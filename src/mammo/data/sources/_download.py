@@ -1,8 +1,7 @@
-"""Files from the network to disk.
+"""Downloads of files, resumable and verified.
 
-Contract: a file has its final name only when it is whole, that is of the size and the checksum that its source gives.
-Until then it is `<name>.part`, and the next call goes on where that ends; what is whole is not fetched again.
-Finished files survive every error.
+A file gets its final name when it has the size and the checksum that its source states. Until then it is `<name>.part`,
+which the next call completes; finished files are not fetched again, and survive every error.
 """
 
 import errno
@@ -28,6 +27,7 @@ from tqdm import tqdm
 from mammo.core.errors import InputError
 
 T = TypeVar("T")
+Advance = Callable[[int], object]  # moves the progress bar by so many bytes
 
 CONNECTIONS = 8
 TIMEOUT_S = (10, 60)  # to connect, and between two bytes
@@ -37,16 +37,16 @@ CONTENT_ATTEMPTS = 2  # the half file of an earlier run may be damaged; then the
 TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
 GB = 1e9
 
-_RESUME = "Finished files stay, and the next run goes on where this one stopped"
+_RESUME = "Finished files stay, and the next run continues where this one stopped"
 
 
 class DownloadError(InputError):
-    """A file could not be had; the message says which, why, and what to do. Finished files stay."""
+    """A file cannot be downloaded; the message says which, why, and what to do. Finished files stay."""
 
 
 @dataclass(frozen=True)
 class Remote:
-    """A file to fetch, and what its source says of it.
+    """A file to fetch, with the size and checksum that its source states.
 
     checksum: `<algorithm of hashlib>:<hex digest>`, or empty. starts_with: the first bytes of its format, which an
     error page lacks; for files without a checksum.
@@ -60,7 +60,7 @@ class Remote:
 
     @property
     def part(self) -> Path:
-        """Where the file lies until it is whole."""
+        """The path of the unfinished file."""
         return self.path.with_name(f"{self.path.name}.part")
 
 
@@ -74,49 +74,52 @@ class StoredObject:
 
 
 def fetch(remotes: Sequence[Remote], description: str) -> None:
-    """Bring those files that are not there yet, several at a time, with a progress bar in bytes.
+    """Download the missing files, several at a time, with a progress bar in bytes.
 
     Raises DownloadError where the disk is too small for all of them, before anything is fetched, and where a file
-    cannot be had; the other files that were under way keep their half, to be completed by the next call.
+    cannot be downloaded; the unfinished parts of the others stay, and the next call completes them.
     """
-    missing = [remote for remote in remotes if not _is_there(remote)]
+    missing = [remote for remote in remotes if not _is_complete(remote)]
     done, total = sum(_size(remote.part) for remote in missing), sum(remote.size_bytes or 0 for remote in missing)
     for folder in {remote.path.parent for remote in missing}:
-        with writing(folder):
+        with name_disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
     if missing:
         require_space(missing[0].path.parent, total - done)
-        with session() as opened, tqdm(total=total, initial=done, desc=description, unit="B", unit_scale=True) as bar:
-            _fetch_all(opened, missing, bar.update)
+        with (
+            open_session() as session,
+            tqdm(total=total, initial=done, desc=description, unit="B", unit_scale=True) as bar,
+        ):
+            _fetch_all(session, missing, bar.update)
 
 
-def list_objects(opened: requests.Session, endpoint: str, bucket: str, prefix: str) -> list[StoredObject]:
-    """Objects of a public S3 bucket whose keys start with `prefix` (ListObjectsV2, path-style address)."""
+def list_objects(session: requests.Session, endpoint: str, bucket: str, prefix: str) -> list[StoredObject]:
+    """List the objects of a public S3 bucket whose keys start with `prefix` (ListObjectsV2, path-style address)."""
     url, token = f"{endpoint.rstrip('/')}/{bucket}", ""
-    found: list[StoredObject] = []
+    objects: list[StoredObject] = []
     while True:
         query = {"list-type": "2", "prefix": prefix} | ({"continuation-token": token} if token else {})
-        content = persist(partial(_content, opened, url, query), f"{url}?prefix={prefix}")
+        content = retry(partial(_content, session, url, query), f"{url}?prefix={prefix}")
         page = _parse_xml(content, url)
-        found += [_stored_object(element) for element in page.iterfind("{*}Contents")]
+        objects += [_stored_object(element) for element in page.iterfind("{*}Contents")]
         token = page.findtext("{*}NextContinuationToken", "")
         if not token:
-            return found
+            return objects
 
 
-def persist(
+def retry(
     attempt: Callable[[], T],
-    what: str,
-    reached: Callable[[], int] = lambda: 0,
+    name: str,
+    progress: Callable[[], int] = lambda: 0,
     stop: threading.Event | None = None,
 ) -> T:
-    """The result of `attempt`, which is repeated with growing waits while the network fails.
+    """Return the result of `attempt`, repeated with growing waits while the network fails.
 
-    An attempt after which `reached()` is larger than ever before starts the waits anew. `what` names the file in
-    errors. Raises DownloadError where the waits are used up or `stop` is set, and at once for other failures.
+    The waits start again after an attempt that raises `progress()` above all before. `name` is that of the file, for
+    errors. Raises DownloadError when the waits are used up or `stop` is set, and at once for other failures.
     """
     stop = stop or threading.Event()
-    furthest, waits = reached(), iter(WAITS_S)
+    furthest, waits = progress(), iter(WAITS_S)
     while True:
         try:
             return attempt()
@@ -125,29 +128,29 @@ def persist(
         except requests.HTTPError as error:
             problem = _explain_status(error)
         except requests.RequestException as error:
-            raise DownloadError(f"{what}: {error}") from error
-        if reached() > furthest:
-            furthest, waits = reached(), iter(WAITS_S)
+            raise DownloadError(f"{name}: {error}") from error
+        if progress() > furthest:
+            furthest, waits = progress(), iter(WAITS_S)
         wait = next(waits, None)
         if wait is None or stop.wait(wait):
-            raise DownloadError(f"{what}: {problem}. {_RESUME}")
+            raise DownloadError(f"{name}: {problem}. {_RESUME}")
 
 
 def require_space(folder: Path, size_bytes: float) -> None:
-    """Raise DownloadError where the disk of `folder`, which need not exist yet, has less than `size_bytes` free."""
+    """Raise DownloadError where the disk of `folder`, which may not exist yet, has less than `size_bytes` free."""
     existing = next(place for place in (folder, *folder.parents) if place.exists())
     free = shutil.disk_usage(existing).free
     if free < size_bytes:
         raise DownloadError(
             f"{folder}: {size_bytes / GB:,.1f} GB are to be downloaded, but its disk has {free / GB:,.1f} GB free. "
-            "Free the rest, set `root` in params.yaml to a folder on a larger disk, or download fewer patients"
+            "Free space, set `root` in params.yaml to a folder on a larger disk, or download fewer patients"
         )
 
 
 @contextmanager
-def exclusive(folder: Path) -> Iterator[None]:
-    """Create `folder` and let one process at a time work in the block; the others wait for it."""
-    with writing(folder):
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Create `folder` and lock it for one process during the block; others wait."""
+    with name_disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".download.lock")
         try:
@@ -161,18 +164,18 @@ def exclusive(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def session() -> requests.Session:
-    """A session for CONNECTIONS threads; it keeps its connections open."""
-    opened = requests.Session()
+def open_session() -> requests.Session:
+    """Open a session for CONNECTIONS threads that keeps its connections."""
+    session = requests.Session()
     for scheme in ("http://", "https://"):
-        opened.mount(scheme, HTTPAdapter(pool_connections=CONNECTIONS, pool_maxsize=CONNECTIONS))
-    return opened
+        session.mount(scheme, HTTPAdapter(pool_connections=CONNECTIONS, pool_maxsize=CONNECTIONS))
+    return session
 
 
-def _fetch_all(opened: requests.Session, remotes: list[Remote], advance: Callable[[int], object]) -> None:
+def _fetch_all(session: requests.Session, remotes: list[Remote], advance: Advance) -> None:
     stop = threading.Event()
     with ThreadPoolExecutor(CONNECTIONS) as pool:
-        futures = [pool.submit(_fetch_one, opened, remote, advance, stop) for remote in remotes]
+        futures = [pool.submit(_fetch_file, session, remote, advance, stop) for remote in remotes]
         try:
             for future in as_completed(futures):
                 future.result()
@@ -181,13 +184,11 @@ def _fetch_all(opened: requests.Session, remotes: list[Remote], advance: Callabl
             pool.shutdown(cancel_futures=True)
 
 
-def _fetch_one(
-    opened: requests.Session, remote: Remote, advance: Callable[[int], object], stop: threading.Event
-) -> None:
+def _fetch_file(session: requests.Session, remote: Remote, advance: Advance, stop: threading.Event) -> None:
     problem = ""
     for _ in range(CONTENT_ATTEMPTS):
-        persist(
-            lambda: _receive(opened, remote, advance, stop),
+        retry(
+            lambda: _receive(session, remote, advance, stop),
             f"{remote.path.name} from {remote.url}",
             lambda: _size(remote.part),
             stop,
@@ -200,13 +201,13 @@ def _fetch_one(
             return
         _discard(remote.part, advance)
     raise DownloadError(
-        f"{remote.path.name} from {remote.url}: {problem}; it was thrown away. {_RESUME}; if it stays so, the source "
-        "(or a proxy on the way) serves another file"
+        f"{remote.path.name} from {remote.url}: {problem}; it was deleted. {_RESUME}; if this repeats, the source "
+        "(or a proxy) serves another file"
     )
 
 
-def _receive(opened: requests.Session, remote: Remote, advance: Callable[[int], object], stop: threading.Event) -> None:
-    """Append to the half file what it lacks; it ends early where `stop` is set."""
+def _receive(session: requests.Session, remote: Remote, advance: Advance, stop: threading.Event) -> None:
+    """Append the missing bytes to the unfinished file; ends early when `stop` is set."""
     start = _size(remote.part)
     if remote.size_bytes is None or start > remote.size_bytes:
         _discard(remote.part, advance)
@@ -214,25 +215,25 @@ def _receive(opened: requests.Session, remote: Remote, advance: Callable[[int], 
     if start == remote.size_bytes and remote.part.exists():
         return
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
-    with opened.get(remote.url, headers=headers, stream=True, timeout=TIMEOUT_S) as response:
+    with session.get(remote.url, headers=headers, stream=True, timeout=TIMEOUT_S) as response:
         response.raise_for_status()
         if start and response.status_code != requests.codes.partial_content:
             _discard(remote.part, advance)
-        with writing(remote.part), remote.part.open("ab") as file:
+        with name_disk_errors(remote.part), remote.part.open("ab") as file:
             for chunk in response.iter_content(CHUNK_BYTES):
                 if stop.is_set():
                     return
                 file.write(chunk)
                 advance(len(chunk))
             file.flush()
-            os.fsync(file.fileno())  # else the final name may outlive a power cut that the content does not
+            os.fsync(file.fileno())  # else a power cut may leave the final name without the content
 
 
 def _content_problem(remote: Remote) -> str:
-    """Why the half file is not the file, or an empty text."""
+    """Return why the unfinished file is not the stated one, or an empty text."""
     size = _size(remote.part)
     if remote.size_bytes is not None and size != remote.size_bytes:
-        return f"{size} bytes came, but its source gives {remote.size_bytes}"
+        return f"{size} bytes came, but its source states {remote.size_bytes}"
     with remote.part.open("rb") as file:
         if file.read(len(remote.starts_with)) != remote.starts_with:
             return "it is of another format (perhaps an error page)"
@@ -240,11 +241,11 @@ def _content_problem(remote: Remote) -> str:
             algorithm, expected = remote.checksum.split(":")
             file.seek(0)
             digest = hashlib.file_digest(file, algorithm).hexdigest()
-            return "" if digest == expected else f"its {algorithm} is {digest}, but its source gives {expected}"
+            return "" if digest == expected else f"its {algorithm} is {digest}, but its source states {expected}"
     return ""
 
 
-def _is_there(remote: Remote) -> bool:
+def _is_complete(remote: Remote) -> bool:
     return remote.path.is_file() and remote.size_bytes in (None, _size(remote.path))
 
 
@@ -252,14 +253,14 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
-def _discard(part: Path, advance: Callable[[int], object]) -> None:
+def _discard(part: Path, advance: Advance) -> None:
     advance(-_size(part))
     part.unlink(missing_ok=True)
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Tell what the disk refuses; failures of the network pass, although they too are OSErrors."""
+def name_disk_errors(path: Path) -> Iterator[None]:
+    """Raise DownloadError for what the disk refuses; network failures pass, although they are OSErrors, too."""
     try:
         yield
     except requests.RequestException:
@@ -271,15 +272,15 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def _explain_status(error: requests.HTTPError) -> str:
-    """What a transient HTTP status means for the user; raises DownloadError for all others."""
+    """Describe a transient HTTP status; raises DownloadError for all others."""
     answer = " ".join(str(error).split())
     if error.response is not None and error.response.status_code in TRANSIENT:
         return f"{answer}. Try again later"
-    raise DownloadError(f"{answer}; it cannot be had there") from error
+    raise DownloadError(f"{answer}; the file is not available there") from error
 
 
-def _content(opened: requests.Session, url: str, query: dict[str, str]) -> bytes:
-    response = opened.get(url, params=query, timeout=TIMEOUT_S)
+def _content(session: requests.Session, url: str, query: dict[str, str]) -> bytes:
+    response = session.get(url, params=query, timeout=TIMEOUT_S)
     response.raise_for_status()
     return response.content
 

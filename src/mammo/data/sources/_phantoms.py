@@ -1,7 +1,7 @@
-"""Synthetic mammograms: film-like drawings of breasts that carry masses and calcifications.
+"""Synthetic mammograms: film-like drawings of breasts with masses and calcifications.
 
-Contract: arrays in, arrays out, all randomness from the Generator passed in, no files. Every length scales with
-the film's height. Of its label a drawn lesion knows nothing but its `suspicion`. Between the drawing steps a film
+Arrays in, arrays out, all randomness from the Generator passed in, no files. Every length scales with the film's
+height. A lesion's drawing depends on its `suspicion`, not on its label. Between the drawing steps a film
 is float32 (h, w), 0 (black) to 1, its chest wall at the left edge until the lesions are in.
 """
 
@@ -26,7 +26,7 @@ _SUPERSAMPLING = 4
 
 @dataclass(frozen=True)
 class Lesion:
-    """An abnormality as the drawing sees it; seen from two views it is the same lesion, drawn anew."""
+    """The traits of an abnormality that its drawings share, in one view or in two."""
 
     kind: Kind
     suspicion: float  # in SD, 0 halfway between the classes; shape, margin and density follow it
@@ -36,13 +36,22 @@ class Lesion:
 
 @dataclass(frozen=True)
 class Anatomy:
-    """What the films of one breast have in common."""
+    """The traits that the films of one breast share."""
 
     aspect: float  # film width / height
     reach: float  # chest wall to nipple, as a share of the film's width
     girth: float  # half the breast's height, as a share of the film's height
     density: int  # 1 (fatty) to 4 (dense)
     scanner: Scanner
+
+
+@dataclass(frozen=True)
+class Projection:
+    """The side and view of a film, and its height in px."""
+
+    laterality: Laterality
+    view: View
+    height_px: int
 
 
 @dataclass(frozen=True)
@@ -54,7 +63,7 @@ class Film:
 
 
 def draw_anatomy(rng: np.random.Generator, density: int) -> Anatomy:
-    """A random breast of `density` 1-4 on a random scanner."""
+    """Draw a random breast of `density` 1-4 on a random scanner."""
     return Anatomy(
         aspect=rng.uniform(0.55, 0.66),
         reach=rng.uniform(0.6, 0.88),
@@ -64,16 +73,10 @@ def draw_anatomy(rng: np.random.Generator, density: int) -> Anatomy:
     )
 
 
-def draw_film(
-    rng: np.random.Generator,
-    anatomy: Anatomy,
-    laterality: Laterality,
-    view: View,
-    lesions: Sequence[Lesion],
-    height_px: int,
-) -> Film:
-    """One view of a breast, digitised to 8 bits, and the filled outline of each lesion."""
-    shape = (height_px, round(height_px * anatomy.aspect))
+def draw_film(rng: np.random.Generator, anatomy: Anatomy, projection: Projection, lesions: Sequence[Lesion]) -> Film:
+    """Draw one view of a breast, digitised to 8 bits, and the filled outline of each lesion."""
+    laterality, view = projection.laterality, projection.view
+    shape = (projection.height_px, round(projection.height_px * anatomy.aspect))
     inside = _silhouette(rng, anatomy, view, shape)
     muscle = _pectoral(rng, shape) if view == "MLO" else np.zeros(shape, np.float32)
     canvas = _tissue(rng, anatomy.density, inside, muscle)
@@ -90,7 +93,7 @@ def draw_film(
 
 
 def _silhouette(rng: np.random.Generator, anatomy: Anatomy, view: View, shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """Where the film shows breast: a half-ellipse (CC), or one that runs up into the armpit (MLO)."""
+    """Draw the breast's outline: a half-ellipse (CC), or one that runs up into the armpit (MLO)."""
     height, width = shape
     rows = np.linspace(0, 1, height)
     centre = rng.uniform(0.46, 0.54) if view == "CC" else rng.uniform(0.56, 0.64)
@@ -104,7 +107,7 @@ def _silhouette(rng: np.random.Generator, anatomy: Anatomy, view: View, shape: t
 
 
 def _pectoral(rng: np.random.Generator, shape: tuple[int, int]) -> Canvas:
-    """The pectoral muscle in the upper chest-wall corner: 0 outside, 1 inside, soft edge. float32 (h, w)."""
+    """Draw the pectoral muscle in the upper chest-wall corner: 0 outside, 1 inside, soft edge. float32 (h, w)."""
     height, width = shape
     y, x = np.mgrid[:height, :width].astype(np.float32)
     top, bottom = rng.uniform(0.3, 0.55) * width, rng.uniform(0.45, 0.75) * height
@@ -114,7 +117,7 @@ def _pectoral(rng: np.random.Generator, shape: tuple[int, int]) -> Canvas:
 
 
 def _tissue(rng: np.random.Generator, density: int, inside: NDArray[np.bool_], muscle: Canvas) -> Canvas:
-    """Fat, gland and muscle under the skin, thinning towards it. float32 (h, w)."""
+    """Draw fat, gland and muscle under the skin, thinning towards it. float32 (h, w)."""
     shape, height = inside.shape, inside.shape[0]
     depth = _depth_px(inside) / height
     thickness = 1 - (1 - np.clip(depth / rng.uniform(0.08, 0.13), 0, 1)) ** 2
@@ -129,7 +132,7 @@ def _tissue(rng: np.random.Generator, density: int, inside: NDArray[np.bool_], m
 
 
 def _strands(rng: np.random.Generator, inside: NDArray[np.bool_]) -> Canvas:
-    """Fibrous strands that run from the nipple into the breast. float32 (h, w), about 0 to 1."""
+    """Draw fibrous strands that run from the nipple into the breast. float32 (h, w), about 0 to 1."""
     height, width = inside.shape
     nipple_x = float(inside.sum(axis=1).max())
     nipple_y = float(inside.sum(axis=1).argmax())
@@ -152,7 +155,7 @@ def _strands(rng: np.random.Generator, inside: NDArray[np.bool_]) -> Canvas:
 
 
 def _depth_px(inside: NDArray[np.bool_]) -> Canvas:
-    """Distance to the skin in pixels; film edges are not skin."""
+    """Return the distance to the skin in pixels; film edges are not skin."""
     beyond = cv2.copyMakeBorder(inside.astype(np.uint8), 1, 1, inside.shape[1], 0, cv2.BORDER_REPLICATE)
     return np.asarray(cv2.distanceTransform(beyond, cv2.DIST_L2, 5)[1:-1, inside.shape[1] :], dtype=np.float32)
 
@@ -172,7 +175,7 @@ def _place(rng: np.random.Generator, canvas: Canvas, free: NDArray[np.bool_], le
 
 
 def _spot(rng: np.random.Generator, free: NDArray[np.bool_], extent_px: float) -> tuple[int, int]:
-    """A random (row, column) at least half the extent away from skin, muscle, film edge and other lesions."""
+    """Choose a random (row, column) at least half the extent away from skin, muscle, film edge and other lesions."""
     # Borders of zeros, so that the film's edge counts.
     room = cv2.distanceTransform(np.pad(free, 1).astype(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1]
     enough = min(0.62 * extent_px, 0.98 * float(room.max()))
@@ -182,7 +185,7 @@ def _spot(rng: np.random.Generator, free: NDArray[np.bool_], extent_px: float) -
 
 
 def _paste(patch: Canvas, row: int, column: int, shape: tuple[int, ...]) -> Canvas:
-    """`patch` centred at (row, column) on an empty film, cut at its edges."""
+    """Place `patch` centred at (row, column) on an empty film, cut at its edges."""
     half = patch.shape[0] // 2
     film = np.zeros((shape[0] + 2 * half, shape[1] + 2 * half), np.float32)
     film[row : row + patch.shape[0], column : column + patch.shape[1]] = patch
@@ -190,14 +193,14 @@ def _paste(patch: Canvas, row: int, column: int, shape: tuple[int, ...]) -> Canv
 
 
 def _grade(rng: np.random.Generator, suspicion: float) -> float:
-    """How malignant one trait looks, 0 to 1: follows the suspicion, loosely."""
+    """Draw how malignant one trait looks, 0 to 1, around the suspicion."""
     return float(_sigmoid(np.float32(2.1 * suspicion + rng.normal(0, 0.3))))
 
 
 def _mass(
     rng: np.random.Generator, lesion: Lesion, extent_px: float, patch_px: int
 ) -> tuple[Canvas, NDArray[np.bool_]]:
-    """Light that a mass adds, and its outline; both (patch_px, patch_px).
+    """Draw the light that a mass adds, and its outline; both (patch_px, patch_px).
 
     From benign to malignant: round or oval, circumscribed -> irregular, ill-defined, spiculated, denser.
     """
@@ -218,7 +221,7 @@ def _mass(
 
 
 def _outline_radii(rng: np.random.Generator, irregularity: float) -> NDArray[np.float64]:
-    """Radius by angle of an outline: an ellipse, lobed or jagged by `irregularity` 0-1. (361,), first = last."""
+    """Draw an outline's radius by angle, (361,), first = last: an ellipse, lobed or jagged by `irregularity` 0-1."""
     angles = np.linspace(-np.pi, np.pi, 361)
     ratio = rng.uniform(0.68, 1.0)
     tilt = rng.uniform(0, np.pi)
@@ -230,13 +233,13 @@ def _outline_radii(rng: np.random.Generator, irregularity: float) -> NDArray[np.
 
 
 def _longer_side(radii: NDArray[np.float64]) -> float:
-    """Longer side of the bounding box of an outline about the origin."""
+    """Return the longer side of the bounding box of an outline about the origin."""
     angles = np.linspace(-np.pi, np.pi, radii.size)
     return float(max(np.ptp(radii * np.cos(angles)), np.ptp(radii * np.sin(angles))))
 
 
 def _spicules(rng: np.random.Generator, grade: float, extent_px: float, patch_px: int) -> Canvas:
-    """Tapering lines that radiate from a lesion; number, length and strength grow with `grade` 0-1."""
+    """Draw tapering lines that radiate from a lesion; number, length and strength grow with `grade` 0-1."""
     count = round(6 + 16 * grade)
     scale = _SUPERSAMPLING
     sheet = np.zeros((patch_px * scale, patch_px * scale), np.float32)
@@ -259,7 +262,7 @@ def _spicules(rng: np.random.Generator, grade: float, extent_px: float, patch_px
 def _calcifications(
     rng: np.random.Generator, lesion: Lesion, extent_px: float, patch_px: int
 ) -> tuple[Canvas, NDArray[np.bool_]]:
-    """Light that a group of calcifications adds, and the outline of its region; both (patch_px, patch_px).
+    """Draw the light that a group of calcifications adds, and the outline of its region; both (patch_px, patch_px).
 
     From benign to malignant: few, coarse, round, scattered -> many, fine, pleomorphic, clustered or lined up.
     """
@@ -279,7 +282,7 @@ def _calcifications(
 
 
 def _scatter(rng: np.random.Generator, count: int, grade: float) -> NDArray[np.float64]:
-    """Offsets from the centre, (count, 2), in radii of the region: scattered -> clustered or lined up."""
+    """Draw offsets from the centre, (count, 2), in radii of the region: scattered -> clustered or lined up."""
     angle = rng.uniform(0, 2 * np.pi, count)
     scattered = np.sqrt(rng.uniform(0, 0.85, count))[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
     width = rng.choice([0.1, 0.3])
@@ -292,7 +295,7 @@ def _scatter(rng: np.random.Generator, count: int, grade: float) -> NDArray[np.f
 def _grains(
     rng: np.random.Generator, spots: NDArray[np.float64], grade: float, grain_px: float, patch_px: int
 ) -> Canvas:
-    """Bright grains at `spots` (offsets in pixels): coarse, round -> fine, of many forms. float32, 0 to 1."""
+    """Draw bright grains at `spots` (offsets in pixels): coarse, round -> fine, of many forms. float32, 0 to 1."""
     scale = _SUPERSAMPLING
     sheet = np.zeros((patch_px * scale, patch_px * scale), np.float32)
     for spot in (spots + patch_px / 2) * scale:
@@ -306,7 +309,7 @@ def _grains(
 
 
 def _add_artefacts(rng: np.random.Generator, canvas: Canvas, laterality: Laterality, view: View) -> Canvas:
-    """The film with what no breast explains: label, tape, border, scratches, each on a part of the films."""
+    """Add what is no part of a breast: label, tape, border, scratches, each on a part of the films."""
     canvas = np.ascontiguousarray(canvas)
     if rng.random() < 0.75:
         canvas = _add_label(rng, canvas, laterality, view)
@@ -320,7 +323,7 @@ def _add_artefacts(rng: np.random.Generator, canvas: Canvas, laterality: Lateral
 
 
 def _add_label(rng: np.random.Generator, canvas: Canvas, laterality: Laterality, view: View) -> Canvas:
-    """Lead letters such as LCC, some of them boxed or on end, in an upper corner away from the chest wall."""
+    """Add lead letters such as LCC, some of them boxed or on end, in an upper corner away from the chest wall."""
     height = canvas.shape[0]
     letters = _letters(rng, laterality[0] + view, height)
     top = round(rng.uniform(0.02, 0.1) * height)
@@ -332,7 +335,7 @@ def _add_label(rng: np.random.Generator, canvas: Canvas, laterality: Laterality,
 
 
 def _letters(rng: np.random.Generator, text: str, height_px: int) -> Canvas:
-    """`text` on a patch just large enough, some boxed, some on end. float32, 0 to 1."""
+    """Draw `text` on a patch just large enough, some boxed, some on end. float32, 0 to 1."""
     scale = _SUPERSAMPLING
     font, size = cv2.FONT_HERSHEY_SIMPLEX, height_px * scale * rng.uniform(0.0011, 0.0017)
     stroke = max(1, round(height_px * scale * 0.004))
@@ -349,7 +352,7 @@ def _letters(rng: np.random.Generator, text: str, height_px: int) -> Canvas:
 
 
 def _add_tape(rng: np.random.Generator, canvas: Canvas, laterality: Laterality) -> Canvas:
-    """A strip of tape across a lower corner away from the chest wall."""
+    """Add a strip of tape across a lower corner away from the chest wall."""
     height, width = canvas.shape
     far = width if laterality == "LEFT" else 0
     inward = -1 if laterality == "LEFT" else 1
@@ -369,7 +372,7 @@ def _add_tape(rng: np.random.Generator, canvas: Canvas, laterality: Laterality) 
 
 
 def _add_border(rng: np.random.Generator, canvas: Canvas) -> Canvas:
-    """White, where the scan went beyond the film's edge: some sides, a few pixels, slightly askew."""
+    """Add white where the scan exceeds the film: some sides, a few pixels, slightly askew."""
     height, width = canvas.shape
     y, x = np.mgrid[:height, :width].astype(np.float32)
     for distance, across in ((y, x), (height - 1 - y, x), (x, y), (width - 1 - x, y)):
@@ -380,7 +383,7 @@ def _add_border(rng: np.random.Generator, canvas: Canvas) -> Canvas:
 
 
 def _add_scratch(rng: np.random.Generator, canvas: Canvas) -> Canvas:
-    """One to three faint straight scratches."""
+    """Add one to three faint straight scratches."""
     height, width = canvas.shape
     for _ in range(rng.integers(1, 4)):
         start = rng.uniform(0, 1, 2) * (width, height)
@@ -406,7 +409,7 @@ def _scan(rng: np.random.Generator, canvas: Canvas, scanner: Scanner) -> Pixels:
 
 
 def _noise(rng: np.random.Generator, shape: tuple[int, int], cell_px: float | tuple[float, float]) -> Canvas:
-    """Smooth noise, about mean 0 and SD 1, of grain `cell_px` (or rows, columns). float32 `shape`."""
+    """Draw smooth noise, about mean 0 and SD 1, of grain `cell_px` (or rows, columns). float32 `shape`."""
     cells = cell_px if isinstance(cell_px, tuple) else (cell_px, cell_px)
     grid = [max(2, round(side / max(cell, 1)) + 1) for side, cell in zip(shape, cells, strict=True)]
     coarse = rng.standard_normal(grid, dtype=np.float32)
@@ -415,13 +418,13 @@ def _noise(rng: np.random.Generator, shape: tuple[int, int], cell_px: float | tu
 
 
 def _fractal(rng: np.random.Generator, shape: tuple[int, int], coarsest_px: float) -> Canvas:
-    """Noise of four scales, each half as wide and .6 as strong as the last. SD about 1, float32 `shape`."""
+    """Draw noise of four scales, each half as wide and .6 as strong as the last. SD about 1, float32 `shape`."""
     layers = [0.6**octave * _noise(rng, shape, coarsest_px / 2**octave) for octave in range(4)]
     return np.asarray(sum(layers) / 1.2, dtype=np.float32)
 
 
 def _ridges(noise: Canvas) -> Canvas:
-    """Thin bright lines where `noise` crosses 0. float32, 0 to 1."""
+    """Return thin bright lines where `noise` crosses 0. float32, 0 to 1."""
     return np.asarray(np.exp(-2 * np.abs(noise)), dtype=np.float32)
 
 

@@ -1,7 +1,7 @@
 """A deterministic synthetic cohort on disk, in the layout of the Kaggle copy of CBIS-DDSM, pitfalls included.
 
-Contract: the same arguments write the same bytes. The images come first and `csv/dicom_info.csv` last, so a run
-that was cut short does not pass for a whole cohort.
+The same arguments write the same bytes. The images come first and `csv/dicom_info.csv` last, so that an interrupted
+run does not pass for a complete cohort.
 """
 
 import csv
@@ -53,7 +53,7 @@ _UNDESCRIBED_FRACTION = 0.05  # of the files: no SeriesDescription
 _DENSITY_SHARES = (0.2, 0.42, 0.27, 0.11)  # of the patients, density 1 to 4
 # SD of a reader's error, in units of the suspicion's SD; with signal 1.8 BI-RADS reaches an AUC of about .80.
 _READER_NOISE = 0.95
-# Descriptors from what a benign-looking lesion is called to what a malignant-looking one is.
+# Descriptors of benign-looking to malignant-looking lesions.
 _MASS_SHAPES = (
     ("OVAL", "OVAL", "ROUND", "LOBULATED", "LYMPH_NODE"),
     ("OVAL", "LOBULATED", "LOBULATED", "IRREGULAR", "FOCAL_ASYMMETRIC_DENSITY"),
@@ -78,7 +78,7 @@ _CALC_DISTRIBUTIONS = (
 
 @dataclass(frozen=True)
 class _Layout:
-    """How crop and mask of one row are filed."""
+    """The series and columns of one row's crop and mask."""
 
     separate: bool = False  # each in a series of its own
     swapped: bool = False  # each in the other's CSV column
@@ -93,10 +93,10 @@ _LAYOUTS = (  # and their shares of the rows
 
 @dataclass(frozen=True)
 class _Lesion:
-    """An abnormality with all that a reader wrote about it."""
+    """An abnormality with its description by a reader."""
 
     number: int  # the official abnormality id
-    drawn: _phantoms.Lesion
+    appearance: _phantoms.Lesion
     pathology: str
     assessment: int
     subtlety: int
@@ -104,8 +104,17 @@ class _Lesion:
 
 
 @dataclass(frozen=True)
+class _Truth:
+    """The hidden truth of a lesion; suspicion in SD, signal: the distance of the classes' means."""
+
+    malignant: bool
+    suspicion: float
+    signal: float
+
+
+@dataclass(frozen=True)
 class _Finding:
-    """The lesions of one kind in one breast: what one official CSV says about that breast."""
+    """The lesions of one kind in one breast, described in one official CSV."""
 
     patient_id: str
     laterality: Laterality
@@ -125,12 +134,22 @@ class _Breast:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a file lies and how the CSVs name it."""
+    """The folder and the names of a file."""
 
     patient_id: str  # DICOM's: Mass-Training_P_00001_LEFT_CC_1
     study_uid: str
     series_uid: str
     file_name: str  # without suffix: 1-057
+
+
+@dataclass(frozen=True)
+class _View:
+    """A drawn view of a breast. masks: mask and layout of each lesion, which its findings take in order."""
+
+    view: View
+    density: int
+    pixels: _phantoms.Pixels
+    masks: Iterator[tuple[_phantoms.Pixels, _Layout]]
 
 
 @dataclass(frozen=True)
@@ -150,15 +169,15 @@ def fetch(ingest: IngestConfig, raw: Path, seed: int) -> Path:
 
 
 def root(ingest: IngestConfig, raw: Path) -> Path:
-    """The cohort's folder under `raw`."""
+    """Return the cohort's folder under `raw`."""
     return raw / "demo"
 
 
 def write_cohort(root: Path, patients: int, height_px: int, signal: float, seed: int) -> None:
     """Write `patients` patients with films `height_px` high under the new or empty folder `root`.
 
-    signal: distance between the classes' mean suspicion in SD, so that who knew the suspicion would reach an AUC
-    of Phi(signal / sqrt(2)): .5 at 0, .90 at 1.8. Raises ValueError for a size too small to hold every pitfall,
+    signal: distance between the classes' mean suspicion in SD; the suspicion itself has an AUC of
+    Phi(signal / sqrt(2)): .5 at 0, .90 at 1.8. Raises ValueError for a size too small to hold every pitfall,
     and FileExistsError where `root` holds files already.
     """
     _check(root, patients, height_px, signal)
@@ -170,13 +189,13 @@ def write_cohort(root: Path, patients: int, height_px: int, signal: float, seed:
     layouts = _layouts(rng, breasts)
     film_rngs = rng.spawn(len(films))
     for (breast, view), film_rng in zip(tqdm(films, desc="demo films", unit="film"), film_rngs, strict=True):
-        lesions = [lesion.drawn for finding in breast.findings for lesion in finding.lesions]
-        laterality = breast.findings[0].laterality
-        film = _phantoms.draw_film(film_rng, breast.anatomy, laterality, view, lesions, height_px)
-        shown = zip(film.masks, layouts, strict=False)
+        lesions = [lesion.appearance for finding in breast.findings for lesion in finding.lesions]
+        projection = _phantoms.Projection(breast.findings[0].laterality, view, height_px)
+        film = _phantoms.draw_film(film_rng, breast.anatomy, projection, lesions)
+        masks = zip(film.masks, layouts, strict=False)
+        drawing = _View(view, breast.anatomy.density, film.pixels, masks)
         for finding in breast.findings:
-            density = breast.anatomy.density
-            images, rows = _file_finding(film_rng, finding, density, view, film.pixels, shown, seed)
+            images, rows = _file_finding(film_rng, finding, drawing, seed)
             described[finding.kind, finding.split] += rows
             listed += [_write(root, image) for image in images]
     series = list(_series(listed))
@@ -195,7 +214,7 @@ def _check(root: Path, patients: int, height_px: int, signal: float) -> None:
 
 
 def _plan(rng: np.random.Generator, patients: int, signal: float) -> list[_Breast]:
-    """Every breast of the cohort, in the order of the patients."""
+    """Draw every breast of the cohort, in the order of the patients."""
     findings = _with_lesions(rng, _findings(rng, patients), signal)
     by_breast = groupby(findings, key=lambda finding: (finding.patient_id, finding.laterality))
     grouped = [tuple(group) for _, group in by_breast]
@@ -212,7 +231,7 @@ def _plan(rng: np.random.Generator, patients: int, signal: float) -> list[_Breas
 
 
 def _findings(rng: np.random.Generator, patients: int) -> list[_Finding]:
-    """Who has what, where, and on which side of the official split; no lesions yet. By patient and side."""
+    """Draw patients, sides, kinds and official splits of the findings, without lesions; by patient and side."""
     leaking = max(2, round(_LEAKING_FRACTION * patients))
     shared = max(1, round(_SHARED_FRACTION * patients))
     bilateral = round(_BILATERAL_FRACTION * patients)
@@ -220,9 +239,9 @@ def _findings(rng: np.random.Generator, patients: int) -> list[_Finding]:
     findings: list[_Finding] = []
     # The official split leaks like this: 31 of its patients are in train with one kind and in test with the other.
     for patient_id in order[:leaking]:
-        one, other = _sides(rng)
-        findings.append(_Finding(patient_id, one, "mass", "Training"))
-        findings.append(_Finding(patient_id, other, "calcification", "Test"))
+        first, second = _sides(rng)
+        findings.append(_Finding(patient_id, first, "mass", "Training"))
+        findings.append(_Finding(patient_id, second, "calcification", "Test"))
     for patient_id in order[leaking : leaking + shared]:
         side, _ = _sides(rng)
         findings += [_Finding(patient_id, side, kind, "Training") for kind in _KINDS]
@@ -240,14 +259,14 @@ def _sides(rng: np.random.Generator) -> tuple[Laterality, Laterality]:
 
 
 def _shares(rng: np.random.Generator, count: int, shares: Sequence[tuple[T, float]], rest: T) -> list[T]:
-    """`count` values in random order, each of exactly its share, the others `rest`."""
+    """Return `count` values in random order, each of exactly its share, the others `rest`."""
     values = [value for value, share in shares for _ in range(round(share * count))]
     values += [rest] * (count - len(values))
     return [values[index] for index in rng.permutation(count)]
 
 
 def _with_lesions(rng: np.random.Generator, findings: list[_Finding], signal: float) -> list[_Finding]:
-    """The findings with their lesions; each kind and split has the same share of malignant ones, equally hard."""
+    """Draw the findings' lesions; each kind and split has the same share of malignant ones, equally hard."""
     labels = _labels(rng, findings)
     suspicions: dict[tuple[Kind, OfficialSplit, bool], Iterator[float]] = {
         (kind, split, malignant): iter(_suspicions(rng, count, malignant, signal))
@@ -261,70 +280,68 @@ def _with_lesions(rng: np.random.Generator, findings: list[_Finding], signal: fl
                     rng,
                     finding.kind,
                     number,
-                    label,
-                    next(suspicions[finding.kind, finding.split, label]),
-                    signal,
+                    _Truth(malignant, next(suspicions[finding.kind, finding.split, malignant]), signal),
                 )
-                for number, label in enumerate(own, start=1)
+                for number, malignant in enumerate(finding_labels, start=1)
             ),
         )
-        for finding, own in zip(findings, labels, strict=True)
+        for finding, finding_labels in zip(findings, labels, strict=True)
     ]
 
 
 def _labels(rng: np.random.Generator, findings: list[_Finding]) -> list[tuple[bool, ...]]:
-    """Which lesions of each finding are malignant: one lesion for most, two or three for some, mixed in a few."""
+    """Draw which lesions of each finding are malignant: one lesion in most, two or three in some, mixed in a few."""
     groups = [(finding.kind, finding.split) for finding in findings]
     first = {
         group: iter(_shares(rng, groups.count(group), [(True, _MALIGNANT_FRACTION)], False))
         for group in dict.fromkeys(groups)
     }
     agreeing = _shares(rng, len(findings), _NEIGHBOURS, ())
-    own = [next(first[group]) for group in groups]
-    return [(label, *(label == same for same in others)) for label, others in zip(own, agreeing, strict=True)]
+    first_labels = [next(first[group]) for group in groups]
+    return [(label, *(label == same for same in others)) for label, others in zip(first_labels, agreeing, strict=True)]
 
 
 def _count_lesions(
     findings: list[_Finding], labels: list[tuple[bool, ...]]
 ) -> Counter[tuple[Kind, OfficialSplit, bool]]:
     pairs = zip(findings, labels, strict=True)
-    return Counter((finding.kind, finding.split, label) for finding, own in pairs for label in own)
+    return Counter(
+        (finding.kind, finding.split, label) for finding, finding_labels in pairs for label in finding_labels
+    )
 
 
 def _suspicions(rng: np.random.Generator, count: int, malignant: bool, signal: float) -> list[float]:
-    """Equally spaced quantiles of N(+-signal/2, 1) in random order: a small cohort is no harder than a large one."""
+    """Return equally spaced quantiles of N(+-signal/2, 1) in random order, so that cohorts are equally hard."""
     normal = NormalDist(signal / 2 if malignant else -signal / 2)
     return [normal.inv_cdf((index + 0.5) / count) for index in rng.permutation(count)]
 
 
-def _lesion(
-    rng: np.random.Generator, kind: Kind, number: int, malignant: bool, suspicion: float, signal: float
-) -> _Lesion:
-    drawn = _phantoms.Lesion(
+def _lesion(rng: np.random.Generator, kind: Kind, number: int, truth: _Truth) -> _Lesion:
+    appearance = _phantoms.Lesion(
         kind=kind,
-        suspicion=suspicion,
+        suspicion=truth.suspicion,
         extent=math.exp(rng.uniform(math.log(0.065), math.log(0.185))),
         conspicuity=rng.random(),
     )
-    pathology = "MALIGNANT" if malignant else _benign_pathology(rng, suspicion, signal)
+    pathology = "MALIGNANT" if truth.malignant else _benign_pathology(rng, truth.suspicion, truth.signal)
     return _Lesion(
         number=number,
-        drawn=drawn,
+        appearance=appearance,
         pathology=pathology,
-        assessment=_assessment(rng, suspicion),
-        subtlety=1 + int(5 * drawn.conspicuity),
-        descriptors=_descriptors(rng, kind, suspicion, pathology),
+        assessment=_assessment(rng, truth.suspicion),
+        subtlety=1 + int(5 * appearance.conspicuity),
+        descriptors=_descriptors(rng, kind, truth.suspicion, pathology),
     )
 
 
 def _benign_pathology(rng: np.random.Generator, suspicion: float, signal: float) -> str:
-    """About 30 % of the benign lesions needed no biopsy: the less suspicious, the likelier."""
+    """Draw which benign lesions needed no biopsy: about 30 %, likelier the less suspicious."""
     harmless = rng.normal(suspicion + signal / 2) < -0.75
     return "BENIGN_WITHOUT_CALLBACK" if harmless else "BENIGN"
 
 
 def _assessment(rng: np.random.Generator, suspicion: float) -> int:
-    """BI-RADS 0-5 by a reader who sees the suspicion with some error."""
+    """Draw the BI-RADS category 0-5 of a reader who sees the suspicion with some error."""
     reading = rng.normal(suspicion, _READER_NOISE)
     assessment = 1 + int(np.digitize(reading, [-3.6, -1.5, -0.3, 1.5]))
     incomplete = assessment in (3, 4) and rng.random() < 0.1
@@ -332,7 +349,7 @@ def _assessment(rng: np.random.Generator, suspicion: float) -> int:
 
 
 def _descriptors(rng: np.random.Generator, kind: Kind, suspicion: float, pathology: str) -> tuple[str, str]:
-    """Shape and margins of a mass, type and distribution of calcifications."""
+    """Draw shape and margins of a mass, type and distribution of calcifications."""
     first, second = (_MASS_SHAPES, _MASS_MARGINS) if kind == "mass" else (_CALC_TYPES, _CALC_DISTRIBUTIONS)
     # In the original a calc distribution is missing almost only where no callback was needed.
     undistributed = kind == "calcification" and pathology == "BENIGN_WITHOUT_CALLBACK"
@@ -345,38 +362,29 @@ def _describe(rng: np.random.Generator, words: Sequence[Sequence[str]], suspicio
 
 
 def _layouts(rng: np.random.Generator, breasts: list[_Breast]) -> Iterator[_Layout]:
-    """One layout for every row of the cohort."""
+    """Draw one layout for every row of the cohort."""
     rows = sum(len(breast.views) * len(finding.lesions) for breast in breasts for finding in breast.findings)
     return iter(_shares(rng, rows, _LAYOUTS, _Layout()))
 
 
 def _file_finding(
-    rng: np.random.Generator,
-    finding: _Finding,
-    density: int,
-    view: View,
-    film: _phantoms.Pixels,
-    shown: Iterator[tuple[_phantoms.Pixels, _Layout]],
-    seed: int,
+    rng: np.random.Generator, finding: _Finding, drawing: _View, seed: int
 ) -> tuple[list[_Image], list[Row]]:
-    """The images of one finding in one view, and its CSV rows.
-
-    shown: mask and layout of each lesion; taken from it are as many as the finding has lesions.
-    """
-    name = f"{_KINDS[finding.kind]}-{finding.split}_{finding.patient_id}_{finding.laterality}_{view}"
-    full = _Image(_place(rng, name, _FULL, 1, seed), _FULL, film)
+    """Return the images of one finding in one view, and its CSV rows; takes the masks of its lesions."""
+    name = f"{_KINDS[finding.kind]}-{finding.split}_{finding.patient_id}_{finding.laterality}_{drawing.view}"
+    full = _Image(_place(rng, name, _FULL, 1, seed), _FULL, drawing.pixels)
     images, rows = [full], []
     for lesion in finding.lesions:
-        mask, layout = next(shown)
+        mask, layout = next(drawing.masks)
         crop_place, mask_place = _lesion_places(rng, f"{name}_{lesion.number}", layout, seed)
-        images += [_Image(crop_place, _CROP, _crop(film, mask)), _Image(mask_place, _MASK, mask)]
+        images += [_Image(crop_place, _CROP, _crop(drawing.pixels, mask)), _Image(mask_place, _MASK, mask)]
         crop_path, mask_path = _lesion_paths(finding.kind, layout, crop_place, mask_place)
         rows.append(
             {
                 "patient_id": finding.patient_id,
-                "breast_density" if finding.kind == "mass" else "breast density": density,
+                "breast_density" if finding.kind == "mass" else "breast density": drawing.density,
                 "left or right breast": finding.laterality,
-                "image view": view,
+                "image view": drawing.view,
                 "abnormality id": lesion.number,
                 "abnormality type": finding.kind,
                 **_descriptor_cells(finding.kind, lesion.descriptors),
@@ -406,14 +414,14 @@ def _place(rng: np.random.Generator, patient_id: str, series: str, number: int, 
 
 
 def _lesion_places(rng: np.random.Generator, patient_id: str, layout: _Layout, seed: int) -> tuple[_Place, _Place]:
-    """Crop's and mask's; which of them is file 1 is left to chance."""
+    """Draw the places of crop and mask; which of them is file 1 is random."""
     crop_number, mask_number = (1, 2) if rng.random() < 0.5 else (2, 1)
     crop = _place(rng, patient_id, _CROP if layout.separate else _MASK, crop_number, seed)
     return crop, _place(rng, patient_id, _MASK, mask_number, seed)
 
 
 def _lesion_paths(kind: Kind, layout: _Layout, crop: _Place, mask: _Place) -> tuple[str, str]:
-    """The cells of the crop and the mask column; a newline ends one of them, as in the original."""
+    """Return the cells of the crop and the mask column; a newline ends one of them, as in the original."""
     numbers = (0, 0) if layout.separate else (0, 1) if kind == "mass" else (1, 0)
     paths = [_dicom_path(place, number) for place, number in zip((crop, mask), numbers, strict=True)]
     if layout.swapped:
@@ -423,18 +431,18 @@ def _lesion_paths(kind: Kind, layout: _Layout, crop: _Place, mask: _Place) -> tu
 
 
 def _dicom_path(place: _Place, number: int) -> str:
-    """The path that the official CSVs give: no such file exists in the Kaggle copy."""
+    """Return the path in the official CSVs; no such file exists in the Kaggle copy."""
     return f"{place.patient_id}/{place.study_uid}/{place.series_uid}/{number:06d}.dcm"
 
 
 def _uid(seed: int, *name: str) -> str:
-    """A DICOM UID under 2.25, the root for UUIDs, where no UID of the original lies."""
+    """Return a DICOM UID under 2.25, the root for UUIDs, which has no UID of the original."""
     digest = hashlib.sha256("/".join(("mammo demo", str(seed), *name)).encode()).digest()
     return f"2.25.{int.from_bytes(digest[:16], 'big')}"
 
 
 def _crop(film: _phantoms.Pixels, mask: _phantoms.Pixels) -> _phantoms.Pixels:
-    """The film around the lesion, with a margin of an eighth of its bounding box."""
+    """Crop the film around the lesion, with a margin of an eighth of its bounding box."""
     x, y, width, height = cv2.boundingRect(mask)
     margin = max(width, height) // 8
     top, left = max(0, y - margin), max(0, x - margin)
@@ -471,7 +479,7 @@ def _write(root: Path, image: _Image) -> Row:
 
 
 def _spoil(rng: np.random.Generator, described: Described, listed: list[Row]) -> None:
-    """Put the original's dirty cells in place: density 0, subtlety 0, missing descriptions."""
+    """Add the original's dirty cells: density 0, subtlety 0, missing descriptions."""
     rows = [row for table in described.values() for row in table]
     for column in ("density", "subtlety"):
         for index in rng.choice(len(rows), 2, replace=False):
@@ -492,7 +500,7 @@ def _write_tables(root: Path, described: Described, series: list[Row], listed: l
 
 
 def _series(listed: Iterable[Row]) -> Iterator[Row]:
-    """The rows of meta.csv: one per series; what crop and mask share counts as a series of masks."""
+    """Yield the rows of meta.csv: one per series; one that crop and mask share counts as a series of masks."""
     for uid, group in groupby(listed, key=lambda row: row["SeriesInstanceUID"]):
         files = list(group)
         yield {

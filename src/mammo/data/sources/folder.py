@@ -1,4 +1,4 @@
-"""Data that already lie on this machine; they are read where they are, never copied or changed."""
+"""Data in a folder of this machine, which are read in place, never copied or changed."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ _LAYOUTS = (
 
 
 def fetch(ingest: IngestConfig, raw: Path, seed: int) -> Path:
-    """The root in `ingest.root`; raises where it is unset or no folder."""
+    """Return the folder in `ingest.root`; raises InputError where it is unset or no folder."""
     place = root(ingest, raw)
     if not place.is_dir():
         raise InputError(
@@ -24,7 +24,7 @@ def fetch(ingest: IngestConfig, raw: Path, seed: int) -> Path:
 
 
 def root(ingest: IngestConfig, raw: Path) -> Path:
-    """`ingest.root`, absolute or relative to the repository."""
+    """Return `ingest.root` as absolute; a relative one starts at the repository."""
     if ingest.root is None:
         raise ConfigError(f"ingest.root is not set; `ingest.source: folder` needs {_LAYOUTS}")
     return resolve_path(ingest.root)

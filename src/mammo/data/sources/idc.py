@@ -39,7 +39,7 @@ Labels = pd.DataFrame  # one row per series of a lesion: patient_id, official_sp
 
 @dataclass(frozen=True)
 class Table:
-    """A published table of labels; checksum: as in downloads.Remote, of the version whose counts are published."""
+    """A published table of labels; checksum: as in _download.Remote, of the version whose counts are published."""
 
     path: str
     checksum: str = ""
@@ -48,7 +48,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Collection:
-    """What is downloaded for a data set. key: the column of the index that the labels' `key` is found in."""
+    """The downloads of a data set. key: the column of the index with the values of the labels' `key`."""
 
     name: str
     doi: str
@@ -85,45 +85,45 @@ _CMMD_TABLE = Table("CMMD_clinicaldata_revision.xlsx", starts_with=b"PK")
 
 
 def fetch(ingest: IngestConfig, raw: Path, seed: int) -> Path:
-    """Download what is not there yet of the patients asked for; raises DownloadError with the cure.
+    """Download the missing series of the selected patients; raises DownloadError with what to do.
 
-    `ingest.idc.patients` patients are the first of one fixed order, so that more patients extend the download. Series
-    that are whole are found by the sizes in the index, without the network.
+    `ingest.idc.patients` patients are the first of one fixed order, so that more patients extend the download. Complete
+    series are recognised by the sizes in the index, without the network.
     """
     place = root(ingest, raw)
     collection = COLLECTIONS[ingest.dataset]
-    with _download.exclusive(place):
+    with _download.lock_folder(place):
         for table in collection.tables:
             _fetch_table(collection, table, place)
         labels = collection.labels(place, list(ingest.abnormality_types))
         if ingest.idc.patients is not None:
-            labels = labels[labels["patient_id"].isin(choose(labels, ingest.idc.patients))]
-        chosen = _series(collection, labels)
-        lacking = chosen[[not _is_whole(place, *row) for row in _expected(chosen)]]
-        if len(lacking):
-            _download.fetch(_remotes(lacking, place), f"{ingest.dataset} from the Imaging Data Commons")
+            labels = labels[labels["patient_id"].isin(choose_patients(labels, ingest.idc.patients))]
+        series = _series(collection, labels)
+        missing = series[[not _is_complete(place, *row) for row in _expected(series)]]
+        if len(missing):
+            _download.fetch(_remotes(missing, place), f"{ingest.dataset} from the Imaging Data Commons")
     return place
 
 
 def root(ingest: IngestConfig, raw: Path) -> Path:
-    """`ingest.root` or the default; raises ParamsError, listing the others, for a data set that is no collection."""
+    """Return `ingest.root` or the default; raises ConfigError listing the collections for another data set."""
     if ingest.dataset not in COLLECTIONS:
-        raise ConfigError(f"ingest.source: idc brings {', '.join(COLLECTIONS)}, not {ingest.dataset!r}")
+        raise ConfigError(f"ingest.source: idc has {', '.join(COLLECTIONS)}, not {ingest.dataset!r}")
     return resolve_path(ingest.root or IDC_DOWNLOADS / ingest.dataset)
 
 
-def index(collection_id: str) -> pd.DataFrame:
-    """The series of a collection: SERIES_COLUMNS, one row each; read from the installed package."""
+def read_index(collection_id: str) -> pd.DataFrame:
+    """Read the series of a collection from the installed package: SERIES_COLUMNS, one row each."""
     import idc_index_data
 
     if idc_index_data.IDC_INDEX_PARQUET_FILEPATH is None:
-        raise DownloadError("the package idc-index-data came without its index; install it again")
-    wanted = [("collection_id", "==", collection_id)]
-    return pd.read_parquet(idc_index_data.IDC_INDEX_PARQUET_FILEPATH, columns=SERIES_COLUMNS, filters=wanted)
+        raise DownloadError("the package idc-index-data has no index; install it again")
+    filters = [("collection_id", "==", collection_id)]
+    return pd.read_parquet(idc_index_data.IDC_INDEX_PARQUET_FILEPATH, columns=SERIES_COLUMNS, filters=filters)
 
 
-def choose(labels: Labels, count: int) -> list[str]:
-    """The first `count` patients of a fixed order that takes splits, classes and abnormality types in turn.
+def choose_patients(labels: Labels, count: int) -> list[str]:
+    """Return the first `count` patients of a fixed order that takes splits, classes and abnormality types in turn.
 
     A patient is of the test split, or malignant, if any lesion is.
     """
@@ -145,7 +145,7 @@ def choose(labels: Labels, count: int) -> list[str]:
 
 
 def _fetch_table(collection: Collection, table: Table, place: Path) -> None:
-    """Bring a table from the first address that has it; one that is there already is taken as it is."""
+    """Download a table from the first address that has it, unless it exists already."""
     problems = []
     name = PurePosixPath(table.path).name
     for address in TABLE_ADDRESSES:
@@ -155,7 +155,7 @@ def _fetch_table(collection: Collection, table: Table, place: Path) -> None:
         except DownloadError as error:
             problems.append(str(error))
     raise DownloadError(
-        f"{name} is needed for the labels and could not be had: {'; '.join(problems)}. Download it by hand from "
+        f"{name} is needed for the labels and cannot be downloaded: {'; '.join(problems)}. Download it yourself from "
         f"https://doi.org/{collection.doi} to {place / table.path}, and run again"
     )
 
@@ -188,7 +188,7 @@ def _cbis_ddsm_part(path: Path, abnormality_type: str, official_split: str) -> L
 
 
 def _cmmd_labels(place: Path, abnormality_types: list[str]) -> Labels:
-    """All patients, whatever the types: many have several, and their films show the whole breast."""
+    """Return all patients, whatever the types: many have several, and films show the whole breast."""
     path = place / _CMMD_TABLE.path
     try:
         rows = pd.read_excel(path, dtype=str, keep_default_na=False).dropna(subset="ID1")
@@ -207,51 +207,51 @@ def _cmmd_labels(place: Path, abnormality_types: list[str]) -> Labels:
 
 
 def _series(collection: Collection, labels: Labels) -> pd.DataFrame:
-    """The rows of the index that the labels name; each label has at least one."""
-    known = index(collection.name)
-    unknown = sorted(set(labels["key"]) - set(known[collection.key]))
+    """Return the index rows of the labels; each label has at least one."""
+    index = read_index(collection.name)
+    unknown = sorted(set(labels["key"]) - set(index[collection.key]))
     if unknown:
         raise DownloadError(
             f"the installed index of the Imaging Data Commons lacks {len(unknown)} of the {labels['key'].nunique()} "
             f"{collection.key}s in the tables of {collection.name}, the first being {unknown[0]}. "
             "Take the tables as published and idc-index-data as pinned in requirements.txt"
         )
-    return known[known[collection.key].isin(labels["key"])].sort_values("SeriesInstanceUID")
+    return index[index[collection.key].isin(labels["key"])].sort_values("SeriesInstanceUID")
 
 
 def _expected(series: pd.DataFrame) -> list[tuple[str, int, int]]:
-    """SeriesInstanceUID, number of files and their bytes together."""
+    """Return SeriesInstanceUID, number of files and their bytes together."""
     sizes = (series["series_size_MB"] * MB).round().astype(int)
     return list(zip(series["SeriesInstanceUID"], series["instanceCount"].astype(int), sizes, strict=True))
 
 
-def _is_whole(place: Path, uid: str, count: int, size_bytes: int) -> bool:
+def _is_complete(place: Path, uid: str, count: int, size_bytes: int) -> bool:
     sizes = [file.stat().st_size for file in (place / uid).glob("*.dcm")]
     return (len(sizes), sum(sizes)) == (count, size_bytes)
 
 
 def _remotes(series: pd.DataFrame, place: Path) -> list[Remote]:
-    """The files of the series, as the bucket lists them."""
+    """List the files of the series in the bucket."""
     endpoint = os.environ.get("MAMMO_IDC_ENDPOINT", ENDPOINT).rstrip("/")
-    with _download.session() as opened:
+    with _download.open_session() as session:
         rows = zip(_expected(series), series["series_aws_url"], strict=True)
-        found = parallel_map(
-            lambda row: _listed(opened, endpoint, row[1], row[0], place), rows, _download.CONNECTIONS, "listing series"
+        listings = parallel_map(
+            lambda row: _listed(session, endpoint, row[1], row[0], place), rows, _download.CONNECTIONS, "listing series"
         )
-        return [remote for remotes in found for remote in remotes]
+        return [remote for remotes in listings for remote in remotes]
 
 
 def _listed(
-    opened: requests.Session, endpoint: str, address: str, expected: tuple[str, int, int], place: Path
+    session: requests.Session, endpoint: str, address: str, expected: tuple[str, int, int], place: Path
 ) -> list[Remote]:
-    """The files of one series; address: s3://<bucket>/<prefix>/*."""
+    """List the files of one series; address: s3://<bucket>/<prefix>/*."""
     uid, count, size_bytes = expected
     bucket, prefix = address.removeprefix("s3://").removesuffix("*").split("/", 1)
-    objects = [item for item in _download.list_objects(opened, endpoint, bucket, prefix) if item.key.endswith(".dcm")]
+    objects = [item for item in _download.list_objects(session, endpoint, bucket, prefix) if item.key.endswith(".dcm")]
     if (len(objects), sum(item.size_bytes for item in objects)) != (count, size_bytes):
         raise DownloadError(
             f"{endpoint}/{bucket}/{prefix} holds {len(objects)} files of {sum(item.size_bytes for item in objects)} "
-            f"bytes, but the index gives {count} of {size_bytes}. Upgrade idc-index-data, or mend MAMMO_IDC_ENDPOINT"
+            f"bytes, but the index gives {count} of {size_bytes}. Upgrade idc-index-data, or correct MAMMO_IDC_ENDPOINT"
         )
     return [
         Remote(

@@ -1,7 +1,7 @@
-"""The Kaggle copy of CBIS-DDSM, 8-bit JPEG, through kagglehub: to `ingest.root`, or to data/downloads/kaggle.
+"""The Kaggle copy of CBIS-DDSM, 8-bit JPEG, by kagglehub: to `ingest.root`, or to data/downloads/kaggle.
 
 Licence CC BY 3.0, doi 10.7937/K9/TCIA.2016.7O02S9CY. kagglehub resumes its archive and checks the MD5, but it unpacks
-in place; so it works in `.unfinished`, and jpeg/ and csv/ take their names when all of it is unpacked. In a Kaggle
+in place; so it works in `.unfinished`, and jpeg/ and csv/ are renamed when all is unpacked. In a Kaggle
 notebook the copy is mounted already: `ingest.source: folder` reads it there.
 """
 
@@ -17,7 +17,7 @@ import requests
 
 from mammo.core.config import ConfigError, IngestConfig
 from mammo.core.paths import KAGGLE_DOWNLOADS, resolve_path
-from mammo.data.sources._download import DownloadError, exclusive, persist, require_space, writing
+from mammo.data.sources._download import DownloadError, lock_folder, name_disk_errors, require_space, retry
 
 DATASET = "cbis_ddsm"
 HANDLE = "awsaf49/cbis-ddsm-breast-cancer-image-dataset/versions/1"
@@ -32,52 +32,50 @@ _TOKEN = (
 
 
 def fetch(ingest: IngestConfig, raw: Path, seed: int) -> Path:
-    """Download and unpack the copy where it is not there yet; raises DownloadError with the cure."""
+    """Download and unpack the copy unless it is complete; raises DownloadError with what to do."""
     place = root(ingest, raw)
-    if not _is_whole(place):
-        with exclusive(place):
-            if not _is_whole(place):
+    if not _is_complete(place):
+        with lock_folder(place):
+            if not _is_complete(place):
                 _download(place)
     return place
 
 
 def root(ingest: IngestConfig, raw: Path) -> Path:
-    """`ingest.root` or the default; raises ParamsError for a data set that Kaggle is no source of."""
+    """Return `ingest.root` or the default; raises ConfigError for another data set."""
     if ingest.dataset != DATASET:
-        raise ConfigError(
-            f"ingest.source: kaggle brings {DATASET}, not {ingest.dataset!r}; take idc or folder for that"
-        )
+        raise ConfigError(f"ingest.source: kaggle has {DATASET}, not {ingest.dataset!r}; use idc or folder for that")
     return resolve_path(ingest.root or KAGGLE_DOWNLOADS)
 
 
-def _is_whole(place: Path) -> bool:
+def _is_complete(place: Path) -> bool:
     return all((place / name).is_dir() for name in FOLDERS)
 
 
 def _download(place: Path) -> None:
     cache = place / UNFINISHED
     require_space(place, SIZE_BYTES - _archive_bytes(cache))
-    unpacked = persist(lambda: _attempt(cache), "the Kaggle copy", lambda: _archive_bytes(cache))
-    lacking = [name for name in FOLDERS if not ((unpacked / name).is_dir() or (place / name).is_dir())]
-    if lacking:
-        raise DownloadError(f"{unpacked}: the Kaggle copy holds no {'/, '.join(lacking)}/; its layout has changed")
+    unpacked = retry(lambda: _attempt(cache), "the Kaggle copy", lambda: _archive_bytes(cache))
+    missing = [name for name in FOLDERS if not ((unpacked / name).is_dir() or (place / name).is_dir())]
+    if missing:
+        raise DownloadError(f"{unpacked}: the Kaggle copy holds no {'/, '.join(missing)}/; its layout has changed")
     for name in FOLDERS:
         if (unpacked / name).is_dir():
-            with writing(place / name):
+            with name_disk_errors(place / name):
                 (unpacked / name).replace(place / name)
     shutil.rmtree(cache)
 
 
 def _attempt(cache: Path) -> Path:
-    """The folder that kagglehub has unpacked; failures of the network pass through."""
+    """Return the folder that kagglehub has unpacked; failures of the network pass through."""
     import kagglehub
     from kagglehub.exceptions import DataCorruptionError, KaggleApiHTTPError
 
-    # Its caches of a Kaggle or Colab machine are read-only places elsewhere.
+    # On a Kaggle or Colab machine its caches are read-only folders elsewhere.
     settings = {"KAGGLEHUB_CACHE": str(cache), "DISABLE_KAGGLE_CACHE": "true", "DISABLE_COLAB_CACHE": "true"}
-    credentials = _credentials_found()
+    credentials = _has_credentials()
     try:
-        with writing(cache), _environment(settings):
+        with name_disk_errors(cache), _environment(settings):
             return Path(kagglehub.dataset_download(HANDLE))
     except KaggleApiHTTPError as error:
         if error.response.status_code not in (requests.codes.unauthorized, requests.codes.forbidden):
@@ -89,10 +87,10 @@ def _attempt(cache: Path) -> Path:
     except (DataCorruptionError, zipfile.BadZipFile, zlib.error, ValueError) as error:  # ValueError: no archive at all
         shutil.rmtree(cache)
         reason = " ".join(str(error).split())
-        raise DownloadError(f"the Kaggle copy came damaged ({reason}); it was thrown away. Run again") from error
+        raise DownloadError(f"the Kaggle copy is damaged ({reason}) and was deleted. Run again") from error
 
 
-def _credentials_found() -> bool:
+def _has_credentials() -> bool:
     from kagglehub.config import get_kaggle_credentials
 
     try:
@@ -107,7 +105,7 @@ def _archive_bytes(cache: Path) -> int:
 
 @contextmanager
 def _environment(settings: dict[str, str]) -> Iterator[None]:
-    """Environment variables for the block only."""
+    """Set environment variables during the block."""
     before = {name: os.environ.get(name) for name in settings}
     os.environ.update(settings)
     try:

@@ -1,4 +1,4 @@
-"""How often the rule of mammo.plausibility flags mammograms (should: never) and other images (should: always).
+"""Measure how often data/images/input_check flags mammograms (should: never) and other images (should: always).
 
 Films: every film of CBIS-DDSM's mass set in the folder given (default ../shared/cbis-ddsm-mass), and of the synthetic
 cohort. Others: photographs as grey (those that scikit-learn and matplotlib bring along, whole, and random cuts and
@@ -50,18 +50,18 @@ def _groups(root: Path) -> Iterator[tuple[str, list[str]]]:
     rng = np.random.default_rng(SEED)
     if (root / "jpeg").is_dir():
         films = _real_films(root)
-        yield "films of CBIS-DDSM", [input_check.of_file(path) for path in tqdm(films, "films")]
-        yield "cuts out of them", [input_check.of_film(cut) for cut in _cuts_of_films(films, rng)]
+        yield "films of CBIS-DDSM", [input_check.rejection_reason(io.load(path)) for path in tqdm(films, "films")]
+        yield "cuts out of them", [input_check.film_rejection_reason(cut) for cut in _cuts_of_films(films, rng)]
     yield "synthetic films", _of_demo()
     photographs = _photographs()
-    yield "photographs", [input_check.of_film(photograph) for photograph in photographs]
+    yield "photographs", [input_check.film_rejection_reason(photograph) for photograph in photographs]
     cuts = [_cut(photographs[place], rng) for place in rng.integers(len(photographs), size=CUTS)]
-    yield "cuts out of photographs", [input_check.of_film(cut) for cut in cuts]
+    yield "cuts out of photographs", [input_check.film_rejection_reason(cut) for cut in cuts]
     yield "pydicom's CT and MR files", _of_dicoms(whole=True)
     yield "the same without a header", _of_dicoms(whole=False)
-    yield "drawn chest films", [input_check.of_film(_chest(rng)) for _ in range(COPIES)]
-    yield "blanks, gradients, noise", [input_check.of_film(film) for film in _flat(rng)]
-    yield "charts", [input_check.of_film(_chart(rng)) for _ in range(20)]
+    yield "drawn chest films", [input_check.film_rejection_reason(_chest(rng)) for _ in range(COPIES)]
+    yield "blanks, gradients, noise", [input_check.film_rejection_reason(film) for film in _flat(rng)]
+    yield "charts", [input_check.film_rejection_reason(_chart(rng)) for _ in range(20)]
 
 
 def _real_films(root: Path) -> list[Path]:
@@ -85,7 +85,7 @@ def _cuts_of_films(films: list[Path], rng: np.random.Generator) -> Iterator[np.n
 def _of_demo() -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
         demo.write_cohort(Path(folder), patients=60, height_px=320, signal=1.8, seed=SEED)
-        return [input_check.of_file(path) for path in _real_films(Path(folder))]
+        return [input_check.rejection_reason(io.load(path)) for path in _real_films(Path(folder))]
 
 
 def _photographs() -> list[np.ndarray]:
@@ -106,7 +106,11 @@ def _of_dicoms(whole: bool) -> list[str]:
     for path in sorted((Path(pydicom.__file__).parent / "data" / "test_files").glob("*.dcm")):
         try:
             if dicom.read_tags(path, "Modality")["Modality"] in ("CT", "MR"):
-                found.append(input_check.of_file(path) if whole else input_check.of_film(dicom.decode(path)))
+                found.append(
+                    input_check.rejection_reason(io.load(path))
+                    if whole
+                    else input_check.film_rejection_reason(dicom.decode(path))
+                )
         except InputError:  # several of these files are damaged on purpose, or hold no pixels
             continue
     return found
