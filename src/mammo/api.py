@@ -33,6 +33,7 @@ from mammo.inference import bundle, predictor, workspace_models
 from mammo.inference.about import BENIGN, MALIGNANT, About
 from mammo.inference.predictor import Predictor
 from mammo.metrics import auc_tests, classification, discrimination
+from mammo.metrics.resampling import LabelledRows
 from mammo.pipeline import dvc, train_run
 from mammo.pipeline.train_run import TrainingTask
 from mammo.reporting.comparison import HEADLINE_METRICS, with_interval
@@ -266,8 +267,7 @@ def _task(name: str, model_type: str, config: Config, start: Path | None) -> Tra
 def _validation_metrics(predictions: pd.DataFrame) -> dict[str, float]:
     """Return the metrics on the validation rows at a threshold of 0.5, the AUC with its interval."""
     validation = predictions[predictions["split"] == "val"]
-    label, patient_id = validation["label"].to_numpy(), validation["patient_id"].to_numpy()
-    auc = auc_tests.delong_interval(label, validation["prob"].to_numpy(), patient_id)
+    auc = auc_tests.delong_interval(LabelledRows.from_table(validation), validation["prob"].to_numpy())
     return train_run.validation_metrics(predictions) | {"val_auc_low": auc.low, "val_auc_high": auc.high}
 
 

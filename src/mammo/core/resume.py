@@ -56,7 +56,7 @@ def content_key(*texts: str) -> str:
 
 
 def source_texts(*modules: ModuleType) -> list[str]:
-    """Return the text of each module, and of all modules of each package, for a key."""
+    """Return the source of each module, and of all modules of each package, for a key."""
     return [path.read_text(encoding="utf-8") for module in modules for path in _source_files(module)]
 
 
