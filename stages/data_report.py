@@ -20,8 +20,8 @@ from mammo.core.paths import (
     data_fingerprint,
 )
 from mammo.core.records import Record, read_record, record_path
-from mammo.data import summary
-from mammo.data.summary import DataTables
+from mammo.data.cohort import summary
+from mammo.data.cohort.summary import DataTables
 from mammo.metrics.resampling import Resampling
 from mammo.reporting import data_report
 from mammo.reporting.data_report import DataReport

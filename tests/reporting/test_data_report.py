@@ -14,8 +14,8 @@ from reporting.test_evaluation_report import HOSTILE, Page, rows_of
 from mammo.core import schemas
 from mammo.core.config import load_config
 from mammo.core.records import Record
-from mammo.data import summary as cohort_summary
-from mammo.data.summary import ALL, SPLITS, DataTables, counts_of
+from mammo.data.cohort import summary as cohort_summary
+from mammo.data.cohort.summary import ALL, SPLITS, DataTables, counts_of
 from mammo.metrics.resampling import Resampling
 from mammo.reporting import data_report, page
 from mammo.reporting.data_report import DataReport

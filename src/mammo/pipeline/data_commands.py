@@ -10,8 +10,8 @@ from mammo.core import schemas
 from mammo.core.config import IngestConfig, load_config
 from mammo.core.files import read_splits, read_table, sha256
 from mammo.core.paths import CASES, EXCLUDED, MANIFEST, RAW, SPLITS
-from mammo.data import datasets, sources, summary
-from mammo.data.cohort import integrity, manifest
+from mammo.data import datasets, sources
+from mammo.data.cohort import integrity, manifest, summary
 from mammo.data.datasets import DatasetError, Located
 from mammo.metrics.resampling import Resampling
 

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from mammo.core.config import Config, flatten
 from mammo.core.files import atomic_write, write_text
 from mammo.core.records import Record
-from mammo.data.summary import ALL, BOTH_VIEWS, MISSING, PATHOLOGIES, SPLITS, VARIABLES, DataSummary, counts_of
+from mammo.data.cohort.summary import ALL, BOTH_VIEWS, MISSING, PATHOLOGIES, SPLITS, VARIABLES, DataSummary, counts_of
 from mammo.reporting import page
 from mammo.reporting.figures import data, evaluation
 from mammo.reporting.figures.data import value_name, variable_name

@@ -17,7 +17,7 @@ from matplotlib.patches import FancyBboxPatch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 from PIL import Image
 
-from mammo.data.summary import ALL, BOTH_VIEWS, CLASSES, LEVELS, SPLITS, Flow
+from mammo.data.cohort.summary import ALL, BOTH_VIEWS, CLASSES, LEVELS, SPLITS, Flow
 from mammo.reporting.figures import evaluation
 from mammo.reporting.figures.evaluation import GUIDE_COLOUR
 
