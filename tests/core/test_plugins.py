@@ -1,6 +1,7 @@
 """A name in params.yaml is a file: plugins, sources, data sets; and where the folder source looks."""
 
 import importlib
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -68,11 +69,16 @@ def test_the_committed_params_name_a_source_and_a_dataset() -> None:
     assert ingest.dataset in plugins.plugin_names(datasets.__name__)
 
 
-@pytest.mark.parametrize(("room", "key"), [(sources, "ingest.source"), (datasets, "ingest.dataset")])
-def test_an_unknown_name_tells_the_key_and_the_others(room: ModuleType, key: str) -> None:
+@pytest.mark.parametrize(
+    ("package", "load", "key"),
+    [(sources, sources.load_source, "ingest.source"), (datasets, datasets.load_dataset, "ingest.dataset")],
+)
+def test_an_unknown_name_tells_the_key_and_the_others(
+    package: ModuleType, load: Callable[[str], object], key: str
+) -> None:
     with pytest.raises(UnknownNameError, match=f"{key}: unknown name 'kagle'; there are: ") as error:
-        room.get("kagle")
-    assert all(name in str(error.value) for name in plugins.plugin_names(room.__name__))
+        load("kagle")
+    assert all(name in str(error.value) for name in plugins.plugin_names(package.__name__))
 
 
 @pytest.mark.parametrize(
