@@ -76,9 +76,9 @@ def check() -> DataCheck:
 def describe() -> DataDescription:
     """Count the samples of the splits."""
     config = load_config()
-    samples = summary.of_splits(read_table(CASES, schemas.CASES), read_splits(SPLITS))
-    confidence, resamples = config.evaluate.confidence, config.evaluate.resamples
-    return DataDescription(summary.counts(samples), summary.prevalence(samples, confidence, resamples, config.seed))
+    samples = summary.join_splits(read_table(CASES, schemas.CASES), read_splits(SPLITS))
+    resampling = Resampling.from_config(config.evaluate, config.seed)
+    return DataDescription(summary.counts(samples), summary.prevalence(samples, resampling))
 
 
 def _incomplete(located: Located, ingest: IngestConfig, root: Path) -> Iterator[str]:
