@@ -26,7 +26,7 @@ from mammo.pipeline.trials import KILLED_OFTEN, Pruned, Search
 from stages import train
 from tests import arrays, workspaces
 
-SPACES = search_space.parse(["train.weight_decay=log(1e-5,1e-1)", "train.batch_size=choice(8,16)"])
+SPACES = search_space.parse_spaces(["train.weight_decay=log(1e-5,1e-1)", "train.batch_size=choice(8,16)"])
 OWN = {"train.weight_decay": 0.0001, "train.batch_size": 16}
 EPOCHS = 30  # of the training that is killed
 WORDS = ["-S", "models.light_cnn.learning_rate=log(1e-4,1e-2)", "-S", "train.balance=choice(class_weights,sampling)"]

@@ -35,9 +35,11 @@ def test_a_space_is_read_from_the_command_line_and_from_yaml(
     (tmp_path / "nested.yaml").write_text(f"models:\n  light_cnn:\n    learning_rate: '{text}'\n")
     (tmp_path / "dotted.yaml").write_text(f"{RATE}: '{text}'\n")
     expected = [Space(RATE, kind, values)]
-    assert search_space.parse([f"{RATE}={text}"]) == search_space.parse([f"+{RATE}={text}"]) == expected
+    assert search_space.parse_spaces([f"{RATE}={text}"]) == search_space.parse_spaces([f"+{RATE}={text}"]) == expected
     assert (
-        search_space.parse([], tmp_path / "nested.yaml") == search_space.parse([], tmp_path / "dotted.yaml") == expected
+        search_space.parse_spaces([], tmp_path / "nested.yaml")
+        == search_space.parse_spaces([], tmp_path / "dotted.yaml")
+        == expected
     )
 
 
@@ -62,7 +64,7 @@ def test_a_space_is_read_from_the_command_line_and_from_yaml(
 )
 def test_what_is_no_space_is_refused_with_the_cure(word: str, message: str) -> None:
     with pytest.raises(SpaceError, match=message) as error:
-        search_space.parse([word])
+        search_space.parse_spaces([word])
     assert word.partition("=")[0] in str(error.value)
 
 
@@ -72,15 +74,15 @@ def test_what_is_no_space_is_refused_with_the_cure(word: str, message: str) -> N
 def test_a_file_without_spaces_is_refused(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "spaces.yaml").write_text(text)
     with pytest.raises(SpaceError, match=message):
-        search_space.parse([], tmp_path / "spaces.yaml")
+        search_space.parse_spaces([], tmp_path / "spaces.yaml")
     with pytest.raises(SpaceError, match=r"absent\.yaml does not exist"):
-        search_space.parse([], tmp_path / "absent.yaml")
+        search_space.parse_spaces([], tmp_path / "absent.yaml")
 
 
 def test_a_key_has_one_space(tmp_path: Path) -> None:
     (tmp_path / "spaces.yaml").write_text("train.epochs: int(1,3)\n")
     with pytest.raises(SpaceError, match=r"train\.epochs has two spaces"):
-        search_space.parse(["train.epochs=int(1,5)"], tmp_path / "spaces.yaml")
+        search_space.parse_spaces(["train.epochs=int(1,5)"], tmp_path / "spaces.yaml")
 
 
 @pytest.mark.parametrize(
@@ -108,17 +110,19 @@ def test_a_key_has_one_space(tmp_path: Path) -> None:
 )
 def test_what_could_not_be_trained_is_refused_before_anything_is(words: list[str], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        search_space.check(search_space.parse(words), "light_cnn", LOADED)
+        search_space.check_spaces(search_space.parse_spaces(words), "light_cnn", LOADED)
 
 
 def test_an_unknown_model_lists_the_others() -> None:
     with pytest.raises(InputError, match=r"unknown model .nope.*light_cnn"):
-        search_space.check(search_space.parse(["train.epochs=int(1,2)"]), "nope", LOADED)
+        search_space.check_spaces(search_space.parse_spaces(["train.epochs=int(1,2)"]), "nope", LOADED)
 
 
 def test_keys_that_params_yaml_leaves_out_can_be_searched() -> None:
-    search_space.check(
-        search_space.parse(["models.light_cnn.head_epochs=int(0,3)", "focal.gamma=uniform(0,4)"]), "light_cnn", LOADED
+    search_space.check_spaces(
+        search_space.parse_spaces(["models.light_cnn.head_epochs=int(0,3)", "focal.gamma=uniform(0,4)"]),
+        "light_cnn",
+        LOADED,
     )
 
 
@@ -127,34 +131,34 @@ def test_what_is_drawn_stays_inside_and_is_written_with_few_digits(
     low: float, ratio: float, share: float, kind: str
 ) -> None:
     space = Space("train.weight_decay", kind, (low, low * ratio))
-    value = space.value(low + share * (low * ratio - low))
+    value = space.from_optuna(low + share * (low * ratio - low))
     assert low <= value <= low * ratio
     assert value in space.values or float(f"{value:.4g}") == value
 
 
 @pytest.mark.parametrize("text", ["log(1e-4,1e-1)", "uniform(0,1)", "int(0,9)", "choice(null,true,1,[a, b],0.5)"])
 def test_a_value_leads_to_optuna_and_back(text: str) -> None:
-    (space,) = search_space.parse([f"train.key={text}"])
+    (space,) = search_space.parse_spaces([f"train.key={text}"])
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
     for _ in range(20):
         drawn = study.ask({"x": space.distribution()}).params["x"]
-        value = space.value(drawn)
-        assert space.value(space.drawn(value)) == value
-    assert space.drawn("elsewhere") is None
+        value = space.from_optuna(drawn)
+        assert space.from_optuna(space.to_optuna(value)) == value
+    assert space.to_optuna("elsewhere") is None
 
 
 def test_values_of_another_type_are_not_inside_a_choice() -> None:
-    (space,) = search_space.parse(["train.xla=choice(true,false)"])
-    assert space.drawn(1) is None
-    assert space.drawn(True) == "true"
+    (space,) = search_space.parse_spaces(["train.xla=choice(true,false)"])
+    assert space.to_optuna(1) is None
+    assert space.to_optuna(True) == "true"
 
 
 def test_replaced_values_are_checked_and_the_others_stay() -> None:
-    changed = search_space.replaced(LOADED, {RATE: 0.5, "train.epochs": 7}, "here")
+    changed = search_space.replace_parameters(LOADED, {RATE: 0.5, "train.epochs": 7}, "here")
     assert (changed.model("light_cnn").learning_rate, changed.train.epochs) == (0.5, 7)
-    back = search_space.replaced(
+    back = search_space.replace_parameters(
         changed, {RATE: LOADED.model("light_cnn").learning_rate, "train.epochs": LOADED.train.epochs}, ""
     )
     assert back == LOADED
     with pytest.raises(InputError, match=r"here: train\.epochs = 0"):
-        search_space.replaced(LOADED, {"train.epochs": 0}, "here")
+        search_space.replace_parameters(LOADED, {"train.epochs": 0}, "here")

@@ -29,6 +29,7 @@ from tests import arrays
 EXPERIMENT = "tests"
 EPOCHS = [{"loss": 0.7, "val_auc": 0.5}, {"loss": 0.4, "val_auc": 0.75}]
 PREDICTIONS = Path("data/predictions/light_cnn.csv")
+MODEL = Path("data/models/light_cnn.keras")
 NAN = float("nan")
 
 
@@ -284,14 +285,39 @@ def test_a_run_that_the_server_lost_is_begun_anew(server, new_server, tmp_path):
     assert family()["cross_validate@light_cnn"][0] == "FINISHED"
 
 
-def test_a_tracked_model_loads_back_and_predicts_the_same(server):
-    model = models.build(arrays.LIGHT, arrays.SHAPE, seed=1)
-    path = Path("data/models/light_cnn.keras")
-    models.save(model, path)
-    with live_run.tracked_run("train", model="light_cnn", experiment=EXPERIMENT, parameters={}, tags={}) as tracked:
-        tracked.log_model(path)
-    assert read_record(record_path("train", "light_cnn")).model_file == path.as_posix()
-    (run,) = runs()
+@pytest.fixture(scope="module")
+def trainings(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
+    """A repository with a store of two trainings: the same architecture under seeds 1 and 2; copy it."""
+    folder = tmp_path_factory.mktemp("trainings")
+    shutil.copyfile(empty_store, folder / "store.db")
+    with pytest.MonkeyPatch.context() as patch:
+        for variable in ("DVC_ROOT", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV"):
+            patch.delenv(variable, raising=False)
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'store.db'}")
+        patch.chdir(folder)
+        for seed in (1, 2):
+            models.save(models.build(arrays.LIGHT, arrays.SHAPE, seed=seed), MODEL)
+            with live_run.tracked_run(
+                "train", model="light_cnn", experiment=EXPERIMENT, parameters={"seed": seed}, tags={}
+            ) as tracked:
+                tracked.log_model(MODEL)
+    return folder
+
+
+@pytest.fixture
+def trained(trainings: Path, workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Run]:
+    """The two runs, on a server of one's own; record and model of the second lie in the workspace."""
+    shutil.copyfile(trainings / "store.db", tmp_path / "trainings.db")
+    for name in ("data", "metrics"):
+        shutil.copytree(trainings / name, workspace / name)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'trainings.db'}")
+    mlflow_client.use_store()
+    return [runs(f"params.seed = '{seed}'")[0] for seed in (1, 2)]
+
+
+def test_a_tracked_model_loads_back_and_predicts_the_same(trained):
+    assert read_record(record_path("train", "light_cnn")).model_file == MODEL.as_posix()
+    model, run = models.load(MODEL), trained[1]
     assert run.info.status == "FINISHED"
     loaded = mlflow.pyfunc.load_model(f"runs:/{run.info.run_id}/light_cnn")
     assert loaded.predict(loaded.input_example).shape == (1, 1)
@@ -300,16 +326,11 @@ def test_a_tracked_model_loads_back_and_predicts_the_same(server):
     np.testing.assert_allclose(loaded.predict(images), model.predict_on_batch(images), atol=1e-6)
 
 
-def test_the_model_of_a_run_is_had_back_by_its_uri(server):
+def test_the_model_of_a_run_is_had_back_by_its_uri(trained):
     model = models.build(arrays.LIGHT, arrays.SHAPE, seed=1)
-    path = Path("data/models/light_cnn.keras")
-    models.save(model, path)
-    with live_run.tracked_run("train", model="light_cnn", experiment=EXPERIMENT, parameters={}, tags={}) as tracked:
-        tracked.log_model(path)
-    (run,) = runs()
-    uri = f"runs:/{run.info.run_id}/light_cnn"
+    uri = f"runs:/{trained[0].info.run_id}/light_cnn"
     assert model_uri.is_model_uri(uri)
-    assert not model_uri.is_model_uri(path.as_posix())
+    assert not model_uri.is_model_uri(MODEL.as_posix())
     again = models.load(mlflow_client.download_model(uri))
     assert all(np.array_equal(a, b) for a, b in zip(again.get_weights(), model.get_weights(), strict=True))
 
@@ -407,13 +428,9 @@ def test_an_artifact_that_changed_since_is_refused(server, new_server, change):
     assert publishing.publish(EXPERIMENT, [record])[0] == ["train@light_cnn"]
 
 
-def test_a_model_file_that_changed_since_is_refused(server, new_server):
-    path = Path("data/models/light_cnn.keras")
-    models.save(models.build(arrays.LIGHT, arrays.SHAPE, seed=1), path)
-    with live_run.tracked_run("train", model="light_cnn", experiment=EXPERIMENT, parameters={}, tags={}) as tracked:
-        tracked.log_model(path)
+def test_a_model_file_that_changed_since_is_refused(trained, new_server):
     new_server("empty")
-    models.save(models.build(arrays.LIGHT, arrays.SHAPE, seed=2), path)
+    models.save(models.build(arrays.LIGHT, arrays.SHAPE, seed=1), MODEL)
     with pytest.raises(schemas.TableError, match=r"light_cnn\.keras is not what its record says"):
         publishing.publish(EXPERIMENT, [read_record(record_path("train", "light_cnn"))])
 
@@ -460,19 +477,6 @@ def test_a_run_shows_what_the_machine_did_and_its_record_does_not(server, tmp_pa
 
 def shown(run: Run) -> set[str]:
     return {name for name in run.data.metrics if name.startswith("system/")}
-
-
-@pytest.fixture
-def trained(server: None) -> list[Run]:
-    """Two runs of one training each; the same architecture under other seeds."""
-    path = Path("data/models/light_cnn.keras")
-    for seed in (1, 2):
-        models.save(models.build(arrays.LIGHT, arrays.SHAPE, seed=seed), path)
-        with live_run.tracked_run(
-            "train", model="light_cnn", experiment=EXPERIMENT, parameters={"seed": seed}, tags={}
-        ) as tracked:
-            tracked.log_model(path)
-    return [runs(f"params.seed = '{seed}'")[0] for seed in (1, 2)]
 
 
 def test_an_alias_names_the_version_that_was_registered_last_under_it(trained):

@@ -50,8 +50,8 @@ def run(args: argparse.Namespace) -> None:
 
     if args.trials < 1:
         raise InputError(f"--trials is {args.trials}; ask for 1 or more")
-    spaces = search_space.parse(args.space, args.spaces)
-    search_space.check(spaces, args.model, load_config())
+    spaces = search_space.parse_spaces(args.space, args.spaces)
+    search_space.check_spaces(spaces, args.model, load_config())
     from mammo.pipeline import parameter_search  # it imports Keras, which takes seconds
 
     with output.progress_to_stderr():

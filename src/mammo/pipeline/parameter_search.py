@@ -72,12 +72,12 @@ def main(name: str, wanted: Sequence[Space], count: int, over_folds: bool) -> Ve
 
 def apply(verdict: Verdict) -> list[str]:
     """Write the best trial's values into params.yaml; returns the keys that were changed."""
-    return profiles.merge_parameters(search_space.nested(verdict.best.parameters), f"trial {verdict.best.number}")
+    return profiles.merge_parameters(search_space.nest_keys(verdict.best.parameters), f"trial {verdict.best.number}")
 
 
 def _key(name: str, wanted: Sequence[Space], over_folds: bool, loaded: Config) -> str:
     """Names the study by all that its trials rest on but the values that are searched."""
-    neutral = search_space.replaced(loaded, {space.key: space.probes()[0] for space in wanted}, "the spaces")
+    neutral = search_space.replace_parameters(loaded, {space.key: space.probes()[0] for space in wanted}, "the spaces")
     return _task(name, over_folds, neutral, wanted).resume_key()
 
 
@@ -113,7 +113,7 @@ class _Searcher:
         if again is not None:
             self.study.tell(trial, again.predictions)
             return f"the same as trial {again.number}"
-        changed = search_space.replaced(self.loaded, trial.parameters, f"trial {trial.number}")
+        changed = search_space.replace_parameters(self.loaded, trial.parameters, f"trial {trial.number}")
         task = _task(self.name, self.over_folds, changed)
         parameters = task.config.parameters()
         ids = self.study.folder / f"trial-{trial.number}.json"

@@ -1,6 +1,6 @@
 """The spaces of a search: `models.light_cnn.learning_rate=log(1e-4,1e-2)`, close to what DVC takes for a grid.
 
-| space | a trial draws |
+| space | the value of a trial |
 |---|---|
 | `uniform(a,b)` | a number from a to b |
 | `log(a,b)` | a number from a to b, evenly on the log scale |
@@ -27,7 +27,7 @@ from mammo.core.errors import InputError
 EXAMPLE = "models.light_cnn.learning_rate=log(1e-4,1e-2)"
 KINDS = ("uniform(a,b)", "log(a,b)", "int(a,b)", "choice(a,b,...)")
 SHARED = ("train.", "focal.")  # sections that a model's training rests on beside its own
-DIGITS = 4  # that a drawn number keeps: what is trained is what params.yaml can hold and people can read
+DIGITS = 4  # that a proposed number keeps: what is trained is what params.yaml can hold and people can read
 
 
 class SpaceError(InputError):
@@ -36,7 +36,7 @@ class SpaceError(InputError):
 
 @dataclass(frozen=True)
 class Space:
-    """What one parameter may become. values: low and high, or all choices."""
+    """The values that one parameter may take. values: low and high, or all choices."""
 
     key: str
     kind: str
@@ -46,7 +46,7 @@ class Space:
         return f"{self.key}={self.kind}({', '.join(map(json.dumps, self.values))})"
 
     def distribution(self) -> BaseDistribution:
-        """As Optuna names it; choices are JSON texts, because its storage holds no list."""
+        """Return Optuna's distribution; choices are JSON texts, because its storage holds no list."""
         if self.kind == "choice":
             return CategoricalDistribution([json.dumps(value) for value in self.values])
         if self.kind == "int":
@@ -54,33 +54,33 @@ class Space:
         low, high = self.values
         return FloatDistribution(low, high, log=self.kind == "log")
 
-    def value(self, drawn: Any) -> Any:
-        """The parameter that Optuna's value stands for."""
+    def from_optuna(self, proposed: Any) -> Any:
+        """Return the parameter that a value of Optuna stands for."""
         if self.kind == "choice":
-            return json.loads(drawn)
+            return json.loads(proposed)
         if self.kind == "int":
-            return drawn
+            return proposed
         low, high = self.values
-        return min(max(float(f"{drawn:.{DIGITS}g}"), low), high)
+        return min(max(float(f"{proposed:.{DIGITS}g}"), low), high)
 
-    def drawn(self, value: Any) -> Any:
-        """The inverse of `value`; None where the space does not hold the parameter."""
+    def to_optuna(self, value: Any) -> Any:
+        """Return the inverse of `from_optuna`; None where the space does not hold the parameter."""
         if self.kind == "choice":
             text = json.dumps(value)
             return text if text in map(json.dumps, self.values) else None
         inside = isinstance(value, int | float) and self.values[0] <= value <= self.values[1]
-        return value if inside and self.value(value) == value else None
+        return value if inside and self.from_optuna(value) == value else None
 
     def probes(self) -> tuple[Any, ...]:
-        """All choices; or both ends and, where fractions are drawn, one of them."""
+        """Return all choices; or both ends and, of a continuous space, a value between."""
         if self.kind in ("choice", "int"):
             return self.values
         low, high = self.values
         return low, high, low + (high - low) / 1.618
 
 
-def parse(words: Iterable[str], file: Path | None = None) -> list[Space]:
-    """`KEY=SPACE` each, as on the command line, and those of a YAML file, nested as params.yaml or with dotted keys.
+def parse_spaces(words: Iterable[str], file: Path | None = None) -> list[Space]:
+    """Parse `KEY=SPACE` words, and a YAML file of spaces that is nested as params.yaml or has dotted keys.
 
     DVC's `+KEY` is KEY. Raises SpaceError naming the word, or file and key.
     """
@@ -90,20 +90,20 @@ def parse(words: Iterable[str], file: Path | None = None) -> list[Space]:
         if not equals:
             raise SpaceError(f"{word!r} is no KEY=SPACE, such as {EXAMPLE}")
         pairs.append((key.strip(), text))
-    found: dict[str, Space] = {}
+    spaces: dict[str, Space] = {}
     for key, text in pairs:
-        if key in found:
+        if key in spaces:
             raise SpaceError(f"{key} has two spaces; give it one")
-        found[key] = _space(key, str(text))
-    return list(found.values())
+        spaces[key] = _space(key, str(text))
+    return list(spaces.values())
 
 
-def check(spaces: Sequence[Space], model: str, loaded: Config) -> None:
-    """Raises an InputError where a trial of `models.<model>` could not be trained as the spaces say.
+def check_spaces(spaces: Sequence[Space], model: str, config: Config) -> None:
+    """Raise InputError where a trial of `models.<model>` could not be trained with values of the spaces.
 
     Ends and choices of every two spaces are tried together: params.yaml's rules tie no more than two values.
     """
-    loaded.model(model)
+    config.model(model)
     if not spaces:
         raise SpaceError(f"there is nothing to search; name a space, such as -S '{EXAMPLE}'")
     sections = (f"models.{model}.", *SHARED)
@@ -113,25 +113,25 @@ def check(spaces: Sequence[Space], model: str, loaded: Config) -> None:
                 f"{space.key}: a search trains {model} on the data as they are; "
                 f"it can change what is below {', '.join(section.rstrip('.') for section in sections)}"
             )
-    for one, other in [*zip(spaces, spaces, strict=True), *combinations(spaces, 2)]:
-        where = str(one) if one is other else f"{one} with {other}"
-        for values in product(one.probes(), other.probes()):
-            replaced(loaded, dict(zip((one.key, other.key), values, strict=True)), where)
-    known = flatten(loaded.model_dump())
+    for first, second in [*zip(spaces, spaces, strict=True), *combinations(spaces, 2)]:
+        where = str(first) if first is second else f"{first} with {second}"
+        for values in product(first.probes(), second.probes()):
+            replace_parameters(config, dict(zip((first.key, second.key), values, strict=True)), where)
+    known = flatten(config.model_dump())
     for space in spaces:
         if space.key not in known:
             raise SpaceError(f"{space.key} is a section; give the keys below it a space each")
 
 
-def replaced(loaded: Config, values: Mapping[str, Any], where: str) -> Config:
-    """`loaded` with the values of some dotted keys replaced, checked as params.yaml is; `where` names it in errors."""
-    content = loaded.model_dump()
-    _merge(content, nested(values))
+def replace_parameters(config: Config, values: Mapping[str, Any], where: str) -> Config:
+    """Return `config` with the values of some dotted keys replaced and checked; `where` names them in errors."""
+    content = config.model_dump()
+    _merge(content, nest_keys(values))
     return parse_config(content, where)
 
 
-def nested(values: Mapping[str, Any]) -> dict[str, Any]:
-    """{"train.epochs": 3} -> {"train": {"epochs": 3}}."""
+def nest_keys(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return dotted keys as nested mappings: {"train.epochs": 3} -> {"train": {"epochs": 3}}."""
     content: dict[str, Any] = {}
     for key, value in values.items():
         *sections, name = key.split(".")
@@ -144,9 +144,9 @@ def nested(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _merge(target: dict[str, Any], source: Mapping[str, Any]) -> None:
     for key, value in source.items():
-        here = target.get(key)
-        if isinstance(here, dict) and isinstance(value, Mapping):
-            _merge(here, value)
+        section = target.get(key)
+        if isinstance(section, dict) and isinstance(value, Mapping):
+            _merge(section, value)
         else:
             target[key] = value
 
@@ -169,10 +169,10 @@ def _space(key: str, text: str) -> Space:
         raise SpaceError(f"{key}={text} is no space; there are {', '.join(KINDS)}")
     kind = matched[1]
     try:
-        loaded = YAML(typ="safe", pure=True).load(f"[{matched[2]}]")
+        parsed = YAML(typ="safe", pure=True).load(f"[{matched[2]}]")
     except YAMLError as error:
         raise SpaceError(f"{key}={text}: what is in the brackets is no list of YAML values: {error}") from error
-    values = json.loads(json.dumps(loaded, default=str))  # a date is the word that it looks like
+    values = json.loads(json.dumps(parsed, default=str))  # a date is the word that it looks like
     problem = _problem(kind, values)
     if problem:
         raise SpaceError(f"{key}={text}: {problem}")
@@ -180,7 +180,7 @@ def _space(key: str, text: str) -> Space:
 
 
 def _problem(kind: str, values: list[Any]) -> str | None:
-    """What is wrong with the values of a space, and the cure; None if nothing."""
+    """Return what is wrong with the values of a space; None if nothing."""
     if kind == "choice":
         distinct = len({json.dumps(value) for value in values})
         return None if distinct == len(values) >= 2 else "a choice needs two values or more, each once"

@@ -1,8 +1,8 @@
 """A search over parameters: Optuna proposes trials, stops bad ones early, and knows all of them after a restart.
 
 A study lies in a folder of its own; several processes of one machine may work on it at once. A trial is held by a lock
-that the system takes back however its process ends, so that the next process goes on with it. What is proposed depends
-on the seed and on the trials before alone: a search that was killed repeats an unbroken one.
+that the system releases however its process ends, so that the next process goes on with it. A proposal depends on the
+seed and on the earlier trials alone: a search that was killed repeats an unbroken one.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -44,12 +44,12 @@ class Trial:
     number: int
     parameters: dict[str, Any]
     baseline: bool
-    asked: optuna.Trial
+    optuna_trial: optuna.Trial
 
     def report(self, step: int, auc: float) -> None:
-        """Tell how the trial stands; raises Pruned where it should stop."""
-        self.asked.report(auc, step)
-        if self.asked.should_prune():
+        """Report the AUC of a step; raises Pruned where the trial should stop."""
+        self.optuna_trial.report(auc, step)
+        if self.optuna_trial.should_prune():
             raise Pruned
 
 
@@ -66,7 +66,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the trials say together: the finished ones, best first, and how far the best is to be believed.
+    """The finished trials, best first, and what the best can be expected to reach.
 
     corrected: the AUC to expect of it, given that it was chosen. gain: over the baseline; None without one.
     """
@@ -79,7 +79,7 @@ class Verdict:
 
     @property
     def best(self) -> Finished:
-        """The winner."""
+        """The trial with the highest AUC."""
         return self.finished[0]
 
 
@@ -102,44 +102,43 @@ class Search:
                 load_if_exists=True,
                 pruner=optuna.pruners.MedianPruner(BEFORE_PRUNING, warmup),
             )
-            drawn = {space.key: space.drawn(baseline[space.key]) for space in spaces}
-            if not self.study.get_trials(deepcopy=False) and None not in drawn.values():
-                self.study.enqueue_trial(drawn, {"number": 0, "baseline": True})
+            values = {space.key: space.to_optuna(baseline[space.key]) for space in spaces}
+            if not self.study.get_trials(deepcopy=False) and None not in values.values():
+                self.study.enqueue_trial(values, {"number": 0, "baseline": True})
 
     @contextmanager
     def trial(self, count: int) -> Iterator[Trial | None]:
-        """The next trial, this process's own while the block runs; None where `count` are done or begun."""
+        """Hold the next trial while the block runs; None where `count` are done or begun."""
         with self.lock:
-            self._take_back()
+            self._requeue_killed()
             known = self.study.get_trials(deepcopy=False)
-            held = sum(trial.state in COUNTED for trial in known) < count and self._ask(known)
-        if not held:
+            proposal = sum(trial.state in COUNTED for trial in known) < count and self._propose(known)
+        if not proposal:
             yield None
             return
-        trial, lock = held
+        trial, lock = proposal
         with lock:
             yield trial
 
     def tell(self, trial: Trial, predictions: pd.DataFrame) -> float:
-        """The trial is finished; returns its AUC on `predictions`, over their folds where they have some."""
+        """Finish the trial; return its AUC on `predictions`, over their folds where they have some."""
         auc = area(predictions)
-        place = self._predictions(trial.number)
-        write_text(place, predictions.to_csv(index=False, lineterminator="\n"))
-        self.study.tell(trial.asked, auc)
+        write_text(self._predictions(trial.number), predictions.to_csv(index=False, lineterminator="\n"))
+        self.study.tell(trial.optuna_trial, auc)
         return auc
 
     def tell_pruned(self, trial: Trial) -> None:
-        """The trial ended early."""
-        self.study.tell(trial.asked, state=TrialState.PRUNED)
+        """End the trial early."""
+        self.study.tell(trial.optuna_trial, state=TrialState.PRUNED)
 
     def known(self, values: Mapping[str, Any]) -> Finished | None:
-        """A finished trial with these very values."""
+        """Return a finished trial with these very values."""
         return next((trial for trial in self.finished() if trial.parameters == values), None)
 
     def finished(self) -> list[Finished]:
-        """The finished trials, best first; the earlier first where two are equal."""
+        """Return the finished trials, best first; the earlier first where two are equal."""
         done = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        found = [
+        finished = [
             Finished(
                 _number(trial),
                 self._values(trial.params),
@@ -149,18 +148,18 @@ class Search:
             )
             for trial in done
         ]
-        return sorted(found, key=lambda trial: (-trial.auc, trial.number))
+        return sorted(finished, key=lambda trial: (-trial.auc, trial.number))
 
     def ended(self) -> int:
-        """Trials that finished or were pruned."""
+        """Return how many trials finished or were pruned."""
         return len(self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)))
 
     def running(self) -> int:
-        """Trials that a process has begun and not ended."""
+        """Return how many trials a process has begun and not ended."""
         return len(self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
 
     def verdict(self) -> Verdict | None:
-        """None while no trial has finished."""
+        """Return the verdict; None while no trial has finished."""
         finished = self.finished()
         if not finished:
             return None
@@ -176,22 +175,22 @@ class Search:
             auc_tests.paired_auc_test(labelled, probs[baseline[0]], probs[0], resampling) if baseline else None,
         )
 
-    def _ask(self, known: list[FrozenTrial]) -> tuple[Trial, FileLock]:
+    def _propose(self, known: list[FrozenTrial]) -> tuple[Trial, FileLock]:
         number = 1 + max((_number(trial) for trial in known if "number" in trial.user_attrs), default=-1)
-        drawn_by = int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0])
-        self.study.sampler = optuna.samplers.TPESampler(seed=drawn_by)
-        asked = self.study.ask({space.key: space.distribution() for space in self.spaces})
-        if "number" not in asked.user_attrs:
-            asked.set_user_attr("number", number)
-        lock = self._held(asked.number)
+        seed = int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0])
+        self.study.sampler = optuna.samplers.TPESampler(seed=seed)
+        proposed = self.study.ask({space.key: space.distribution() for space in self.spaces})
+        if "number" not in proposed.user_attrs:
+            proposed.set_user_attr("number", number)
+        lock = self._trial_lock(proposed.number)
         lock.acquire()
-        attributes = asked.user_attrs
-        return Trial(attributes["number"], self._values(asked.params), "baseline" in attributes, asked), lock
+        attributes = proposed.user_attrs
+        return Trial(attributes["number"], self._values(proposed.params), "baseline" in attributes, proposed), lock
 
-    def _take_back(self) -> None:
-        """Trials whose process is no more wait for the next one; those that ended it too often are given up."""
+    def _requeue_killed(self) -> None:
+        """Queue the trials whose process is gone again; give up those that ended it too often."""
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            lock = self._held(trial.number)
+            lock = self._trial_lock(trial.number)
             try:
                 lock.acquire(timeout=0)
             except Timeout:
@@ -202,14 +201,14 @@ class Search:
                 if killed < KILLED_OFTEN:
                     self.study.enqueue_trial(trial.params, trial.user_attrs | {"killed": killed})
 
-    def _held(self, asked_number: int) -> FileLock:
-        return FileLock(self.folder / f"trial-{asked_number}.lock")
+    def _trial_lock(self, number: int) -> FileLock:
+        return FileLock(self.folder / f"trial-{number}.lock")
 
     def _predictions(self, number: int) -> Path:
         return self.folder / f"trial-{number}.csv"
 
-    def _values(self, drawn: Mapping[str, Any]) -> dict[str, Any]:
-        return {space.key: space.value(drawn[space.key]) for space in self.spaces}
+    def _values(self, proposed: Mapping[str, Any]) -> dict[str, Any]:
+        return {space.key: space.from_optuna(proposed[space.key]) for space in self.spaces}
 
 
 def area(predictions: pd.DataFrame) -> float:
