@@ -1,1 +1,1 @@
-"""The command line: `python -m mammo`."""
+"""The command line, `python -m mammo`: one file per command."""

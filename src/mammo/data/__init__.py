@@ -1,1 +1,1 @@
-"""From files to samples: sources, data sets, images, cohort."""
+"""Data on disk to samples in splits."""

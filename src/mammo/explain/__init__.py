@@ -1,1 +1,1 @@
-"""Saliency maps, and the checks of them."""
+"""Saliency maps, their scores against the lesions, and checks of them."""

@@ -1,1 +1,1 @@
-"""Image files to answers: predictor, ensemble, bundle, export."""
+"""Image files to predictions of a finished model: predictor, ensemble, bundle, export."""

@@ -1,4 +1,4 @@
-"""Architectures, one file each: `build(params, image_shape) -> keras.Model`.
+"""Keras models: build, save and load them.
 
 A model takes raw pixels (n, h, w, 1) in 0..255, scales them inside, and returns the probability of malignancy (n, 1).
 It is one flat functional graph: its last spatial feature map is the layer `features`, the vector that its classifier

@@ -1,1 +1,1 @@
-"""MLflow: the only package that imports it."""
+"""MLflow runs, registered models and provenance; the only package that imports MLflow."""

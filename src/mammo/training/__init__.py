@@ -1,1 +1,1 @@
-"""Fitting a model: trainer, optimizer, health, checkpoints, augmentation, losses, feature cache, search."""
+"""Fitting a model: trainer, optimizer, health checks, checkpoints, augmentation, losses, feature cache."""

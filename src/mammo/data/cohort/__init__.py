@@ -1,1 +1,1 @@
-"""Who is in which split: file manifest, leak audit, splits, integrity, summary."""
+"""Patients and splits: file manifest, leak audit, splits, integrity of a copy, summary."""

@@ -1,1 +1,1 @@
-"""Films and masks: decoding, the breast, preprocessing, the array store, the check of an input."""
+"""Films and masks: decoding, finding the breast, preprocessing, array store, input check."""

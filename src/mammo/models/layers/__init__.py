@@ -1,1 +1,1 @@
-"""What architectures share: inputs, pretrained bases, classifier."""
+"""Layers that architectures share: inputs, pretrained bases, classifier."""
