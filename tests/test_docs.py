@@ -2,6 +2,7 @@
 
 import ast
 import itertools
+import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -19,12 +20,14 @@ from mammo.core.config import Config
 ROOT = imports.ROOT
 SOURCE = ROOT / "src" / "mammo"
 README = ROOT / "README.md"
+NOTEBOOK = ROOT / "notebooks" / "breast_cancer_classification.ipynb"
 GENERATED = ("docs/results/", "docs/data/")  # pages that the code writes from a finished run
 PAGES = [README, ROOT / "data" / "README.md"] + [
     page
     for page in sorted((ROOT / "docs").rglob("*.md"))
     if not page.relative_to(ROOT).as_posix().startswith(GENERATED)
 ]
+PAGES.append(NOTEBOOK)
 CHECKLISTS = [ROOT / "docs/tripod-ai.md", ROOT / "docs/claim.md"]
 EXAMPLES = {  # what the how-to pages add; tests/test_how_to.py executes them
     "src/mammo/models/architectures/my_net.py",
@@ -49,9 +52,17 @@ def page_id(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
 
 
+def text_of(page: Path) -> str:
+    """Return the text of a page; of a notebook that of its Markdown cells."""
+    if page.suffix != ".ipynb":
+        return page.read_text()
+    cells = json.loads(page.read_text())["cells"]
+    return "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+
+
 def code_spans(page: Path) -> str:
     """Return what a page sets as code, inline or in blocks, a line per span."""
-    text = page.read_text()
+    text = text_of(page)
     blocks = re.findall(r"^```[^\n]*\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
     inline = re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL))
     return "\n".join([*blocks, *inline])
@@ -85,7 +96,7 @@ def agree(path: str, out: str) -> bool:
 
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
 def test_every_path_that_a_page_names_exists(page: Path) -> None:
-    for mention in sorted(set(PATH.findall(page.read_text()))):
+    for mention in sorted(set(PATH.findall(text_of(page)))):
         path = mention.rstrip(".")
         if path in EXAMPLES:
             continue
@@ -95,7 +106,7 @@ def test_every_path_that_a_page_names_exists(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
 def test_every_link_of_a_page_leads_to_a_file(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text()):
+    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text_of(page)):
         if "://" not in target:
             assert (page.parent / target).exists(), f"{page_id(page)} links to {target}, which does not exist"
 
@@ -113,7 +124,7 @@ def define(module: Path) -> set[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
 def test_every_module_that_a_page_names_exists(page: Path) -> None:
-    for name in sorted(set(re.findall(r"(?<![\w/.-])mammo(?:\.[A-Za-z_]+)+", page.read_text()))):
+    for name in sorted(set(re.findall(r"(?<![\w/.-])mammo(?:\.[A-Za-z_]+)+", text_of(page)))):
         *parents, last = name.split(".")
         module = imports.file_of(name)
         parent = imports.file_of(".".join(parents))
@@ -195,8 +206,19 @@ def test_every_stage_that_a_page_runs_exists(page: Path) -> None:
 def test_every_changed_parameter_of_an_experiment_exists(page: Path) -> None:
     for words in commands(page, "dvc exp run"):
         for change in (following for word, following in itertools.pairwise(words) if word == "-S"):
-            key = change.split("=")[0].lstrip("~+")
-            assert is_key(key.split(".")), f"{page_id(page)}: dvc exp run -S {change}"
+            key = change.split("=")[0].lstrip("~+").split(".")
+            assert is_key(key), f"{page_id(page)}: dvc exp run -S {change}"
+            # As Hydra has it: + adds a key that params.yaml leaves out, ~ and nothing name one that it has.
+            assert stands_in_params(key) != change.startswith("+"), f"{page_id(page)}: dvc exp run -S {change}"
+
+
+def stands_in_params(words: list[str]) -> bool:
+    section: Any = yaml.safe_load((ROOT / "params.yaml").read_text())
+    for word in words:
+        if word not in section:
+            return False
+        section = section[word]
+    return True
 
 
 # README's lists
@@ -292,6 +314,26 @@ def items(checklist: Path) -> list[tuple[str, str, str, str]]:
 def test_every_item_has_a_status(checklist: Path) -> None:
     assert len(items(checklist)) > 40
     assert {status for _, _, status, _ in items(checklist)} <= {"answered", "partly", "open", "not applicable"}
+
+
+def section_titles() -> set[str]:
+    """Return the texts in the code and the templates of the reports, titles of sections among them."""
+    texts = set()
+    for file in (SOURCE / "reporting").rglob("*.py"):
+        nodes = ast.walk(ast.parse(file.read_text()))
+        texts |= {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    card = (SOURCE / "reporting/templates/model_card.md.j2").read_text()
+    return texts | set(re.findall(r"^#+ (.*)$", card, flags=re.MULTILINE))
+
+
+@pytest.mark.parametrize("checklist", CHECKLISTS, ids=page_id)
+def test_every_section_that_an_answer_names_is_in_the_report(checklist: Path) -> None:
+    titles = section_titles()
+    for item, _, _, answer in items(checklist):
+        for named in re.findall(r"(?:report|model card): ([A-Z][^;.]*)", answer):
+            parts = [part.strip() for part in re.split(r"[,(]", named)]
+            for part in (part for part in parts if part[:1].isupper() and part not in ("BI-RADS",)):
+                assert any(title.startswith(part) for title in titles), f"{page_id(checklist)}, item {item}: {part!r}"
 
 
 DENIALS = {  # what a checklist must not deny, as long as the repository has it
