@@ -29,7 +29,7 @@ from mammo.core.errors import InputError
 from mammo.core.files import read_table, write_table, write_text
 from mammo.core.paths import PIXELS, data_fingerprint
 from mammo.data.samples import open_store
-from mammo.evaluation import evaluate
+from mammo.evaluation import comparison_rows
 from mammo.metrics import auc_tests
 from mammo.metrics.resampling import LabelledRows, Resampling
 from mammo.pipeline import train_run
@@ -127,7 +127,7 @@ def told(fold: int) -> Callable[[int, dict[str, float]], None]:
 def row(name: str, found: dict[str, pd.DataFrame], loaded: Config) -> dict[str, object]:
     """One line of the table."""
     variant, rows = VARIANTS[name], found[name][found[name]["split"] == "oof"]
-    auc = evaluate.evaluate(found[name], loaded.evaluate, loaded.seed).intervals["auc"]
+    auc = comparison_rows.evaluate_predictions(found[name], loaded.evaluate, loaded.seed).intervals["auc"]
     line: dict[str, object] = {
         "variant": name,
         "model": variant.model,
@@ -162,7 +162,7 @@ def page(table: pd.DataFrame) -> str:
         limits = f"({line['difference_low']:+.3f} to {line['difference_high']:+.3f})"
         difference = f"{line['difference']:+.3f} {limits}" if compared else "-"
         p = ("< .001" if line["p"] < 0.001 else f"{line['p']:.3f}") if compared else "-"
-        cells = [line["variant"], line["what"], comparison.with_interval(line, "auc"), against, difference, p]
+        cells = [line["variant"], line["what"], comparison.format_interval(line, "auc"), against, difference, p]
         lines.append("| " + " | ".join(cells) + " |")
     return f"""# Ablation on real mammograms
 

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from mammo.core.errors import InputError
 from mammo.data.images import breast, dicom, input_check, io
 from mammo.data.sources import demo
-from mammo.reporting.figures import evaluation
+from mammo.reporting.figures import png
 
 SEED = 0
 CUTS = 200
@@ -143,7 +143,7 @@ def _flat(rng: np.random.Generator) -> Iterator[np.ndarray]:
 def _chart(rng: np.random.Generator) -> np.ndarray:
     figure = Figure(figsize=(4, 3))
     figure.subplots().plot(rng.normal(size=50).cumsum())
-    return cv2.imdecode(np.frombuffer(evaluation.png(figure), np.uint8), cv2.IMREAD_GRAYSCALE)
+    return cv2.imdecode(np.frombuffer(png.encode_png(figure), np.uint8), cv2.IMREAD_GRAYSCALE)
 
 
 if __name__ == "__main__":

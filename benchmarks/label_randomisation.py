@@ -19,10 +19,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from mammo.core.config import load_config
 from mammo.core.errors import InputError
 from mammo.core.paths import GRADCAM
-from mammo.explain import batches, label_randomization, sanity_checks
+from mammo.explain import label_randomization, verdicts
 from mammo.metrics.clustered_means import Means, clustered_means
 from mammo.metrics.resampling import Resampling
-from mammo.pipeline import train_run
+from mammo.pipeline import explaining, saliency_files, train_run
 from stages import retrained_maps
 
 
@@ -40,18 +40,17 @@ def main(name: str, *methods: str) -> None:
     ):
         path = Path(folder) / retrained_maps.PERMUTED
         retrained_maps.train(name, samples, path, loaded, lambda epoch, values: None, unfinished)
-        explainer = batches.explainer(path, test)
+        explainer = explaining.open_explainer(path, test)
     for method in [one for one in loaded.gradcam.methods if not methods or one in methods]:
-        known = np.load(GRADCAM / name / f"maps{batches.suffix(method, loaded.gradcam)}.npy").astype(np.float32)
-        maps = retrained_maps.visible(explainer, test, method, loaded.seed)
-        rows = label_randomization.agreement(explainer.visible(known), maps, [], patients)
-        labels, other = (
-            clustered_means(rows[one], patients, how)
-            for one in (label_randomization.LABELS, label_randomization.SAMPLES)
+        known = np.load(GRADCAM / name / f"maps{saliency_files.file_suffix(method, loaded.gradcam)}.npy").astype(
+            np.float32
         )
-        verdict = sanity_checks.verdict(
-            label_randomization.LABELS, labels, sanity_checks.BELOW, sanity_checks.MAX_CORRELATION
-        )["verdict"]
+        maps = retrained_maps.visible(explainer, test, method, loaded.seed)
+        rows = label_randomization.correlate_maps(explainer.crop_visible(known), maps, [], patients)
+        labels, other = (
+            clustered_means(rows[one], patients, how) for one in (verdicts.LABELS, label_randomization.SAMPLES)
+        )
+        verdict = verdicts.judge_check(verdicts.LABELS, labels, verdicts.BELOW, verdicts.MAX_CORRELATION)["verdict"]
         print(f"{name}, {method}: {_text(labels)} with permuted labels, {verdict}; {_text(other)} of two patients")
 
 

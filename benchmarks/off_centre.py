@@ -26,8 +26,9 @@ from mammo.data import sources
 from mammo.data.images import preprocess
 from mammo.data.images.preprocess import Square
 from mammo.data.samples import Samples, open_store
-from mammo.explain import batches, localization
+from mammo.explain import localization, saliency
 from mammo.metrics.resampling import Resampling
+from mammo.pipeline import explaining, saliency_files
 from mammo.reporting import saliency_results
 
 RESULTS = Path("docs/results")
@@ -60,19 +61,19 @@ def wide_squares(index: pd.DataFrame, loaded: Config) -> list[Square]:
 
 def scored(name: str, test: Samples, squares: list[Square], loaded: Config) -> pd.DataFrame:
     """localisation.summary by method."""
-    explainer = batches.explainer(MODELS / f"{name}.keras", test)
+    explainer = explaining.open_explainer(MODELS / f"{name}.keras", test)
     shift = min(explainer.seen) // 4
     signs = np.random.default_rng(loaded.seed).choice([-1, 1], (len(squares), 2))
     images, masks = (np.stack(found) for found in zip(*map(_window, squares, shift * signs), strict=True))
     samples = Samples(test.index.reset_index(drop=True), images)
     known = pd.read_csv(GRADCAM / name / "samples.csv")[["patient_id", "call", "abnormality_type", "size"]]
-    parts = [part for _, part in batches.maps(explainer, samples, loaded.gradcam.methods, loaded.seed)]
+    parts = [part for _, part in saliency.map_batches(explainer, samples, loaded.gradcam.methods, loaded.seed)]
     found = {}
     for method in loaded.gradcam.methods:
-        maps = explainer.visible(np.concatenate([part[method] for part in parts]))
-        rows = pd.concat([known, localization.scores(maps, explainer.visible(masks))], axis=1)
-        found[method] = localization.summary(rows, Resampling.from_config(loaded.evaluate, loaded.seed))
-    return batches.by_method(found)
+        maps = explainer.crop_visible(np.concatenate([part[method] for part in parts]))
+        rows = pd.concat([known, localization.score_maps(maps, explainer.crop_visible(masks))], axis=1)
+        found[method] = localization.summarize_scores(rows, Resampling.from_config(loaded.evaluate, loaded.seed))
+    return saliency_files.stack_methods(found)
 
 
 def _window(square: Square, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,9 +1,11 @@
 """The data that were taken in as one self-contained HTML page, and as Markdown without a film of any patient."""
 
 import json
+from typing import cast
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from mammo.core import schemas
 from mammo.core.config import Config, load_config
@@ -16,37 +18,48 @@ from mammo.core.paths import (
     LEAK_AUDIT,
     MANIFEST,
     PIXELS,
+    RAW,
     SPLITS,
     data_fingerprint,
 )
 from mammo.core.records import Record, read_record, record_path
+from mammo.data import sources
 from mammo.data.cohort import summary
 from mammo.data.cohort.summary import DataTables
+from mammo.data.images import preprocess
 from mammo.metrics.resampling import Resampling
 from mammo.reporting import data_report
-from mammo.reporting.data_report import DataReport
+from mammo.reporting.data_report.content import DataReport
+from mammo.reporting.data_report.examples import Films, draw_examples
+from mammo.reporting.figures import contact_sheets, png
+from mammo.reporting.figures.contact_sheets import Mask, Pixels
 from mammo.tracking import live_run
 from stages import run
 
 RECORDED = ("ingest", "split", "preprocess")
+SHEET_SAMPLES = 8
+FILM_PX = 400  # of the films on the contact sheet
+
+Case = dict[str, object]
 
 
 def main() -> None:
-    """Write data.html, data.md and figures/; the same inputs give the same bytes."""
-    loaded = load_config()
+    """Write data.html, data.md, figures/ and preprocess.png; the same inputs give the same bytes."""
+    config = load_config()
     index = read_table(PIXELS / "index.csv", schemas.INDEX)
     images, masks = (np.load(PIXELS / f"{name}.npy", mmap_mode="r") for name in ("images", "masks"))
     records = {stage: read_record(record_path(stage)) for stage in RECORDED}
-    given = _tables(summary.intensities(images, index["split"]), records["ingest"])
-    report = DataReport(_summary(given, loaded), loaded, data_fingerprint(), list(records.values()))
-    shown = index[["sample_id", "split"]].merge(given.cases, on="sample_id", validate="one_to_one")
-    examples = data_report.draw_examples(shown, images, masks, loaded.seed)
+    tables = _read_tables(summary.intensities(images, index["split"]), records["ingest"])
+    report = DataReport(_summarize(tables, config), config, data_fingerprint(), list(records.values()))
+    cases = index[["sample_id", "split"]].merge(tables.cases, on="sample_id", validate="one_to_one")
+    examples = draw_examples(cases, images, masks, config.seed)
+    films = Films(examples, png.encode_png(_draw_sheet(cases, images, masks, config)))
     with fresh_folder(DATA_REPORT) as folder:
-        data_report.write(folder, report, examples)
-    _track(loaded, report)
+        data_report.write(folder, report, films)
+    _track(config, report)
 
 
-def _tables(histograms: pd.DataFrame, ingested: Record) -> DataTables:
+def _read_tables(histograms: pd.DataFrame, ingested: Record) -> DataTables:
     return DataTables(
         cases=read_table(CASES, schemas.CASES),
         splits=read_splits(SPLITS),
@@ -56,31 +69,42 @@ def _tables(histograms: pd.DataFrame, ingested: Record) -> DataTables:
         sizes=read_table(PIXELS / "sizes.csv", schemas.SIZES),
         histograms=histograms,
         leak_audit=json.loads(LEAK_AUDIT.read_text(encoding="utf-8")),
-        published_rows=_published_rows(ingested),
+        published_rows=_count_published(ingested),
     )
 
 
-def _published_rows(ingested: Record) -> int | None:
-    """The rows that ingest counted in the data set's own tables; None where the data set counts something else."""
-    counted = [ingested.metrics.get(f"found/{split} rows") for split in ("train", "test")]
-    known = [int(rows) for rows in counted if rows is not None]
-    return sum(known) if len(known) == len(counted) else None
+def _count_published(ingested: Record) -> int | None:
+    """Return the rows that ingest counted in the data set's own tables; None where it counts something else."""
+    counts = [ingested.metrics.get(f"found/{split} rows") for split in ("train", "test")]
+    rows = [int(count) for count in counts if count is not None]
+    return sum(rows) if len(rows) == len(counts) else None
 
 
-def _summary(given: DataTables, loaded: Config) -> summary.DataSummary:
-    return summary.summarise(given, Resampling.from_config(loaded.evaluate, loaded.seed))
+def _summarize(tables: DataTables, config: Config) -> summary.DataSummary:
+    return summary.summarise(tables, Resampling.from_config(config.evaluate, config.seed))
 
 
-def _track(loaded: Config, report: DataReport) -> None:
-    whole, flow = summary.counts_of(report.summary.counts, summary.ALL), report.summary.flow
+def _draw_sheet(cases: pd.DataFrame, images: Pixels, masks: Mask, config: Config) -> Figure:
+    """Draw random training samples: the films as scanned, and the models' input of them."""
+    root = sources.load_source(config.ingest.source).root(config.ingest, RAW)
+    train = np.flatnonzero(cases["split"] == "train")
+    positions = np.sort(np.random.default_rng(config.seed).permutation(train)[:SHEET_SAMPLES])
+    rows = cases.iloc[positions]
+    films = [preprocess.overview(case, root, FILM_PX) for case in cast(list[Case], rows.to_dict(orient="records"))]
+    titles = [f"{row.sample_id}\n{row.pathology}" for row in rows.itertuples()]
+    return contact_sheets.draw_before_after(films, images[positions], masks[positions], titles)
+
+
+def _track(config: Config, report: DataReport) -> None:
+    counts, flow = summary.counts_of(report.summary.counts, summary.ALL), report.summary.flow
     with live_run.tracked_run(
         "data_report",
-        experiment=loaded.tracking.experiment,
-        parameters={"confidence": loaded.evaluate.confidence, "resamples": loaded.evaluate.resamples},
-        tags={"data": report.fingerprint, "unit": loaded.ingest.unit},
-    ) as tracked:
-        tracked.log_metrics(whole | {"excluded_rows": flow.excluded_rows, "dropped_samples": flow.dropped_samples})
-        tracked.log_artifact(DATA_REPORT)
+        experiment=config.tracking.experiment,
+        parameters={"confidence": config.evaluate.confidence, "resamples": config.evaluate.resamples},
+        tags={"data": report.fingerprint, "unit": config.ingest.unit},
+    ) as run_log:
+        run_log.log_metrics(counts | {"excluded_rows": flow.excluded_rows, "dropped_samples": flow.dropped_samples})
+        run_log.log_artifact(DATA_REPORT)
 
 
 if __name__ == "__main__":

@@ -1,142 +1,159 @@
 """Evaluate the finished models on another data set, at the operating point and calibration that they already have."""
 
 import shutil
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from mammo import models
 from mammo.core import row_names, schemas
 from mammo.core.config import Config, IngestConfig, load_config
 from mammo.core.files import fresh_folder, read_table, sha256, write_rounded_table, write_table
-from mammo.core.paths import ENSEMBLES, EXTERNAL, EXTERNAL_METRICS, FIGURES, MODELS, PIXELS, PREDICTIONS
+from mammo.core.paths import ENSEMBLES, EXTERNAL, EXTERNAL_METRICS, MODELS, PIXELS, PREDICTIONS
 from mammo.data import datasets, sources
 from mammo.data.cohort import manifest
 from mammo.data.datasets import Located
 from mammo.data.samples import Samples, open_store
-from mammo.evaluation import ensembling, evaluate, external
-from mammo.evaluation.evaluate import Evaluated
-from mammo.reporting import comparison
-from mammo.reporting.figures import evaluation
+from mammo.evaluation import comparison_rows, ensembling, external
+from mammo.evaluation.external import FilmPreparation
 from mammo.tracking import live_run
+from mammo.tracking.live_run import StageRun
 from mammo.training import predict
 from stages import run
 
-Tables = dict[str, pd.DataFrame]  # tables.PREDICTIONS by model
+Tables = dict[str, pd.DataFrame]  # schemas.PREDICTIONS by model
 
 
 def main(name: str) -> None:
     """Evaluate all models and ensembles on `external.<name>`: a row and a tracked run for each."""
-    loaded = load_config()
-    ingest = external.ingest_params(loaded, name)
-    with external.blaming(name):
-        root, located = _locate(ingest, loaded)
+    config = load_config()
+    ingest = external.external_ingest_config(config, name)
+    with external.name_section_in_errors(name):
+        root, located = _locate(ingest, config)
     with fresh_folder(EXTERNAL / name) as folder:
-        with external.blaming(name):
-            located, samples = _prepare(root, located, folder / "pixels", loaded)
-            external.check(located, ingest)
+        with external.name_section_in_errors(name):
+            located, samples = _prepare(root, located, folder / "pixels", config)
+            external.check_copy(located, ingest)
         data = sha256(folder / "pixels")
-        at_home = _at_home(loaded)
-        frozen = _frozen(at_home, _predict(samples, loaded), located.cases, loaded)
+        internal = _read_internal_predictions(config)
+        predictions = _replace_test_rows(internal, _predict(samples, config), located.cases, config)
         shutil.rmtree(folder / "pixels")  # as large as the training data, and only the predictions are read again
         write_table(folder / "cases.csv", located.cases, schemas.CASES)
         write_table(folder / "excluded.csv", located.excluded, schemas.EXCLUDED)
-        for model, rows in frozen.items():
+        for model, rows in predictions.items():
             write_table(folder / "predictions" / f"{model}.csv", rows[rows["split"] == "test"], schemas.PREDICTIONS)
-    _report(name, at_home, frozen, data, loaded)
+        write_rounded_table(folder / "roc.csv", _tabulate_roc(predictions))
+    _report(name, internal, predictions, data, config)
 
 
-def _locate(ingest: IngestConfig, loaded: Config) -> tuple[Path, Located]:
-    root = sources.load_source(ingest.source).fetch(ingest, EXTERNAL / ingest.dataset, loaded.seed)
+def _locate(ingest: IngestConfig, config: Config) -> tuple[Path, Located]:
+    root = sources.load_source(ingest.source).fetch(ingest, EXTERNAL / ingest.dataset, config.seed)
     dataset = datasets.load_dataset(ingest.dataset)
-    located = dataset.locate(root, ingest.unit, list(ingest.abnormality_types), loaded.compute.workers)
-    external.check(located, ingest)
+    located = dataset.locate(root, ingest.unit, list(ingest.abnormality_types), config.compute.workers)
+    external.check_copy(located, ingest)
     return root, located
 
 
-def _prepare(root: Path, located: Located, folder: Path, loaded: Config) -> tuple[Located, Samples]:
-    """The films as the training films were prepared, on disk; a film that cannot be decoded is excluded."""
-    trained_on = open_store(PIXELS).images
+def _prepare(root: Path, located: Located, folder: Path, config: Config) -> tuple[Located, Samples]:
+    """Prepare the films on disk as the training films were; a film that cannot be decoded is excluded."""
+    training_images = open_store(PIXELS).images
     folder.mkdir()
     images = np.lib.format.open_memmap(
-        folder / "images.npy", mode="w+", dtype=trained_on.dtype, shape=(len(located.cases), *trained_on.shape[1:])
+        folder / "images.npy",
+        mode="w+",
+        dtype=training_images.dtype,
+        shape=(len(located.cases), *training_images.shape[1:]),
     )
-    damaged = external.prepare(
-        located.cases, root, loaded.ingest.unit, loaded.preprocess, images, loaded.compute.workers
-    )
+    preparation = FilmPreparation(root, config.ingest.unit, config.preprocess, config.compute.workers)
+    damaged = external.prepare_films(located.cases, preparation, images)
     index = located.cases.assign(split="test", fold=None)[list(schemas.INDEX.columns)]
     write_table(folder / "index.csv", index, schemas.INDEX)
     return manifest.exclude_samples(located, damaged), Samples(index[~index["sample_id"].isin(damaged)], images)
 
 
-def _at_home(loaded: Config) -> Tables:
-    """What each member and ensemble predicts on the data set that it comes from."""
-    names = row_names.ensemble_member_names(loaded.models, loaded.seed, loaded.seeds)
+def _read_internal_predictions(config: Config) -> Tables:
+    """Read the predictions of each member and ensemble on the data set that it was trained on."""
+    names = row_names.ensemble_member_names(config.models, config.seed, config.seeds)
     files = {name: PREDICTIONS / f"{name}.csv" for name in names}
-    files |= {name: ENSEMBLES / f"{name}.csv" for name in row_names.ensemble_names(loaded.ensemble)}
+    files |= {name: ENSEMBLES / f"{name}.csv" for name in row_names.ensemble_names(config.ensemble)}
     return {name: read_table(path, schemas.PREDICTIONS) for name, path in files.items()}
 
 
-def _predict(samples: Samples, loaded: Config) -> Tables:
-    """Predictions of every member of the ensembles, one model in memory at a time."""
-    predicted = {}
-    for model in row_names.ensemble_member_names(loaded.models, loaded.seed, loaded.seeds):
+def _predict(samples: Samples, config: Config) -> Tables:
+    """Predict the samples by every member of the ensembles, one model in memory at a time."""
+    predictions = {}
+    for model in row_names.ensemble_member_names(config.models, config.seed, config.seeds):
         keras.backend.clear_session()
-        rows = predict.predict_table(models.load(MODELS / f"{model}.keras"), samples, loaded.predict.flips)
-        predicted[model] = rows[list(schemas.PREDICTIONS.columns)]
-    return predicted
+        rows = predict.predict_table(models.load(MODELS / f"{model}.keras"), samples, config.predict.flips)
+        predictions[model] = rows[list(schemas.PREDICTIONS.columns)]
+    return predictions
 
 
-def _frozen(at_home: Tables, predicted: Tables, cases: pd.DataFrame, loaded: Config) -> Tables:
-    """Validation rows from home and external rows, of the models and of the ensembles with their weights from home.
+def _replace_test_rows(internal: Tables, predictions: Tables, cases: pd.DataFrame, config: Config) -> Tables:
+    """Put external rows in the place of the test rows, of the models and of the ensembles with their fitted weights.
 
     The other data sets number lesions per film, so that the two views of a lesion are not known there.
     """
-    single = {member: external.frozen(at_home[member], rows) for member, rows in predicted.items()}
-    combined = {method: ensembling.combine(single, method)[0] for method in loaded.ensemble.methods}
-    shown = {name: single[name] for name in row_names.table_row_names(loaded.models)}
-    shown |= {row_names.ensemble_name(method): rows for method, rows in combined.items()}
-    for name in loaded.ensemble.two_views if loaded.ingest.unit != "lesion" else []:
-        abroad = shown[name][shown[name]["split"] == "test"]
-        together = ensembling.average_views(abroad, cases, loaded.ingest.unit)
-        shown[row_names.two_views_name(name)] = external.frozen(at_home[row_names.two_views_name(name)], together)
-    return shown
+    members = {name: external.replace_test_rows(internal[name], rows) for name, rows in predictions.items()}
+    rows = {name: members[name] for name in row_names.table_row_names(config.models)}
+    for method in config.ensemble.methods:
+        rows[row_names.ensemble_name(method)] = ensembling.combine(members, method)[0]
+    for name in config.ensemble.two_views if config.ingest.unit != "lesion" else []:
+        test = rows[name][rows[name]["split"] == "test"]
+        averaged = ensembling.average_views(test, cases, config.ingest.unit)
+        two_views = row_names.two_views_name(name)
+        rows[two_views] = external.replace_test_rows(internal[two_views], averaged)
+    return rows
 
 
-def _report(name: str, at_home: Tables, frozen: Tables, data: str, loaded: Config) -> None:
-    """Evaluate, write the table and the ROC curves, and track a run per row."""
-    evaluated = {model: evaluate.evaluate(rows, loaded.evaluate, loaded.seed) for model, rows in frozen.items()}
-    told = {
+def _tabulate_roc(predictions: Tables) -> pd.DataFrame:
+    """Return the ROC curves of all models on the external rows."""
+    return pd.concat(
+        [comparison_rows.tabulate_roc(name, rows[rows["split"] == "test"]) for name, rows in predictions.items()]
+    )
+
+
+def _report(name: str, internal: Tables, predictions: Tables, data: str, config: Config) -> None:
+    """Evaluate, write the table, and track a run per row."""
+    evaluated = {
+        model: comparison_rows.evaluate_predictions(rows, config.evaluate, config.seed)
+        for model, rows in predictions.items()
+    }
+    descriptions = {
         model: {
             "samples": f"external: {name}",
-            "unit": loaded.ingest.unit,
-            "weights": _weights(model, loaded),
-            "auc_official_test": external.official_auc(at_home[model]),
-            **external.calibrated(rows, loaded.evaluate),
+            "unit": config.ingest.unit,
+            "weights": row_names.starting_weights(model, config),
+            "auc_official_test": external.measure_official_auc(internal[model]),
+            **external.measure_calibration(rows, config.evaluate),
         }
-        for model, rows in frozen.items()
+        for model, rows in predictions.items()
     }
-    table = external.table(told, evaluated)
+    table = external.tabulate_rows(descriptions, evaluated)
     write_rounded_table(EXTERNAL_METRICS / f"{name}.csv", table)
-    evaluation.save(_roc(name, evaluated), FIGURES / "external" / f"{name}.png")
     for order, row in enumerate(table.to_dict(orient="records")):
-        _track(name, order, row, evaluated[row["model"]], data, loaded)
+        with _track_row(name, order, row, data, config) as run_log:
+            measures = {str(key): float(value) for key, value in row.items() if isinstance(value, int | float)}
+            run_log.log_metrics(measures | evaluated[row["model"]].to_metrics())
+            for path in _artifacts(name, str(row["model"])):
+                run_log.log_artifact(path)
 
 
-def _track(name: str, order: int, row: dict[Hashable, Any], evaluated: Evaluated, data: str, loaded: Config) -> None:
-    """One run of MLflow = one row of the comparison table, after those of `evaluate`."""
-    model = str(row["model"])
-    with live_run.tracked_run(
+def _track_row(
+    name: str, order: int, row: Mapping[Hashable, Any], data: str, config: Config
+) -> AbstractContextManager[StageRun]:
+    """Track a row as one run of MLflow, after the rows of `evaluate` in the comparison table."""
+    parameters = {"size_px": config.preprocess.size_px, "external": config.external[name].model_dump()}
+    return live_run.tracked_run(
         "external",
-        model=f"{name}/{model}",
-        experiment=loaded.tracking.experiment,
-        parameters=loaded.evaluate.model_dump()
-        | {"size_px": loaded.preprocess.size_px, "external": loaded.external[name].model_dump()},
+        model=f"{name}/{row['model']}",
+        experiment=config.tracking.experiment,
+        parameters=config.evaluate.model_dump() | parameters,
         tags={
             "data": data,
             "unit": str(row["unit"]),
@@ -144,32 +161,15 @@ def _track(name: str, order: int, row: dict[Hashable, Any], evaluated: Evaluated
             "weights": str(row["weights"]),
             "order": f"external {name} {order:03d}",
         },
-    ) as tracked:
-        measures = {str(key): float(value) for key, value in row.items() if isinstance(value, int | float)}
-        tracked.log_metrics(measures | evaluated.values())
-        for path in (
-            EXTERNAL_METRICS / f"{name}.csv",
-            FIGURES / "external" / f"{name}.png",
-            EXTERNAL / name / "predictions" / f"{model}.csv",
-        ):
-            tracked.log_artifact(path)
-
-
-def _weights(model: str, loaded: Config) -> str:
-    """What a row's weights started from, as the table shows it."""
-    if model in loaded.models:
-        return loaded.models[model].weights_name
-    return loaded.continue_training.start if model == "continue_training" else "-"
-
-
-def _roc(name: str, evaluated: dict[str, Evaluated]) -> Figure:
-    values = {model: row.values() for model, row in evaluated.items()}
-    return evaluation.roc(
-        pd.concat([evaluation.roc_curve(model, row.rows) for model, row in evaluated.items()]),
-        {model: f"{model} {comparison.with_interval(pd.Series(row), 'auc')}" for model, row in values.items()},
-        {model: (1 - row["specificity"], row["sensitivity"]) for model, row in values.items()},
-        f"ROC on {name}, operating points frozen on validation",
     )
+
+
+def _artifacts(name: str, model: str) -> list[Path]:
+    return [
+        EXTERNAL_METRICS / f"{name}.csv",
+        EXTERNAL / name / "roc.csv",
+        EXTERNAL / name / "predictions" / f"{model}.csv",
+    ]
 
 
 if __name__ == "__main__":

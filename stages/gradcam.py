@@ -1,12 +1,12 @@
-"""Explain one model: saliency maps of every test sample, scored against the lesions, and overlays of some samples."""
+"""Explain one model: saliency maps of every test sample, scored against the lesions, and checks of the maps."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from matplotlib.figure import Figure
 
 from mammo.core import schemas
 from mammo.core.config import Config, EvaluateConfig, SaliencyMethod, load_config
@@ -14,201 +14,193 @@ from mammo.core.errors import InputError
 from mammo.core.files import fresh_folder, read_table, write_rounded_table
 from mammo.core.paths import GRADCAM, MODELS, PIXELS, PREDICTIONS, data_fingerprint
 from mammo.data.samples import Samples, open_store
-from mammo.evaluation import lesion_sizes, operating_point
-from mammo.explain import batches, localization, sanity_checks, shortcuts
+from mammo.evaluation import operating_point, subgroups
+from mammo.explain import localization, saliency, sanity_checks, shortcuts, verdicts
 from mammo.explain.saliency import Explainer
+from mammo.explain.sanity_checks import PatientImages
 from mammo.metrics.resampling import Resampling
-from mammo.reporting.figures import evaluation
+from mammo.pipeline import explaining, saliency_files
 from mammo.tracking import live_run
 from stages import run
-
-WORST = 4  # samples per region on the sheet of shortcuts
-SEEN_IN = {"outside": "outside", "marks": "on film marks", "sides": "on the sides"}
-OUTCOMES = {(1, 1): "true positive", (1, 0): "false negative", (0, 1): "false positive", (0, 0): "true negative"}
 
 Maps = npt.NDArray[np.float16]
 
 
-def main(name: str) -> None:
-    """Write maps, contact sheets, scores and checks of `models.<name>`.
+@dataclass(frozen=True)
+class ExplainedTest:
+    """The test rows of a model, ready to be scored.
 
-    maps.npy (n, h, w) float16, samples.csv, overlays.png and shortcuts.png are of the first method; those of the others
-    carry its name. scores.csv has a row per method and sample; summary.csv and shortcuts.csv are their means.
+    rows: one per sample with prob, threshold, call (correct, wrong), outcome and size; masks, maps by method:
+    (n, h, w); chosen: positions of the samples that are checked and shown.
     """
-    loaded = load_config()
-    how = Resampling.from_config(loaded.evaluate, loaded.seed)
+
+    explainer: Explainer
+    samples: Samples
+    rows: pd.DataFrame
+    masks: npt.NDArray[np.uint8]
+    maps: Mapping[SaliencyMethod, Maps]
+    chosen: npt.NDArray[np.int64]
+
+
+def main(name: str) -> None:
+    """Write maps, scores and checks of `models.<name>`.
+
+    maps.npy (n, h, w) float16 is of the first method; the others' files carry its name. scores.csv has a row per
+    method and sample; summary.csv and shortcuts.csv are their means. cascade.csv and perturbation.csv are of the
+    chosen samples, which the report shows.
+    """
+    config = load_config()
     test = open_store(PIXELS).take("test")
     predictions = read_table(PREDICTIONS / f"{name}.csv", schemas.PREDICTIONS)
-    samples = _called(test, predictions, loaded.evaluate).merge(
-        lesion_sizes.size_tertiles(), on="sample_id", how="left"
-    )
-    chosen = choose(samples, loaded.gradcam.choose, loaded.gradcam.samples, loaded.seed)
-    masks = np.load(PIXELS / "masks.npy", mmap_mode="r")[test.index.index.to_numpy()]
-    explainer = batches.explainer(MODELS / f"{name}.keras", test)
+    rows = _decide(test, predictions, config.evaluate).merge(_read_sizes(), on="sample_id", how="left")
+    explainer = explaining.open_explainer(MODELS / f"{name}.keras", test)
     with fresh_folder(GRADCAM / name) as folder:
-        write_rounded_table(folder / "samples.csv", samples)
-        maps = _write_maps(explainer, test, folder, loaded)
-        scores = {method: _scores(samples, explainer, test, found, masks) for method, found in maps.items()}
-        for method, found in maps.items():
-            for sheet, figure in _sheets(scores[method], chosen, test, found, masks).items():
-                evaluation.save(figure, folder / f"{sheet}{batches.suffix(method, loaded.gradcam)}.png")
-        summary = batches.by_method({method: localization.summary(rows, how) for method, rows in scores.items()})
-        looked = batches.by_method({method: shortcuts.summary(rows, how) for method, rows in scores.items()})
-        write_rounded_table(folder / "scores.csv", batches.by_method(scores))
-        write_rounded_table(folder / "summary.csv", summary)
-        write_rounded_table(folder / "shortcuts.csv", looked)
-        checks = _check(explainer, maps, test.pixels(chosen), samples, chosen, folder, loaded)
+        write_rounded_table(folder / "samples.csv", rows)
+        explained = ExplainedTest(
+            explainer,
+            test,
+            rows,
+            masks=np.load(PIXELS / "masks.npy", mmap_mode="r")[test.index.index.to_numpy()],
+            maps=_write_maps(explainer, test, folder, config),
+            chosen=choose_samples(rows, config.gradcam.choose, config.gradcam.samples, config.seed),
+        )
+        metrics = _write_scores(explained, folder, config) | _write_checks(explained, folder, config)
     with live_run.tracked_run(
         "gradcam",
         model=name,
-        experiment=loaded.tracking.experiment,
-        parameters=loaded.gradcam.model_dump() | {"seed": loaded.seed},
+        experiment=config.tracking.experiment,
+        parameters=config.gradcam.model_dump() | {"seed": config.seed},
         tags={"data": data_fingerprint()},
-    ) as tracked:
-        tracked.log_metrics(_headline(summary, looked, checks))
-        tracked.log_artifact(GRADCAM / name)
+    ) as run_log:
+        run_log.log_metrics(metrics)
+        run_log.log_artifact(GRADCAM / name)
 
 
-def _called(test: Samples, predictions: pd.DataFrame, evaluate: EvaluateConfig) -> pd.DataFrame:
-    """The test samples, in their order, with prob, threshold (chosen on validation), call and outcome."""
-    frozen = operating_point.thresholds(predictions, evaluate.rule, evaluate.value)
-    known = operating_point.apply_threshold(predictions, frozen)[["sample_id", "prob", "threshold", "called"]]
-    samples = test.index.merge(known, on="sample_id", how="left", validate="one_to_one")
-    if samples["prob"].isna().any():
-        raise InputError(f"{samples['prob'].isna().sum()} test samples have no prediction; run `dvc repro` again")
-    outcome = [OUTCOMES[label, int(call)] for label, call in zip(samples["label"], samples["called"], strict=True)]
-    correct = samples["label"] == samples["called"]
-    return samples.drop(columns="called").assign(call=np.where(correct, "correct", "wrong"), outcome=outcome)
+def _decide(test: Samples, predictions: pd.DataFrame, config: EvaluateConfig) -> pd.DataFrame:
+    """Return the test samples, in their order, with prob, threshold (chosen on validation), call and outcome."""
+    decided = operating_point.decide(predictions, config)
+    columns = ["sample_id", "prob", "threshold", "predicted_positive"]
+    rows = test.index.merge(decided[columns], on="sample_id", how="left", validate="one_to_one")
+    if rows["prob"].isna().any():
+        raise InputError(f"{rows['prob'].isna().sum()} test samples have no prediction; run `dvc repro` again")
+    correct = rows["label"] == rows["predicted_positive"]
+    return rows.drop(columns="predicted_positive").assign(
+        call=np.where(correct, "correct", "wrong"), outcome=operating_point.name_outcomes(rows)
+    )
 
 
-def choose(samples: pd.DataFrame, how: str | list[str], count: int, seed: int) -> npt.NDArray[np.int64]:
-    """Positions of the samples that are shown, ascending.
+def _read_sizes() -> pd.DataFrame:
+    """Read sample_id and `size` of every sample."""
+    index, sizes = (
+        read_table(PIXELS / "index.csv", schemas.INDEX),
+        read_table(PIXELS / "sizes.csv", schemas.SIZES),
+    )
+    return subgroups.size_tertiles(index, sizes)
 
-    how: mixed (`count`, of each outcome alike while there are any), random (`count`), or the sample_ids themselves.
+
+def choose_samples(samples: pd.DataFrame, rule: str | list[str], count: int, seed: int) -> npt.NDArray[np.int64]:
+    """Choose the positions of the samples that are checked and shown, ascending.
+
+    rule: mixed (`count`, of each outcome alike while there are any), random (`count`), or the sample_ids themselves.
     """
-    if isinstance(how, list):
-        unknown = sorted(set(how) - set(samples["sample_id"]))
+    if isinstance(rule, list):
+        unknown = sorted(set(rule) - set(samples["sample_id"]))
         if unknown:
             raise InputError(
                 f"gradcam.choose: no test sample is named {', '.join(unknown)}; there are e.g. "
                 f"{', '.join(samples['sample_id'].head(3))} (data/pixels/index.csv, split test)"
             )
-        return np.flatnonzero(samples["sample_id"].isin(how))
+        return np.flatnonzero(samples["sample_id"].isin(rule))
     order = np.random.default_rng(seed).permutation(len(samples))
-    if how == "mixed":
+    if rule == "mixed":
         turn = samples["outcome"].iloc[order].reset_index(drop=True)
         order = order[np.argsort(turn.groupby(turn).cumcount(), kind="stable")]
     return np.sort(order[:count])
 
 
-def _write_maps(explainer: Explainer, test: Samples, folder: Path, loaded: Config) -> Mapping[SaliencyMethod, Maps]:
-    """Maps of all test samples by method, on disk."""
-    methods = loaded.gradcam.methods
+def _write_maps(
+    explainer: Explainer, test: Samples, folder: Path, config: Config
+) -> Mapping[SaliencyMethod, npt.NDArray[np.float16]]:
+    """Write maps of all test samples by method, and return them as they lie on disk."""
+    methods = config.gradcam.methods
     shape = (len(test.index), *test.image_shape[:2])
-    paths = {method: folder / f"maps{batches.suffix(method, loaded.gradcam)}.npy" for method in methods}
+    paths = {method: saliency_files.maps_path(folder, method, config.gradcam) for method in methods}
     maps = {
         method: np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
         for method, path in paths.items()
     }
-    for positions, found in batches.maps(explainer, test, methods, loaded.seed):
+    for positions, batch in saliency.map_batches(explainer, test, methods, config.seed):
         for method in methods:
-            maps[method][positions] = found[method]
-    for written in maps.values():
-        written.flush()
+            maps[method][positions] = batch[method]
+    for stored in maps.values():
+        stored.flush()
     return maps
 
 
-def _scores(
-    samples: pd.DataFrame, explainer: Explainer, test: Samples, maps: Maps, masks: npt.NDArray[np.uint8]
-) -> pd.DataFrame:
-    images = test.images[test.index.index.to_numpy()]
-    # Where a model sees no pixel no map can lie, and an even one would be no fair measure.
-    seen = explainer.visible(maps)
-    found = localization.scores(seen, explainer.visible(masks))
-    off = shortcuts.shares(seen, explainer.visible(images))
-    return pd.concat([samples, found, off], axis=1)
+def _write_scores(explained: ExplainedTest, folder: Path, config: Config) -> dict[str, float]:
+    """Write scores.csv, summary.csv and shortcuts.csv; return the means as metrics."""
+    resampling = Resampling.from_config(config.evaluate, config.seed)
+    scores = {method: score_maps(explained, maps) for method, maps in explained.maps.items()}
+    summary = saliency_files.stack_methods(
+        {method: localization.summarize_scores(rows, resampling) for method, rows in scores.items()}
+    )
+    regions = saliency_files.stack_methods(
+        {method: shortcuts.summarize_shares(rows, resampling) for method, rows in scores.items()}
+    )
+    write_rounded_table(folder / "scores.csv", saliency_files.stack_methods(scores))
+    write_rounded_table(folder / "summary.csv", summary)
+    write_rounded_table(folder / "shortcuts.csv", regions)
+    return _to_metrics(summary, regions)
 
 
-def _sheets(
-    scores: pd.DataFrame,
-    chosen: npt.NDArray[np.int64],
-    test: Samples,
-    maps: Maps,
-    masks: npt.NDArray[np.uint8],
-) -> dict[str, Figure]:
-    """overlays: the chosen samples; shortcuts: those of which most lies in a region of mammo.shortcuts, if any do."""
-    worst = shortcuts.worst(scores, WORST)
-    of_region = [_where(scores.iloc[at], region) for region, positions in worst.items() for at in positions]
-    shown = {
-        "overlays": (chosen, _titles(scores.iloc[chosen])),
-        "shortcuts": (np.concatenate([*worst.values(), np.empty(0, np.int64)]), of_region),
-    }
-    return {
-        sheet: evaluation.samples(
-            test.pixels(positions)[..., 0], masks[positions], titles, maps[positions].astype(np.float32)
-        )
-        for sheet, (positions, titles) in shown.items()
-        if len(positions)
-    }
+def score_maps(explained: ExplainedTest, maps: Maps) -> pd.DataFrame:
+    """Score the maps of one method against the lesions and regions, within what the model sees.
+
+    Where a model sees no pixel no map can lie, and an even one would be no fair measure.
+    """
+    crop = explained.explainer.crop_visible
+    images = explained.samples.images[explained.samples.index.index.to_numpy()]
+    scores = localization.score_maps(crop(maps), crop(explained.masks))
+    shares = shortcuts.measure_shares(crop(maps), crop(images))
+    return pd.concat([explained.rows, scores, shares], axis=1)
 
 
-def _where(row: pd.Series, region: str) -> str:
-    share, area = row[f"{region}_share"], row[f"{region}_area"]
-    return f"{row['sample_id']}\n{share:.1%} {SEEN_IN[region]} (even map: {area:.1%})"
-
-
-def _titles(rows: pd.DataFrame) -> list[str]:
-    label = np.where(rows["label"] == 1, "malignant", "benign")
-    sign = np.where(rows["prob"] < rows["threshold"], "<", ">=")
-    columns = zip(rows["sample_id"], label, rows["prob"], sign, rows["threshold"], strict=True)
-    return [f"{one}\n{of}, prob {prob:.2f} {than} threshold {limit:.2f}" for one, of, prob, than, limit in columns]
-
-
-def _check(
-    explainer: Explainer,
-    maps: Mapping[SaliencyMethod, Maps],
-    images: npt.NDArray[np.number],
-    samples: pd.DataFrame,
-    chosen: npt.NDArray[np.int64],
-    folder: Path,
-    loaded: Config,
-) -> pd.DataFrame:
-    """Write cascade.csv and perturbation.csv of the shown samples, and sanity.csv, which is returned."""
-    how = Resampling.from_config(loaded.evaluate, loaded.seed)
-    rows = samples.iloc[chosen]
-    found = {
-        method: sanity_checks.check(explainer, images, rows["patient_id"], method, loaded.seed, how)
-        for method in loaded.gradcam.methods
+def _write_checks(explained: ExplainedTest, folder: Path, config: Config) -> dict[str, float]:
+    """Write cascade.csv and perturbation.csv of the chosen samples, and sanity.csv; return the verdicts as metrics."""
+    resampling = Resampling.from_config(config.evaluate, config.seed)
+    rows = explained.rows.iloc[explained.chosen]
+    samples = PatientImages(explained.samples.pixels(explained.chosen), rows["patient_id"])
+    checks = {
+        method: sanity_checks.check_method(explained.explainer, samples, method, config.seed, resampling)
+        for method in config.gradcam.methods
     }
     keys = rows[["sample_id", "patient_id"]].reset_index(drop=True)
-    areas = {method: pd.concat([keys, checked.perturbation], axis=1) for method, checked in found.items()}
-    verdicts = batches.by_method(
-        {
-            method: pd.concat([checked.verdicts, _of_images(explainer, maps[method], samples, how)])
-            for method, checked in found.items()
-        }
-    )
-    write_rounded_table(
-        folder / "cascade.csv", batches.by_method({method: checked.cascade for method, checked in found.items()})
-    )
-    write_rounded_table(folder / "perturbation.csv", batches.by_method(areas))
-    write_rounded_table(folder / "sanity.csv", verdicts)
-    return verdicts
+    tables = {
+        "cascade": {method: check.cascade for method, check in checks.items()},
+        "perturbation": {method: pd.concat([keys, check.perturbation], axis=1) for method, check in checks.items()},
+        "sanity": {
+            method: pd.concat([check.verdicts, _check_images(explained, method, resampling)])
+            for method, check in checks.items()
+        },
+    }
+    stacked = {title: saliency_files.stack_methods(parts) for title, parts in tables.items()}
+    for title, table in stacked.items():
+        write_rounded_table(folder / f"{title}.csv", table)
+    return verdicts.verdict_metrics(stacked["sanity"])
 
 
-def _of_images(explainer: Explainer, maps: Maps, samples: pd.DataFrame, how: Resampling) -> pd.DataFrame:
-    seen = explainer.visible(maps).astype(np.float32)
-    return pd.DataFrame([sanity_checks.check_images(seen, samples["patient_id"], how)])
+def _check_images(explained: ExplainedTest, method: SaliencyMethod, resampling: Resampling) -> pd.DataFrame:
+    maps = explained.explainer.crop_visible(explained.maps[method]).astype(np.float32)
+    return pd.DataFrame([sanity_checks.check_images(maps, explained.rows["patient_id"], resampling)])
 
 
-def _headline(summary: pd.DataFrame, looked: pd.DataFrame, checks: pd.DataFrame) -> dict[str, float]:
-    """Overall scores by method, and of both baselines; shares of regions by method; verdicts of checks."""
+def _to_metrics(summary: pd.DataFrame, regions: pd.DataFrame) -> dict[str, float]:
+    """Return overall scores by method, and of both baselines, and shares of regions by method."""
     overall = summary[summary["variable"] == "all"]
-    values = dict(zip(overall["method"] + "_" + overall["metric"], overall["mean"], strict=True))
+    metrics = dict(zip(overall["method"] + "_" + overall["metric"], overall["mean"], strict=True))
     for baseline in localization.BASELINES:
-        values |= dict(zip(f"{baseline}_" + overall["metric"], overall[baseline], strict=True))
-    values |= dict(zip(looked["method"] + "_" + looked["region"] + "_share", looked["mean"], strict=True))
-    return values | batches.verdicts(checks)
+        metrics |= dict(zip(f"{baseline}_" + overall["metric"], overall[baseline], strict=True))
+    return metrics | dict(zip(regions["method"] + "_" + regions["region"] + "_share", regions["mean"], strict=True))
 
 
 if __name__ == "__main__":

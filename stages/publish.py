@@ -8,7 +8,7 @@ from mammo.core.paths import COMPARISON
 from mammo.core.records import Record, read_record, record_path
 from mammo.pipeline.workspace_records import TABLE_TAGS, external_paths, result_paths
 from mammo.reporting import results
-from mammo.reporting.comparison import comparison_markdown
+from mammo.reporting.comparison import render_markdown
 from mammo.tracking import mlflow_client, publishing
 from stages import run
 
@@ -31,7 +31,7 @@ def _publish(config: Config, records: list[Record]) -> None:
     others = [column for column in comparison.columns if column not in results.COLUMNS]
     comparison = comparison[results.COLUMNS + others]
     write_rounded_table(COMPARISON, comparison)
-    write_text(COMPARISON.with_suffix(".md"), comparison_markdown(comparison))
+    write_text(COMPARISON.with_suffix(".md"), render_markdown(comparison))
     console = Console()
     if published.pipeline is None:
         pages = [COMPARISON, COMPARISON.with_suffix(".md")]

@@ -1,13 +1,15 @@
 """The evaluation as one self-contained HTML page, and a card per model, from tables, records and figures."""
 
-from collections.abc import Iterable
+import dataclasses
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from matplotlib.figure import Figure
 
-from mammo.core import schemas
+from mammo.core import row_names, schemas
 from mammo.core.config import Config, load_config
 from mammo.core.files import fresh_folder, read_splits, read_table
 from mammo.core.paths import (
@@ -16,104 +18,198 @@ from mammo.core.paths import (
     EVALUATION_TABLES,
     EXCLUDED,
     GRADCAM,
+    HISTORY,
+    MODEL_CARDS,
     PAIRED_TESTS,
     PIXELS,
+    PREDICTIONS,
     REPORT,
+    REPORT_FIGURES,
+    REPORT_PAGE,
     RETRAINED_MAPS,
     ROC,
+    ROC_FIGURE,
     SPLITS,
     data_fingerprint,
 )
-from mammo.core.records import read_record
+from mammo.core.records import Record, read_record
+from mammo.data.samples import open_store
+from mammo.evaluation import operating_point
+from mammo.pipeline import prediction_tables, saliency_files
 from mammo.pipeline.workspace_records import TABLE_TAGS, result_paths
 from mammo.reporting import evaluation_report, model_card
-from mammo.reporting.figures.evaluation import case_png
+from mammo.reporting.evaluation_report.content import Content, package_versions, read_tables
+from mammo.reporting.evaluation_report.subgroups import IMAGES_PER_KIND
+from mammo.reporting.figures import contact_sheets, evaluation, png, saliency, training
+from mammo.reporting.figures.saliency import MappedSamples
 from mammo.tracking import live_run, publishing
 from stages import run
 
+ROC_TITLE = "ROC on the reported samples"
+AUGMENTED = 4  # training samples on the figure of augmentations
+
 
 def main() -> None:
-    """Write report.html and model_cards/<model>.md; the same inputs give the same bytes."""
-    loaded = load_config()
-    content = _content(loaded)
+    """Write report.html, model_cards/<model>.md and figures/train/<model>/; the same inputs give the same bytes."""
+    config = load_config()
+    records = [read_record(path) for path in result_paths(config)]
     with fresh_folder(REPORT) as folder:
-        evaluation_report.write(folder / "report.html", content)
+        figures = folder / REPORT_FIGURES.name
+        curves = _draw_trainings(figures / "train", records, config)
+        for name in config.models:
+            draw_saliency(figures / "gradcam" / name, name, config)
+        content = dataclasses.replace(
+            _content(records, config),
+            training_curves=curves,
+            gradcam=_read_figures(figures / "gradcam", "overlays", config.models),
+            shortcut_images=_read_figures(figures / "gradcam", "shortcuts", config.models),
+        )
+        _draw_rows(figures, content.comparison, config)
+        evaluation_report.write(folder / REPORT_PAGE.name, content)
         for name in model_card.names(content):
-            model_card.write(folder / "model_cards" / f"{name}.md", name, content)
+            model_card.write(folder / MODEL_CARDS.name / f"{name}.md", name, content)
     with live_run.tracked_run(
         "report",
-        experiment=loaded.tracking.experiment,
-        parameters={"rule": loaded.evaluate.rule, "value": loaded.evaluate.value},
-        tags={"data": data_fingerprint(), "unit": loaded.ingest.unit},
-    ) as tracked:
-        tracked.log_artifact(REPORT)
+        experiment=config.tracking.experiment,
+        parameters={"rule": config.evaluate.rule, "value": config.evaluate.value},
+        tags={"data": data_fingerprint(), "unit": config.ingest.unit},
+    ) as run_log:
+        run_log.log_artifact(REPORT)
 
 
-def _content(loaded: Config) -> evaluation_report.Content:
-    records = [read_record(path) for path in result_paths(loaded)]
-    evaluation = evaluation_report.read_tables(EVALUATION_TABLES)
-    return evaluation_report.Content(
-        params=loaded,
+def _draw_trainings(folder: Path, records: Sequence[Record], config: Config) -> dict[str, bytes]:
+    """Draw every training's figures into <folder>/<model>/; return the training curves as PNG by model."""
+    best_epochs = {record.model or record.stage: record.metrics.get("best_epoch") for record in records}
+    for name in row_names.table_row_names(config.models):
+        history = pd.read_csv(HISTORY / f"{name}.csv")
+        figures = {
+            "history": training.draw_history(history, int(best_epochs[name] or 1), name),
+            **_draw_validation(name),
+            "augmentation": _draw_augmentations(name, config),
+        }
+        for title, figure in figures.items():
+            png.save_figure(figure, folder / name / f"{title}.png")
+    return _read_figures(folder, "history", row_names.table_row_names(config.models))
+
+
+def _draw_rows(folder: Path, comparison: pd.DataFrame, config: Config) -> None:
+    """Draw roc.png of the rows on the test set, and ROC curve and confusion matrix of each row of the table."""
+    tested, repeats = prediction_tables.read_tested(config), prediction_tables.read_repeats(config)
+    rows = {
+        name: operating_point.decide(predictions, config.evaluate)
+        for name, predictions in (tested | {name: tables[0] for name, tables in repeats.items()}).items()
+    }
+    metrics = {str(name): row for name, row in comparison.set_index("model").iterrows()}
+    on_test = {name: rows[name] for name in tested}
+    png.save_figure(evaluation.draw_evaluated_roc(on_test, metrics, ROC_TITLE), folder / ROC_FIGURE.name)
+    for name, samples in rows.items():
+        roc = evaluation.draw_evaluated_roc({name: samples}, metrics, ROC_TITLE)
+        png.save_figure(roc, folder / "evaluate" / name / "roc.png")
+        confusion = evaluation.draw_confusion(samples, f"{name}, operating point")
+        png.save_figure(confusion, folder / "evaluate" / name / "confusion.png")
+
+
+def _draw_validation(name: str) -> dict[str, Figure]:
+    predictions = read_table(PREDICTIONS / f"{name}.csv", schemas.PREDICTIONS)
+    validation = predictions[predictions["split"] == "val"]
+    return {
+        "validation_roc": training.draw_validation_roc(name, validation),
+        "validation_confusion": training.draw_validation_confusion(name, validation),
+    }
+
+
+def _draw_augmentations(name: str, config: Config) -> Figure:
+    """Draw a few training samples under each augmentation, at the strength of this model."""
+    from mammo.training import augmentation  # Keras, which nothing else here needs
+
+    train = open_store(PIXELS).take("train")
+    rows = np.random.default_rng(config.seed).permutation(len(train.index))[:AUGMENTED]
+    images = train.pixels(np.sort(rows))[..., 0].astype(np.uint8)
+    architecture = config.continue_training.model if name == row_names.CONTINUED else name
+    strength = config.model(architecture).augmentation_strength
+    return contact_sheets.draw_augmentations(
+        augmentation.examples(config.train.augmentation, strength, images, config.seed)
+    )
+
+
+def draw_saliency(folder: Path, name: str, config: Config) -> None:
+    """Draw overlays.png and shortcuts.png of a model by the first method, and those of the others with its name."""
+    test = open_store(PIXELS).take("test")
+    positions = test.index.index.to_numpy()
+    masks = np.load(PIXELS / "masks.npy", mmap_mode="r")[positions]
+    images = test.pixels(np.arange(len(positions)))[..., 0].astype(np.uint8)
+    scores, checked = (
+        pd.read_csv(GRADCAM / name / f"{table}.csv", dtype={"sample_id": str}) for table in ("scores", "perturbation")
+    )
+    for method in config.gradcam.methods:
+        maps = np.load(saliency_files.maps_path(GRADCAM / name, method, config.gradcam), mmap_mode="r")
+        rows = scores[scores["method"] == method].reset_index(drop=True)
+        samples = MappedSamples(rows, images, masks, maps)
+        suffix = saliency_files.file_suffix(method, config.gradcam)
+        overlays = saliency.draw_overlays(samples, set(checked["sample_id"]))
+        png.save_figure(overlays, folder / f"overlays{suffix}.png")
+        if (shortcuts := saliency.draw_shortcuts(samples)) is not None:
+            png.save_figure(shortcuts, folder / f"shortcuts{suffix}.png")
+
+
+def _read_figures(folder: Path, title: str, models: Iterable[str]) -> dict[str, bytes]:
+    """Read <folder>/<model>/<title>.png of the models that have one."""
+    return {name: path.read_bytes() for name in models if (path := folder / name / f"{title}.png").is_file()}
+
+
+def _content(records: Sequence[Record], config: Config) -> Content:
+    tables = read_tables(EVALUATION_TABLES)
+    models, retrained = config.models, config.seeds.models
+    return Content(
+        params=config,
         fingerprint=data_fingerprint(),
         cases=read_table(CASES, schemas.CASES),
         splits=read_splits(SPLITS),
         excluded=read_table(EXCLUDED, schemas.EXCLUDED),
         dropped=read_table(DROPPED, schemas.EXCLUDED),
-        comparison=publishing.table_of_records(records, TABLE_TAGS),
+        comparison=publishing.table_of_records(list(records), TABLE_TAGS),
         paired_tests=pd.read_csv(PAIRED_TESTS),
         roc=pd.read_csv(ROC),
-        tables=evaluation,
+        tables=tables,
         records=records,
-        versions=evaluation_report.versions(),
-        gradcam={name: (GRADCAM / name / "overlays.png").read_bytes() for name in loaded.models},
-        localisation=_of_models(GRADCAM, "summary", loaded.models),
-        sanity=pd.concat(
-            [
-                _of_models(GRADCAM, "sanity", loaded.models),
-                _of_models(RETRAINED_MAPS, "sanity", loaded.seeds.models),
-            ]
-        ),
-        retrained=_of_models(RETRAINED_MAPS, "summary", loaded.seeds.models),
-        shortcuts=_of_models(GRADCAM, "shortcuts", loaded.models),
-        shortcut_images={
-            name: sheet.read_bytes() for name in loaded.models if (sheet := GRADCAM / name / "shortcuts.png").is_file()
-        },
-        error_images=_error_images(evaluation["errors"], list(loaded.models)),
+        versions=package_versions(),
+        localisation=_read_models(GRADCAM, "summary", models),
+        sanity=pd.concat([_read_models(GRADCAM, "sanity", models), _read_models(RETRAINED_MAPS, "sanity", retrained)]),
+        retrained=_read_models(RETRAINED_MAPS, "summary", retrained),
+        shortcuts=_read_models(GRADCAM, "shortcuts", models),
+        error_images=_draw_errors(tables["errors"], list(models)),
     )
 
 
-def _of_models(folder: Path, name: str, models: Iterable[str]) -> pd.DataFrame:
-    """A table that a stage left for each of some models below `folder`, with the column model; empty without models."""
-    found = [pd.read_csv(folder / model / f"{name}.csv").assign(model=model) for model in models]
-    return pd.concat(found) if found else pd.DataFrame()
+def _read_models(folder: Path, name: str, models: Iterable[str]) -> pd.DataFrame:
+    """Read a table that a stage left for some models below `folder`, with the column model; empty without models."""
+    tables = [pd.read_csv(folder / model / f"{name}.csv").assign(model=model) for model in models]
+    return pd.concat(tables) if tables else pd.DataFrame()
 
 
-def _error_images(errors: pd.DataFrame, explained: list[str]) -> dict[tuple[str, str], bytes]:
-    """A picture per listed error: the image, its lesion's outline and, for a single model, its heat map."""
+def _draw_errors(errors: pd.DataFrame, explained: Sequence[str]) -> dict[tuple[str, str], bytes]:
+    """Draw each listed error: the image, its lesion's outline and, for a single model, its heat map."""
     index = read_table(PIXELS / "index.csv", schemas.INDEX)
-    place = pd.Series(index.index, index=index["sample_id"])
+    position = pd.Series(index.index, index=index["sample_id"])
     images, masks = (np.load(PIXELS / f"{name}.npy", mmap_mode="r") for name in ("images", "masks"))
-    heat = _heat_maps(explained)
-    shown = errors[errors["rank"] <= evaluation_report.IMAGES_PER_KIND]
+    heat = _read_heat_maps(explained)
+    listed = errors[errors["rank"] <= IMAGES_PER_KIND]
     return {
-        (model, sample): case_png(_eight_bits(images[place[sample]]), masks[place[sample]], heat.get((model, sample)))
-        for model, sample in zip(shown["model"], shown["sample_id"], strict=True)
+        (model, sample): contact_sheets.encode_case(
+            contact_sheets.to_eight_bits(images[position[sample]]), masks[position[sample]], heat.get((model, sample))
+        )
+        for model, sample in zip(listed["model"], listed["sample_id"], strict=True)
     }
 
 
-def _eight_bits(image: npt.NDArray[np.unsignedinteger]) -> npt.NDArray[np.uint8]:
-    """What a PNG of the page shows of an image of either depth."""
-    return (image >> (8 * image.dtype.itemsize - 8)).astype(np.uint8)
-
-
-def _heat_maps(explained: list[str]) -> dict[tuple[str, str], npt.NDArray[np.float16]]:
-    """Grad-CAM maps of the test samples by model and sample; ensembles and the continued model have none."""
-    found: dict[tuple[str, str], npt.NDArray[np.float16]] = {}
+def _read_heat_maps(explained: Sequence[str]) -> dict[tuple[str, str], npt.NDArray[np.float16]]:
+    """Read Grad-CAM maps of the test samples by model and sample; ensembles and the continued model have none."""
+    heat: dict[tuple[str, str], npt.NDArray[np.float16]] = {}
     for model in explained:
         samples = pd.read_csv(GRADCAM / model / "samples.csv", dtype={"sample_id": str})["sample_id"]
         maps = np.load(GRADCAM / model / "maps.npy", mmap_mode="r")
-        found |= {(model, sample): heat for sample, heat in zip(samples, maps, strict=True)}
-    return found
+        heat |= {(model, sample): sample_map for sample, sample_map in zip(samples, maps, strict=True)}
+    return heat
 
 
 if __name__ == "__main__":

@@ -13,10 +13,10 @@ from mammo.core.config import Config, SaliencyMethod, TrainingConfig, load_confi
 from mammo.core.files import fresh_folder, write_rounded_table
 from mammo.core.paths import GRADCAM, MODELS, RETRAINED_MAPS, data_fingerprint
 from mammo.data.samples import Samples
-from mammo.explain import batches, label_randomization
+from mammo.explain import label_randomization, saliency, verdicts
 from mammo.explain.saliency import Explainer, Floats
 from mammo.metrics.resampling import Resampling
-from mammo.pipeline import train_run
+from mammo.pipeline import explaining, saliency_files, train_run
 from mammo.tracking import live_run
 from mammo.tracking.live_run import StageSpec
 from mammo.training import trainer
@@ -46,7 +46,7 @@ def main(name: str) -> None:
             models.save(model, folder / PERMUTED)
             agreement = _agreement(name, samples.take("test"), folder / PERMUTED, config)
             checks = _write_tables(agreement, folder, config)
-        run_log.log_metrics(batches.verdicts(checks))
+        run_log.log_metrics(verdicts.verdict_metrics(checks))
         run_log.log_artifact(RETRAINED_MAPS / name)
 
 
@@ -58,7 +58,7 @@ def fit_permuted(
     on_epoch_end: EpochCallback,
 ) -> keras.Model:
     """Return a model that was trained on permuted labels of the samples' training rows."""
-    permuted = label_randomization.permuted_labels(samples, config.seed)
+    permuted = label_randomization.permute_labels(samples, config.seed)
     model = models.build(config.model, permuted.image_shape, config.seed, weights_path)
     trainer.fit(model, permuted, config, checkpoint_dir, on_epoch_end)
     return model
@@ -71,32 +71,36 @@ def without_collapse_check(config: TrainingConfig) -> TrainingConfig:
 
 
 def _agreement(name: str, test: Samples, permuted: Path, config: Config) -> pd.DataFrame:
-    """retraining.agreement of every method, with sample_id and patient_id."""
-    labels = batches.explainer(permuted, test)
+    """label_randomization.correlate_maps of every method, with sample_id and patient_id."""
+    labels = explaining.open_explainer(permuted, test)
     further = row_names.seed_member_names(name, config.seed, config.seeds).values()
-    seeds = [batches.explainer(MODELS / f"{member}.keras", test) for member in further]
+    seeds = [explaining.open_explainer(MODELS / f"{member}.keras", test) for member in further]
     keys = test.index[["sample_id", "patient_id"]].reset_index(drop=True)
     found = {}
     for method in config.gradcam.methods:
-        own = np.load(GRADCAM / name / f"maps{batches.suffix(method, config.gradcam)}.npy").astype(np.float32)
+        own = np.load(saliency_files.maps_path(GRADCAM / name, method, config.gradcam)).astype(np.float32)
         of_labels, *of_seeds = (visible(explainer, test, method, config.seed) for explainer in (labels, *seeds))
-        rows = label_randomization.agreement(labels.visible(own), of_labels, of_seeds, keys["patient_id"])
+        rows = label_randomization.correlate_maps(labels.crop_visible(own), of_labels, of_seeds, keys["patient_id"])
         found[method] = pd.concat([keys, rows], axis=1)
-    return batches.by_method(found)
+    return saliency_files.stack_methods(found)
 
 
 def visible(explainer: Explainer, test: Samples, method: SaliencyMethod, seed: int) -> Floats:
     """The maps of all samples, as far as the model sees."""
-    parts = [part[method] for _, part in batches.maps(explainer, test, [method], seed)]
-    return explainer.visible(np.concatenate(parts))
+    parts = [part[method] for _, part in saliency.map_batches(explainer, test, [method], seed)]
+    return explainer.crop_visible(np.concatenate(parts))
 
 
 def _write_tables(agreement: pd.DataFrame, folder: Path, config: Config) -> pd.DataFrame:
     """Write agreement.csv, summary.csv and sanity.csv; the last is returned."""
     how = Resampling.from_config(config.evaluate, config.seed)
     of_method = {method: agreement[agreement["method"] == method] for method in config.gradcam.methods}
-    checks = batches.by_method({method: label_randomization.verdicts(rows, how) for method, rows in of_method.items()})
-    summary = batches.by_method({method: label_randomization.summary(rows, how) for method, rows in of_method.items()})
+    checks = saliency_files.stack_methods(
+        {method: label_randomization.check_agreement(rows, how) for method, rows in of_method.items()}
+    )
+    summary = saliency_files.stack_methods(
+        {method: label_randomization.summarize_agreement(rows, how) for method, rows in of_method.items()}
+    )
     write_rounded_table(folder / "agreement.csv", agreement)
     write_rounded_table(folder / "summary.csv", summary)
     write_rounded_table(folder / "sanity.csv", checks)

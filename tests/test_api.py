@@ -16,7 +16,7 @@ from mammo.core.config import load_config
 from mammo.core.errors import InputError
 from mammo.core.files import read_table, sha256
 from mammo.display import Shown
-from mammo.evaluation import evaluate
+from mammo.evaluation import comparison_rows
 from mammo.inference import bundle
 from mammo.pipeline import dvc
 
@@ -103,7 +103,7 @@ def test_an_evaluation_is_the_stages_own(workspace: Path) -> None:
     left = read_table(workspace / f"data/predictions/{finished.NAME}.csv", schemas.PREDICTIONS)
     np.testing.assert_allclose(found.predictions["prob"], left["prob"], atol=1e-6)
     loaded = load_config(workspace / "params.yaml")
-    values = evaluate.evaluate(left, loaded.evaluate, loaded.seed).values()
+    values = comparison_rows.evaluate_predictions(left, loaded.evaluate, loaded.seed).to_metrics()
     shown = found.metrics.loc[finished.NAME]
     assert shown["auc"].startswith(f"{values['auc']:.3f} ({values['auc_low']:.3f}-")
     assert shown["threshold"] == pytest.approx(values["threshold"], abs=1e-6)

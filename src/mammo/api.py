@@ -26,8 +26,8 @@ from mammo.core.files import sha256, write_table
 from mammo.core.paths import DVC_YAML, MODELS, NOTEBOOK, PIXELS
 from mammo.data.samples import Samples, open_store
 from mammo.display import Shown
-from mammo.evaluation import evaluate, operating_point
-from mammo.evaluation.evaluate import Evaluated
+from mammo.evaluation import comparison_rows, operating_point
+from mammo.evaluation.comparison_rows import EvaluatedRow
 from mammo.explain.saliency import Explainer
 from mammo.inference import bundle, predictor, workspace_models
 from mammo.inference.about import BENIGN, MALIGNANT, About
@@ -36,8 +36,9 @@ from mammo.metrics import auc_tests, classification, discrimination
 from mammo.metrics.resampling import LabelledRows
 from mammo.pipeline import dvc, train_run
 from mammo.pipeline.train_run import TrainingTask
-from mammo.reporting.comparison import HEADLINE_METRICS, with_interval
-from mammo.reporting.figures import evaluation
+from mammo.reporting.comparison import HEADLINE_METRICS, format_interval
+from mammo.reporting.figures import contact_sheets, evaluation
+from mammo.reporting.figures import training as training_figures
 from mammo.training import folds, predict, trainer
 from mammo.training.phases import total_epochs
 
@@ -47,7 +48,6 @@ EXAMPLES = 4
 WATCHED = ["val_auc", "val_auc_low", "val_auc_high", "val_sensitivity", "val_specificity"]
 ENHANCED, LIGHT = "medical_vgg16", "light_cnn"
 SPLITS = ("train", "val", "test")
-OUTCOMES = {(1, 1): "true positive", (1, 0): "false negative", (0, 1): "false positive", (0, 0): "true negative"}
 
 
 @dataclass(frozen=True)
@@ -150,12 +150,15 @@ def evaluate_only(model_path: str | Path) -> Evaluation:
     source = _resolve(model_path)
     with _workspace() as config:
         name, predictions = _predict_source(source, config)
-        evaluated = evaluate.evaluate(predictions, config.evaluate, config.seed)
+        evaluated = comparison_rows.evaluate_predictions(predictions, config.evaluate, config.seed)
         table = _metrics({name: evaluated})
         return Evaluation(
             f"{name} on the test rows",
             {"metrics": table},
-            {"ROC": _roc({name: evaluated}), "calls": evaluation.confusion(evaluated.rows, f"{name}, operating point")},
+            {
+                "ROC": _roc({name: evaluated}),
+                "calls": evaluation.draw_confusion(evaluated.rows, f"{name}, operating point"),
+            },
             metrics=table,
             predictions=predictions,
         )
@@ -172,8 +175,11 @@ def compare_models(*model_paths: str | Path) -> Comparison:
         if not sources:
             raise InputError("there is no model to compare; train one (simple_train()), or `dvc repro`")
         predictions = dict(_predict_source(source, config) for source in sources)
-        evaluated = {name: evaluate.evaluate(rows, config.evaluate, config.seed) for name, rows in predictions.items()}
-        table, tests = _metrics(evaluated), evaluate.compare(evaluated, config.evaluate, config.seed)
+        evaluated = {
+            name: comparison_rows.evaluate_predictions(rows, config.evaluate, config.seed)
+            for name, rows in predictions.items()
+        }
+        table, tests = _metrics(evaluated), comparison_rows.compare_aucs(evaluated, config.evaluate, config.seed)
         return Comparison(
             "Models on the same test rows",
             {"metrics": table, "paired tests of the AUC": tests},
@@ -190,19 +196,18 @@ def run_working_gradcam(model_path: str | Path, num_samples: int = 8, method: st
         name, model = _load_model(source)
         samples = open_store(PIXELS)
         predictions, test = _predict(model, samples, config.predict.flips), samples.take("test")
-        frozen = operating_point.thresholds(predictions, config.evaluate.rule, config.evaluate.value)
+        frozen = operating_point.choose_thresholds(predictions, config.evaluate.rule, config.evaluate.value)
         called = (
             operating_point.apply_threshold(predictions, frozen).set_index("sample_id").loc[test.index["sample_id"]]
         )
-        outcome = [OUTCOMES[pair] for pair in zip(called["label"], called["called"], strict=True)]
-        rows = called.assign(outcome=outcome).reset_index()
+        rows = called.assign(outcome=operating_point.name_outcomes(called)).reset_index()
         turn = rows.groupby("outcome").cumcount()
         shown = np.sort(np.argsort(turn, kind="stable")[:num_samples])
         maps = Explainer(model).maps(test.pixels(shown).astype(np.float32), method)
         masks = np.load(PIXELS / "masks.npy", mmap_mode="r")[test.index.index.to_numpy()[shown]]
         chosen = rows.iloc[shown].reset_index(drop=True)
         titles = [f"{one.sample_id}\n{one.outcome}, {one.prob:.2f}" for one in chosen.itertuples()]
-        sheet = evaluation.samples(test.pixels(shown)[..., 0].astype(np.uint8), masks, titles, maps)
+        sheet = contact_sheets.draw_contact_sheet(test.pixels(shown)[..., 0].astype(np.uint8), masks, titles, maps)
         return Explanation(
             f"Where {name} looked ({method}; outlined: the lesion)", {}, {method: sheet}, samples=chosen, maps=maps
         )
@@ -247,7 +252,7 @@ def _train(name: str, model_type: str, config: Config, start: Path | None = None
     return Training(
         f"{name}: {len(result.history)} epochs, epoch {result.best_epoch + 1} kept, in {path}",
         {"on the validation rows": pd.DataFrame([validation], index=[name])[WATCHED]},
-        {"history": evaluation.history(result.history, result.best_epoch, name)},
+        {"history": training_figures.draw_history(pd.DataFrame(result.history), result.best_epoch + 1, name)},
         model_path=path.resolve(),
         history=train_run.history_table(result),
         predictions=predictions,
@@ -296,9 +301,9 @@ def _with_model(config: Config, name: str, changes: dict[str, Any]) -> Config:
 
 
 def _fold_metrics(predictions: pd.DataFrame, config: Config) -> dict[str, float]:
-    frozen = operating_point.thresholds(predictions, config.evaluate.rule, config.evaluate.value)
+    frozen = operating_point.choose_thresholds(predictions, config.evaluate.rule, config.evaluate.value)
     called = operating_point.apply_threshold(predictions, frozen)
-    table = discrimination.counts(called["label"].to_numpy(), called["called"].to_numpy())
+    table = discrimination.counts(called["label"].to_numpy(), called["predicted_positive"].to_numpy())
     rates = {name: float(classification.AT_THRESHOLD[name](*table)) for name in ("sensitivity", "specificity")}
     return {"n": float(len(called)), "auc": discrimination.auc(called["label"], called["prob"]), **rates}
 
@@ -385,28 +390,24 @@ def _examples(samples: Samples) -> Figure:
     masks = np.load(PIXELS / "masks.npy", mmap_mode="r")[train.index.index.to_numpy()[place]]
     rows = train.index.iloc[place]
     titles = [f"{row.sample_id}\n{MALIGNANT if row.label else BENIGN}" for row in rows.itertuples()]
-    return evaluation.samples(train.pixels(place)[..., 0].astype(np.uint8), masks, titles)
+    return contact_sheets.draw_contact_sheet(train.pixels(place)[..., 0].astype(np.uint8), masks, titles)
 
 
-def _metrics(evaluated: Mapping[str, Evaluated]) -> pd.DataFrame:
+def _metrics(evaluated: Mapping[str, EvaluatedRow]) -> pd.DataFrame:
     """A row per model: n, patients, and the headline metrics with their intervals, as the comparison table has them."""
     rows = {}
     for name, found in evaluated.items():
-        values = pd.Series(found.values())
+        values = pd.Series(found.to_metrics())
         count = f"{values['n']:.0f} ({values['n_patients']:.0f})"
-        shown = {metric: with_interval(values, metric) for metric in HEADLINE_METRICS}
+        shown = {metric: format_interval(values, metric) for metric in HEADLINE_METRICS}
         rows[name] = {"n (patients)": count, **shown, "threshold": values["threshold"]}
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def _roc(evaluated: Mapping[str, Evaluated]) -> Figure:
-    values = {name: pd.Series(found.values()) for name, found in evaluated.items()}
-    return evaluation.roc(
-        pd.concat([evaluation.roc_curve(name, found.rows) for name, found in evaluated.items()]),
-        {name: f"{name} {with_interval(row, 'auc')}" for name, row in values.items()},
-        {name: (1 - row["specificity"], row["sensitivity"]) for name, row in values.items()},
-        "ROC on the test rows",
-    )
+def _roc(evaluated: Mapping[str, EvaluatedRow]) -> Figure:
+    rows = {name: row.rows for name, row in evaluated.items()}
+    metrics = {name: row.to_metrics() for name, row in evaluated.items()}
+    return evaluation.draw_evaluated_roc(rows, metrics, "ROC on the test rows")
 
 
 @contextmanager

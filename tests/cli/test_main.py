@@ -48,8 +48,8 @@ def test_an_unknown_profile_is_refused_with_the_others(workspace: Path) -> None:
 
 
 def test_results_become_a_page_and_the_readme_table(workspace: Path) -> None:
-    (workspace / "data/figures/evaluate").mkdir(parents=True)
-    (workspace / "data/figures/evaluate/roc.png").write_bytes(b"png")
+    (workspace / "data/report/figures").mkdir(parents=True)
+    (workspace / "data/report/figures/roc.png").write_bytes(b"png")
     (workspace / "data/data_report").mkdir()
     (workspace / "data/data_report/data.md").write_text("## Counts\n")
     (workspace / "README.md").write_text("before\n<!-- results: mine -->\nstale\n<!-- /results -->\nafter\n")

@@ -12,7 +12,7 @@ from mammo.core.config import PreprocessConfig
 from mammo.data.images import io, preprocess
 from mammo.data.images.dicom import PixelError
 from mammo.data.images.transforms import Box, Film, Grey, Mask
-from mammo.reporting.figures import evaluation
+from mammo.reporting.figures import contact_sheets, png
 from tests.dicoms import write_dicom
 
 SHAPE = (960, 600)
@@ -443,7 +443,7 @@ def test_the_sheet_pairs_every_film_with_its_square(tmp_path: Path, unit: str, b
     cases = [both, one_view(both, 1)] if unit == "breast" else [one_view(both, 0), one_view(both, 1)]
     settings = SETTINGS.model_copy(update={"bits": bits})
     made = [preprocess.prepare_case(case, tmp_path, unit, settings) for case in cases]
-    sheet = evaluation.before_after(
+    sheet = contact_sheets.draw_before_after(
         [preprocess.overview(case, tmp_path, 100) for case in cases],
         *(np.stack(arrays) for arrays in ([square.image for square in made], [square.mask for square in made])),
         ["one", "other"],
@@ -456,4 +456,4 @@ def test_the_sheet_pairs_every_film_with_its_square(tmp_path: Path, unit: str, b
         assert shown.get_clim() == (0, 2**bits - 1)
         assert len(axes.lines) >= 1
     assert all(len(axes.lines) >= 2 for axes in films)
-    assert len(evaluation.png(sheet)) > 5000
+    assert len(png.encode_png(sheet)) > 5000

@@ -37,7 +37,9 @@ def cases_of(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def tables_of(predictions: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    return clinical_tables.of_predictions(predictions, cases_of(predictions), "official test", arrays.EVALUATE, SEED)
+    return clinical_tables.tabulate_predictions(
+        predictions, cases_of(predictions), "official test", arrays.EVALUATE, SEED
+    )
 
 
 def test_every_table_has_its_columns():

@@ -5,12 +5,13 @@ import pandas as pd
 import pytest
 
 from mammo.core.errors import InputError
-from mammo.evaluation import evaluate, operating_point
+from mammo.evaluation import clinical_tables, operating_point
 from mammo.metrics import classification, thresholds
 from tests import arrays
 
 RULES = [("target_sensitivity", 0.8), ("target_specificity", 0.8), ("youden", 0.0), ("cost_ratio", 5.0)]
 RATES = ["sensitivity", "specificity"]
+CONFIG = arrays.EVALUATE.model_copy(update={"rule": "youden", "value": 0, "prevalence": 0.006})
 
 # Validation: 3 malignant, 3 benign, as in test_metrics; test: the same labels, scores lower by .2 in two rows.
 SIX = pd.DataFrame(
@@ -25,7 +26,7 @@ SIX = pd.DataFrame(
 
 
 def test_drift_by_hand():
-    found = operating_point.table(SIX, "youden", 0).set_index(["rule", "metric"])
+    found = operating_point.tabulate_drift(SIX, "youden", 0).set_index(["rule", "metric"])
     # Called at .8 or more on validation: 2 of 3 malignant, no benign; on test: 1 of 3, none.
     chosen = found.loc["youden"]
     assert list(chosen["threshold"]) == [0.8, 0.8]
@@ -39,7 +40,7 @@ def test_drift_by_hand():
 
 
 def test_table_has_the_chosen_point_first_and_then_the_fixed_ones():
-    found = operating_point.table(arrays.predictions(), "cost_ratio", 5)
+    found = operating_point.tabulate_drift(arrays.predictions(), "cost_ratio", 5)
     assert list(found.columns) == ["rule", "threshold", "metric", "validation", "test", "drift"]
     assert list(found["rule"].unique()) == ["cost_ratio=5", *operating_point.FIXED_POINTS]
     assert list(found["metric"]) == RATES * 5
@@ -47,7 +48,7 @@ def test_table_has_the_chosen_point_first_and_then_the_fixed_ones():
 
 @pytest.mark.parametrize("table", [arrays.predictions(), arrays.out_of_fold(shifts=(-2, 0, 2))], ids=["test", "folds"])
 def test_fixed_points_reach_their_target_on_validation(table):
-    found = operating_point.table(table, "youden", 0).set_index(["rule", "metric"])["validation"]
+    found = operating_point.tabulate_drift(table, "youden", 0).set_index(["rule", "metric"])["validation"]
     assert found["sensitivity_90", "sensitivity"] >= 0.9
     assert found["sensitivity_95", "sensitivity"] >= 0.95
     assert found["specificity_80", "specificity"] >= 0.8
@@ -59,9 +60,9 @@ def test_fixed_points_reach_their_target_on_validation(table):
 @pytest.mark.parametrize("table", [arrays.predictions(), arrays.out_of_fold()], ids=["test", "folds"])
 def test_reported_rows_never_move_a_threshold(table, rule, value, column):
     changed = table.assign(**{column: table[column].where(table["split"] == "val", 1 - table[column])})
-    one, other = (operating_point.thresholds(rows, rule, value) for rows in (table, changed))
+    one, other = (operating_point.choose_thresholds(rows, rule, value) for rows in (table, changed))
     pd.testing.assert_series_equal(one, other)
-    before, after = (operating_point.table(rows, rule, value) for rows in (table, changed))
+    before, after = (operating_point.tabulate_drift(rows, rule, value) for rows in (table, changed))
     pd.testing.assert_series_equal(before["threshold"], after["threshold"])
     pd.testing.assert_series_equal(before["validation"], after["validation"])
     assert not before["test"].equals(after["test"])
@@ -70,31 +71,32 @@ def test_reported_rows_never_move_a_threshold(table, rule, value, column):
 @pytest.mark.parametrize(("rule", "value"), RULES)
 def test_each_fold_has_its_own_threshold(rule, value):
     table = arrays.out_of_fold(shifts=(-2, 0, 2))
-    frozen = operating_point.thresholds(table, rule, value)
+    frozen = operating_point.choose_thresholds(table, rule, value)
     for fold, rows in table[table["split"] == "val"].groupby("fold"):
         assert frozen[fold] == thresholds.THRESHOLD_RULES[rule](rows["label"], rows["prob"], value)
     found = operating_point.apply_threshold(table, frozen)
     assert set(found["split"]) == {"oof"}
     np.testing.assert_array_equal(found["threshold"], found["fold"].map(frozen))
-    np.testing.assert_array_equal(found["called"], found["prob"] >= found["threshold"])
+    np.testing.assert_array_equal(found["predicted_positive"], found["prob"] >= found["threshold"])
 
 
 def test_a_shift_between_folds_changes_no_rate():
     plain, shifted = (
-        operating_point.table(arrays.out_of_fold(shifts=shifts), "youden", 0) for shifts in ((0, 0, 0), (-2, 0, 2))
+        operating_point.tabulate_drift(arrays.out_of_fold(shifts=shifts), "youden", 0)
+        for shifts in ((0, 0, 0), (-2, 0, 2))
     )
     pd.testing.assert_frame_equal(plain.drop(columns="threshold"), shifted.drop(columns="threshold"))
 
 
 def test_a_score_equal_to_the_threshold_is_called():
-    frozen = operating_point.thresholds(SIX, "target_sensitivity", 1)
+    frozen = operating_point.choose_thresholds(SIX, "target_sensitivity", 1)
     assert frozen.to_list() == [0.4]
-    assert operating_point.apply_threshold(SIX, frozen).set_index("sample_id").loc["s9", "called"] == 1
+    assert operating_point.apply_threshold(SIX, frozen).set_index("sample_id").loc["s9", "predicted_positive"] == 1
 
 
 def test_constant_scores_of_0_or_1_have_an_operating_point():
     for constant in (0.0, 1.0):
-        found = operating_point.table(SIX.assign(prob=constant), "youden", 0).set_index(["rule", "metric"])
+        found = operating_point.tabulate_drift(SIX.assign(prob=constant), "youden", 0).set_index(["rule", "metric"])
         assert np.isfinite(found["threshold"]).all()
         assert found.loc[("sensitivity_90", "sensitivity"), "test"] == 1
         assert found.loc[("specificity_90", "specificity"), "test"] == 1
@@ -102,7 +104,7 @@ def test_constant_scores_of_0_or_1_have_an_operating_point():
 
 def test_a_class_that_test_lacks_has_no_rate():
     benign = SIX[(SIX["split"] == "val") | (SIX["label"] == 0)]
-    found = operating_point.table(benign, "youden", 0).set_index(["rule", "metric"]).loc["youden"]
+    found = operating_point.tabulate_drift(benign, "youden", 0).set_index(["rule", "metric"]).loc["youden"]
     assert np.isnan(found.loc["sensitivity", ["test", "drift"]].astype(float)).all()
     assert found.loc["specificity", "test"] == 1
 
@@ -123,20 +125,26 @@ FOLDS = arrays.out_of_fold()
 )
 def test_what_cannot_be_chosen_is_refused_with_the_reason(table, rule, value, message):
     with pytest.raises(InputError, match=message):
-        operating_point.table(table, rule, value)
+        operating_point.tabulate_drift(table, rule, value)
 
 
 @pytest.mark.parametrize("table", [arrays.predictions(), arrays.out_of_fold()], ids=["test", "folds"])
 def test_the_metric_table_agrees_with_the_operating_points(table):
-    found = evaluate.metric_table(table, "youden", 0, prevalence=0.006, resamples=100, seed=1)
+    found = clinical_tables.tabulate_metrics(table, CONFIG, seed=1)
     assert list(found["point"].unique()) == ["all", "operating", *operating_point.FIXED_POINTS]
     assert not found.duplicated(["point", "metric"]).any()
     assert set(found["n"]) == {int((table["split"] != "val").sum())}
     by_key = found.set_index(["point", "metric"])["value"]
-    drift = operating_point.table(table, "youden", 0).set_index(["rule", "metric"])["test"]
+    drift = operating_point.tabulate_drift(table, "youden", 0).set_index(["rule", "metric"])["test"]
     for point, name in [("operating", "youden"), *((fixed, fixed) for fixed in operating_point.FIXED_POINTS)]:
         for rate in RATES:
             assert by_key[point, rate] == pytest.approx(drift[name, rate])
     assert by_key["all", "auc_delong"] == pytest.approx(by_key["all", "auc"])
     assert set(by_key["all"].index) == {"auc", "auc_delong", "partial_auc", "average_precision", "brier"}
     assert set(by_key["operating"].index) == {*classification.AT_THRESHOLD, "ppv_at_prevalence", "npv_at_prevalence"}
+
+
+def test_outcomes_are_named_by_label_and_decision():
+    rows = pd.DataFrame({"label": [1, 1, 0, 0], "predicted_positive": [1, 0, 1, 0]})
+    expected = ["true positive", "false negative", "false positive", "true negative"]
+    assert operating_point.name_outcomes(rows) == expected

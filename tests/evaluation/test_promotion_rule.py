@@ -30,19 +30,21 @@ def predicted(strength: float, seed: int, split: str = "val", patients: int = 15
 def test_the_best_on_validation_is_the_contender_whatever_it_does_on_test():
     good = pd.concat([predicted(2.0, 1), predicted(-3.0, 2, "test")])
     bad = pd.concat([predicted(0.5, 3), predicted(3.0, 4, "test")])
-    assert promotion_rule.contender({"bad": bad, "good": good}, RULE, EVALUATE) == "good"
+    assert promotion_rule.choose_contender({"bad": bad, "good": good}, RULE, EVALUATE) == "good"
 
 
 def test_a_model_below_the_floor_is_no_contender():
     specific = EVALUATE.model_copy(update={"rule": "target_specificity", "value": 0.95})
     strong, weak = predicted(4.0, 1), predicted(2.0, 2)
-    assert promotion_rule.sensitivity(weak, specific) < 0.8 < promotion_rule.sensitivity(strong, specific)
-    assert promotion_rule.contender({"weak": weak, "strong": strong}, RULE, specific) == "strong"
-    assert promotion_rule.contender({"weak": weak}, RULE, specific) is None
+    assert (
+        promotion_rule.measure_sensitivity(weak, specific) < 0.8 < promotion_rule.measure_sensitivity(strong, specific)
+    )
+    assert promotion_rule.choose_contender({"weak": weak, "strong": strong}, RULE, specific) == "strong"
+    assert promotion_rule.choose_contender({"weak": weak}, RULE, specific) is None
 
 
 def test_the_first_contender_is_champion():
-    assert promotion_rule.verdict(predicted(1.0, 1), None, RULE, EVALUATE, seed=1).alias == promotion_rule.CHAMPION
+    assert promotion_rule.decide_alias(predicted(1.0, 1), None, RULE, EVALUATE, seed=1).alias == promotion_rule.CHAMPION
 
 
 @pytest.mark.parametrize(
@@ -51,7 +53,7 @@ def test_the_first_contender_is_champion():
     ids=["better", "alike", "significantly worse"],
 )
 def test_only_a_better_one_takes_the_place(strength, alias):
-    decided = promotion_rule.verdict(predicted(strength, 1), predicted(1.0, 2), RULE, EVALUATE, seed=1)
+    decided = promotion_rule.decide_alias(predicted(strength, 1), predicted(1.0, 2), RULE, EVALUATE, seed=1)
     assert decided.alias == alias
     assert "150 samples of 150 patients" in decided.reason
 
@@ -59,7 +61,7 @@ def test_only_a_better_one_takes_the_place(strength, alias):
 def test_a_hair_better_is_not_better():
     """Two draws of the same strength: the higher AUC alone gives nobody the place."""
     a, b = predicted(1.0, 5), predicted(1.0, 6)
-    assert {promotion_rule.verdict(x, y, RULE, EVALUATE, seed=1).alias for x, y in ((a, b), (b, a))} == {
+    assert {promotion_rule.decide_alias(x, y, RULE, EVALUATE, seed=1).alias for x, y in ((a, b), (b, a))} == {
         promotion_rule.CHALLENGER
     }
 
@@ -73,6 +75,8 @@ def test_models_that_were_validated_on_other_samples_are_not_compared(change):
         holder.loc[0, "label"] = 1 - holder.loc[0, "label"]
     else:
         holder = holder.iloc[1:]
-    decided = promotion_rule.verdict(predicted(3.0, 1), promotion_rule.validation(holder), RULE, EVALUATE, seed=1)
+    decided = promotion_rule.decide_alias(
+        predicted(3.0, 1), promotion_rule.select_validation_rows(holder), RULE, EVALUATE, seed=1
+    )
     assert decided.alias == promotion_rule.CHALLENGER
     assert "no validation scores of the same samples" in decided.reason

@@ -40,7 +40,7 @@ def cohort(seed: int, patients: int = 120, blind: str = "") -> tuple[pd.DataFram
 
 def test_a_planted_worse_subgroup_is_found_and_the_other_is_not_worse():
     rows, cases = cohort(0, blind="MLO")
-    found = subgroups.table(rows, cases, VARIABLES).set_index(["variable", "value"])
+    found = subgroups.evaluate_subgroups(rows, cases, VARIABLES).set_index(["variable", "value"])
     planted = found.loc[("view", "MLO")]
     assert planted["worse"] == 1
     assert planted["difference"] < 0
@@ -57,7 +57,7 @@ def test_null_subgroups_are_flagged_in_at_most_7_percent_of_tables():
     """
     different = worse = 0
     for seed in range(200):
-        found = subgroups.table(*cohort(seed), VARIABLES)
+        found = subgroups.evaluate_subgroups(*cohort(seed), VARIABLES)
         different += (found["p_holm"] < 0.05).any()
         worse += found["worse"].any()
     assert different / 200 <= 0.07
@@ -66,7 +66,7 @@ def test_null_subgroups_are_flagged_in_at_most_7_percent_of_tables():
 
 def test_a_row_is_the_auc_of_its_samples_with_clustered_limits():
     rows, cases = cohort(1)
-    found = subgroups.table(rows, cases, ("breast_density",)).set_index("value")
+    found = subgroups.evaluate_subgroups(rows, cases, ("breast_density",)).set_index("value")
     inside = rows[(cases["breast_density"] == 2).to_numpy()]
     interval = auc_tests.delong_interval(LabelledRows.from_table(inside), inside["prob"])
     row = found.loc["2"]
@@ -84,8 +84,8 @@ def test_a_row_is_the_auc_of_its_samples_with_clustered_limits():
 
 def test_p_values_are_corrected_for_all_subgroups_of_the_table():
     rows, cases = cohort(2, blind="MLO")
-    alone = subgroups.table(rows, cases, ("view",))
-    among = subgroups.table(rows, cases, VARIABLES)
+    alone = subgroups.evaluate_subgroups(rows, cases, ("view",))
+    among = subgroups.evaluate_subgroups(rows, cases, VARIABLES)
     # Either view against the other is one test twice: alone p is doubled, among n it is n-fold.
     times = among["p_holm"].notna().sum() / 2
     assert among.loc[among["value"] == "MLO", "p_holm"].item() == pytest.approx(times * alone["p_holm"].min())
@@ -93,7 +93,7 @@ def test_p_values_are_corrected_for_all_subgroups_of_the_table():
 
 def test_kinds_of_benign_are_each_compared_against_all_malignant_rows():
     rows, cases = cohort(3)
-    found = subgroups.table(rows, cases, ("pathology",)).set_index("value")
+    found = subgroups.evaluate_subgroups(rows, cases, ("pathology",)).set_index("value")
     assert list(found.index) == ["BENIGN", "BENIGN_WITHOUT_CALLBACK"]
     assert set(found["n_malignant"]) == {rows["label"].sum()}
     assert set(found["note"]) == {"against all malignant rows"}
@@ -105,8 +105,8 @@ def test_kinds_of_benign_are_each_compared_against_all_malignant_rows():
 
 def test_the_order_of_rows_does_not_matter():
     rows, cases = cohort(4)
-    turned = subgroups.table(rows.iloc[::-1], cases.sample(frac=1, random_state=0), VARIABLES)
-    pd.testing.assert_frame_equal(turned, subgroups.table(rows, cases, VARIABLES))
+    turned = subgroups.evaluate_subgroups(rows.iloc[::-1], cases.sample(frac=1, random_state=0), VARIABLES)
+    pd.testing.assert_frame_equal(turned, subgroups.evaluate_subgroups(rows, cases, VARIABLES))
 
 
 @pytest.mark.parametrize("variables", [VARIABLES, ("pathology",)])
@@ -114,7 +114,7 @@ def test_a_scale_of_its_own_in_each_fold_changes_nothing(variables):
     rows, cases = cohort(5)
     fold = rows["patient_id"].str[1:].astype(int) % 3
     plain, scaled = (
-        subgroups.table(rows.assign(fold=fold, prob=prob), cases, variables)
+        subgroups.evaluate_subgroups(rows.assign(fold=fold, prob=prob), cases, variables)
         for prob in (rows["prob"], rows["prob"] * 0.2 + 0.3 * fold)
     )
     pd.testing.assert_frame_equal(plain, scaled)
@@ -126,7 +126,7 @@ def test_folds_without_an_auc_of_the_subgroup_are_left_out_and_counted():
     fold = rows["patient_id"].str[1:].astype(int) % 3
     rare = (fold > 0) | (rows["label"] == 0)
     cases = cases.assign(view=np.where(rare & (cases["view"] == "CC"), "CC", "MLO"))
-    found = subgroups.table(rows.assign(fold=fold), cases, ("view",)).set_index("value").loc["CC"]
+    found = subgroups.evaluate_subgroups(rows.assign(fold=fold), cases, ("view",)).set_index("value").loc["CC"]
     expected = (cases["view"] == "CC") & (fold > 0)
     assert found["n"] == expected.sum()
     left_out = ((cases["view"] == "CC") & (fold == 0)).sum()
@@ -137,7 +137,7 @@ def test_folds_without_an_auc_of_the_subgroup_are_left_out_and_counted():
 def value(rows: pd.DataFrame, cases: pd.DataFrame, chosen: pd.Series) -> pd.Series:
     """The table's row of a subgroup that consists of the `chosen` rows."""
     marked = cases.assign(view=np.where(chosen, "chosen", "other"))
-    found = subgroups.table(rows, marked, ("view",)).set_index("value")
+    found = subgroups.evaluate_subgroups(rows, marked, ("view",)).set_index("value")
     assert found.loc["chosen", "worse"] == 0
     return found.loc["chosen"]
 
@@ -168,7 +168,7 @@ def test_perfect_and_constant_scores_have_no_interval_but_a_note():
 
 def test_a_variable_of_one_value_has_no_rest():
     rows, cases = cohort(9)
-    (row,) = subgroups.table(rows, cases.assign(view="CC"), ("view",)).to_dict("records")
+    (row,) = subgroups.evaluate_subgroups(rows, cases.assign(view="CC"), ("view",)).to_dict("records")
     assert np.isfinite([row["auc"], row["low"], row["high"]]).all()
     assert np.isnan([row["difference"], row["p_holm"]]).all()
     assert row["note"] == "difference not estimable (in the rest: no other row)"
@@ -177,7 +177,7 @@ def test_a_variable_of_one_value_has_no_rest():
 def test_a_missing_attribute_is_a_subgroup():
     rows, cases = cohort(10)
     cases.loc[:59, "breast_density"] = pd.NA
-    found = subgroups.table(rows, cases, ("breast_density",))
+    found = subgroups.evaluate_subgroups(rows, cases, ("breast_density",))
     assert list(found["value"]) == ["1", "2", "3", "4", "missing"]
     assert found["n"].sum() == len(rows)
 
@@ -191,7 +191,7 @@ def test_size_is_cut_at_the_tertiles_of_the_training_rows_alone():
     assert pd.isna(found[11])
     rows, cases = cohort(11)
     cases = cases.assign(size=subgroups.tertiles(np.arange(len(cases)) % 50, np.ones(len(cases))))
-    assert list(subgroups.table(rows, cases, ("size",))["value"]) == ["small", "medium", "large"]
+    assert list(subgroups.evaluate_subgroups(rows, cases, ("size",))["value"]) == ["small", "medium", "large"]
 
 
 # --- errors -------------------------------------------------------------------------------------------------
@@ -203,14 +203,14 @@ CALLED = pd.DataFrame(
         "label": [1, 1, 0, 1, 0, 0],
         "prob": [0.9, 0.3, 0.7, 0.1, 0.95, 0.2],
         "threshold": [0.5, 0.5, 0.5, 0.5, 0.9, 0.5],
-        "called": [1, 0, 1, 0, 1, 0],
+        "predicted_positive": [1, 0, 1, 0, 1, 0],
     }
 )
 CASES = CALLED[["sample_id"]].assign(pathology="BENIGN", abnormality_type="mass", breast_density=2, subtlety=3)
 
 
 def test_errors_by_hand():
-    found = subgroups.errors(CALLED, CASES, 2)
+    found = subgroups.rank_errors(CALLED, CASES, 2)
     assert list(found.columns) == subgroups.ERROR_COLUMNS
     # d lies .4 below its threshold, b .2; c .2 above, e, of another fold, only .05.
     assert list(zip(found["kind"], found["rank"], found["sample_id"], strict=True)) == [
@@ -219,17 +219,17 @@ def test_errors_by_hand():
         ("false positive", 1, "c"),
         ("false positive", 2, "e"),
     ]
-    assert list(subgroups.errors(CALLED, CASES, 1)["sample_id"]) == ["d", "c"]
+    assert list(subgroups.rank_errors(CALLED, CASES, 1)["sample_id"]) == ["d", "c"]
 
 
 def test_equal_errors_are_ordered_by_name_whatever_the_order_of_rows():
-    tied = CALLED.assign(prob=0.2, called=0)
+    tied = CALLED.assign(prob=0.2, predicted_positive=0)
     for rows in (tied, tied.iloc[::-1]):
-        assert list(subgroups.errors(rows, CASES, 5)["sample_id"]) == ["a", "b", "d"]
+        assert list(subgroups.rank_errors(rows, CASES, 5)["sample_id"]) == ["a", "b", "d"]
 
 
 def test_no_error_is_an_empty_table():
-    found = subgroups.errors(CALLED.assign(called=CALLED["label"]), CASES, 5)
+    found = subgroups.rank_errors(CALLED.assign(predicted_positive=CALLED["label"]), CASES, 5)
     assert found.empty
     assert list(found.columns) == subgroups.ERROR_COLUMNS
 
@@ -237,12 +237,27 @@ def test_no_error_is_an_empty_table():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda rows, cases: subgroups.table(rows, cases, ("size",)), "no column size for subgroups; the cases have: "),
-        (lambda rows, cases: subgroups.table(rows, cases.tail(5), ("view",)), "235 sample.*e.g. s0000, s0001"),
-        (lambda rows, cases: subgroups.errors(CALLED, CASES.head(4), 1), "2 sample.*e.g. e, f"),
+        (
+            lambda rows, cases: subgroups.evaluate_subgroups(rows, cases, ("size",)),
+            "no column size for subgroups; the cases have: ",
+        ),
+        (
+            lambda rows, cases: subgroups.evaluate_subgroups(rows, cases.tail(5), ("view",)),
+            "235 sample.*e.g. s0000, s0001",
+        ),
+        (lambda rows, cases: subgroups.rank_errors(CALLED, CASES.head(4), 1), "2 sample.*e.g. e, f"),
         (lambda rows, cases: subgroups.tertiles([1, 2], [0, 0]), "no training row has a size"),
     ],
 )
 def test_wrong_input_is_refused_with_what_and_the_cure(call, message):
     with pytest.raises(InputError, match=message):
         call(*cohort(0))
+
+
+def test_sizes_are_cut_at_the_tertiles_of_the_training_rows():
+    index = pd.DataFrame({"sample_id": list("abcdef"), "split": ["train"] * 3 + ["val", "test", "test"]})
+    sizes = pd.DataFrame({"sample_id": list("abcde"), "lesion_share": [0.1, 0.2, 0.3, 0.05, 0.9]})
+    table = subgroups.size_tertiles(index, sizes)
+    assert list(table["sample_id"]) == list(index["sample_id"])
+    assert list(table["size"][:5]) == ["small", "medium", "large", "small", "large"]
+    assert table["size"].isna()[5]

@@ -20,8 +20,8 @@ def noise(seed: int, shape: tuple[int, ...] = (20, 8, 8)) -> Maps:
 
 
 def verdicts(maps: Maps, labels: Maps, seeds: list[Maps]) -> dict[str, str]:
-    rows = label_randomization.agreement(maps, labels, seeds, PATIENTS).assign(patient_id=PATIENTS)
-    return label_randomization.verdicts(rows, HOW).set_index("check")["verdict"].to_dict()
+    rows = label_randomization.correlate_maps(maps, labels, seeds, PATIENTS).assign(patient_id=PATIENTS)
+    return label_randomization.check_agreement(rows, HOW).set_index("check")["verdict"].to_dict()
 
 
 def test_maps_of_the_lesion_pass():
@@ -56,8 +56,8 @@ def test_the_summary_holds_the_paired_differences():
     lesion = noise(0)
     labels = noise(1)
     labels[3] = 0  # even: this sample tells nothing of the labels
-    rows = label_randomization.agreement(lesion, labels, [lesion], PATIENTS).assign(patient_id=PATIENTS)
-    found = label_randomization.summary(rows, HOW).set_index("comparison")
+    rows = label_randomization.correlate_maps(lesion, labels, [lesion], PATIENTS).assign(patient_id=PATIENTS)
+    found = label_randomization.summarize_agreement(rows, HOW).set_index("comparison")
     assert found.loc["seeds", "mean"] == pytest.approx(1)
     assert found.loc["seeds - labels", "mean"] == pytest.approx(1 - rows["labels"].mean())
     assert (found.loc["seeds - labels", "n"], found.loc["seeds - samples", "n"]) == (19, 20)
@@ -66,7 +66,7 @@ def test_the_summary_holds_the_paired_differences():
 def test_labels_are_permuted_among_training_rows_alone():
     index = arrays.index()
     samples = Samples(index, np.zeros((len(index), 2, 2), np.uint8))
-    first, again, other = (label_randomization.permuted_labels(samples, seed).index for seed in (0, 0, 1))
+    first, again, other = (label_randomization.permute_labels(samples, seed).index for seed in (0, 0, 1))
     pd.testing.assert_frame_equal(first, again)
     training = index["split"] == "train"
     pd.testing.assert_frame_equal(first[~training], index[~training])

@@ -35,7 +35,7 @@ def heat(**levels: tuple[int, int]) -> npt.NDArray[np.float32]:
 
 def test_scores_by_hand():
     mask = lesion((0, 0), (0, 1))
-    row = localization.scores(heat(p100=(0, 0), p60=(0, 2), p40=(3, 3)), mask).iloc[0]
+    row = localization.score_maps(heat(p100=(0, 0), p60=(0, 2), p40=(3, 3)), mask).iloc[0]
     assert row["pointing"] == 1
     assert row["energy"] == pytest.approx(0.5)
     assert row["iou"] == pytest.approx(1 / 3)  # (0, 0) and (0, 2) against (0, 0) and (0, 1)
@@ -46,21 +46,21 @@ def test_scores_by_hand():
 
 
 def test_the_distance_is_that_to_the_nearest_lesion_pixel():
-    row = localization.scores(heat(p100=(3, 0)), lesion((0, 0), (0, 3))).iloc[0]
+    row = localization.score_maps(heat(p100=(3, 0)), lesion((0, 0), (0, 3))).iloc[0]
     assert row["pointing"] == 0
     assert row["distance_px"] == pytest.approx(3)
 
 
 def test_a_shared_maximum_counts_by_its_share():
     found = heat(p100=(0, 0)) + heat(p100=(3, 0))
-    row = localization.scores(found, lesion((0, 0))).iloc[0]
+    row = localization.score_maps(found, lesion((0, 0))).iloc[0]
     assert row["pointing"] == 0.5
     assert row["distance_px"] == pytest.approx(1.5)
 
 
 def test_the_best_threshold_is_one_for_all_rows():
     maps = np.concatenate([heat(p100=(0, 0), p30=(0, 1)), heat(p100=(0, 0), p80=(0, 1))])
-    rows = localization.scores(maps, np.concatenate([lesion((0, 0))] * 2))
+    rows = localization.score_maps(maps, np.concatenate([lesion((0, 0))] * 2))
     assert rows["best_threshold"].unique() == pytest.approx([0.85])
     assert list(rows["iou"]) == [1, 0.5]
     assert list(rows["iou_best"]) == [1, 1]
@@ -68,7 +68,7 @@ def test_the_best_threshold_is_one_for_all_rows():
 
 @given(MASKS)
 def test_the_random_baseline_is_known_in_closed_form(masks):
-    rows = localization.scores(np.ones(masks.shape, np.float32), masks)
+    rows = localization.score_maps(np.ones(masks.shape, np.float32), masks)
     marked = rows[rows["empty_mask"] == 0]
     for metric in METRICS:
         np.testing.assert_array_equal(marked[metric], marked[f"{metric}_random"])
@@ -78,7 +78,7 @@ def test_the_random_baseline_is_known_in_closed_form(masks):
 
 @given(MAPS, MASKS)
 def test_scores_stay_in_their_ranges_and_empty_rows_are_marked(maps, masks):
-    rows = localization.scores(maps, masks)
+    rows = localization.score_maps(maps, masks)
     assert list(rows["empty_mask"] == 1) == [not mask.any() for mask in masks]
     assert list(rows["empty_map"] == 1) == [not found.any() for found in maps]
     scored, empty = rows[rows["empty_mask"] == 0], rows[rows["empty_mask"] == 1]
@@ -92,21 +92,21 @@ def test_scores_stay_in_their_ranges_and_empty_rows_are_marked(maps, masks):
 
 @given(MASKS)
 def test_a_map_that_is_the_mask_is_perfect(masks):
-    rows = localization.scores(masks.astype(np.float32), masks).query("empty_mask == 0")
+    rows = localization.score_maps(masks.astype(np.float32), masks).query("empty_mask == 0")
     assert (rows[["pointing", "energy", "iou", "iou_best"]] == 1).all(axis=None)
     assert (rows["distance_px"] == 0).all()
 
 
 @given(MAPS, MASKS)
 def test_scores_do_not_depend_on_the_side_a_breast_lies_on(maps, masks):
-    scores, mirrored = localization.scores(maps, masks), localization.scores(maps[..., ::-1], masks[..., ::-1])
+    scores, mirrored = localization.score_maps(maps, masks), localization.score_maps(maps[..., ::-1], masks[..., ::-1])
     pd.testing.assert_frame_equal(scores, mirrored, rtol=1e-4)
 
 
 def test_the_centre_wins_on_a_centred_lesion_and_is_a_disc_at_the_fixed_threshold():
     mask = (localization.centre_map((64, 64)) >= localization.FIXED_THRESHOLD).astype(np.uint8)[np.newaxis]
     assert mask.mean() == pytest.approx(np.pi / 16, abs=0.01)
-    row = localization.scores(np.zeros((1, 64, 64), np.float32), mask).iloc[0]
+    row = localization.score_maps(np.zeros((1, 64, 64), np.float32), mask).iloc[0]
     assert (row["pointing_centre"], row["iou_centre"], row["distance_px_centre"]) == (1, 1, 0)
     assert row["energy_centre"] == pytest.approx(0.5, abs=0.02)  # of a cone: half its volume within half its radius
 
@@ -118,14 +118,14 @@ def test_the_same_maps_have_the_same_scores_to_the_last_bit():
         mask[top : top + 15, left : left + 9] = 1
     maps = rng.random(masks.shape, np.float32)
     sizes = rng.integers(1, 5000, 20)
-    kept = [(np.empty(size), localization.scores(maps, masks)) for size in sizes]  # other memory for each call
+    kept = [(np.empty(size), localization.score_maps(maps, masks)) for size in sizes]  # other memory for each call
     for _, table in kept[1:]:
         pd.testing.assert_frame_equal(table, kept[0][1], check_exact=True)
 
 
 def test_masks_of_another_shape_are_refused():
     with pytest.raises(InputError, match="one mask"):
-        localization.scores(np.zeros((2, 4, 4), np.float32), np.zeros((1, 4, 4), np.uint8))
+        localization.score_maps(np.zeros((2, 4, 4), np.float32), np.zeros((1, 4, 4), np.uint8))
 
 
 def cohort(patients: int = 30) -> pd.DataFrame:
@@ -134,7 +134,7 @@ def cohort(patients: int = 30) -> pd.DataFrame:
     masks[0] = 0
     maps = (0.5 * masks + rng.random(masks.shape)).astype(np.float32)
     maps[1] = 0
-    return localization.scores(maps / maps.max(), masks).assign(
+    return localization.score_maps(maps / maps.max(), masks).assign(
         patient_id=np.repeat([f"P{number}" for number in range(patients)], 2),
         call=np.tile(["correct", "correct", "wrong"], patients)[: 2 * patients],
         abnormality_type=np.tile(["mass", "calcification"], patients),
@@ -144,7 +144,7 @@ def cohort(patients: int = 30) -> pd.DataFrame:
 
 def test_the_summary_has_means_limits_and_counts():
     rows = cohort()
-    found = localization.summary(rows, Resampling(200, seed=1)).set_index(["variable", "value", "metric"])
+    found = localization.summarize_scores(rows, Resampling(200, seed=1)).set_index(["variable", "value", "metric"])
     assert list(found.index.unique("variable")) == list(localization.VARIABLES)
     overall = found.loc[("all", "all", "energy")]
     assert overall["mean"] == pytest.approx(rows["energy"].mean())
@@ -159,5 +159,5 @@ def test_the_summary_has_means_limits_and_counts():
 
 
 def test_one_patient_has_no_limits():
-    found = localization.summary(cohort(1), Resampling(100, seed=1))
+    found = localization.summarize_scores(cohort(1), Resampling(100, seed=1))
     assert found[["low", "high"]].isna().all(axis=None)

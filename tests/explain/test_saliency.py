@@ -1,5 +1,6 @@
 """Saliency maps against a plain reference, for every architecture, and on models whose cue is known."""
 
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -80,7 +81,7 @@ def test_cams_agree_with_one_tape_through_the_whole_model(explainer):
 
 def test_methods_asked_together_are_those_asked_alone(explainer):
     images, methods = pixels([1, 0]), ["layercam", "smoothgrad", "gradcam"]
-    together = explainer.by_method(images, methods, seed=3)
+    together = explainer.maps_by_method(images, methods, seed=3)
     assert list(together) == methods
     for method in methods:
         np.testing.assert_array_equal(together[method], explainer.maps(images, method, seed=3))
@@ -106,7 +107,7 @@ def brightness_model(sign: float) -> keras.Model:
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_points_at_a_planted_cue(method):
     images, masks = arrays.images(np.ones(4, np.int64))
-    found = maps(brightness_model(sign=1), images[..., np.newaxis], method)
+    found = cue_explainer(1).maps(images[..., np.newaxis], method)
     assert found.shape == masks.shape
     assert set(found.max(axis=(1, 2))) == {1.0}
     inside = [heat[mask].mean() for heat, mask in zip(found, masks, strict=True)]
@@ -122,19 +123,25 @@ def test_a_reloaded_model_points_at_its_cue_too(tmp_path):
     models.save(brightness_model(sign=1), tmp_path / "cue.keras")
     images = pixels([1, 1])
     np.testing.assert_array_equal(
-        maps(models.load(tmp_path / "cue.keras"), images), maps(brightness_model(sign=1), images)
+        maps(models.load(tmp_path / "cue.keras"), images), cue_explainer(1).maps(images, "gradcam")
     )
 
 
 @pytest.mark.parametrize("method", SIGNED)
 def test_what_speaks_against_malignancy_is_not_shown(method):
-    np.testing.assert_array_equal(maps(brightness_model(sign=-1), pixels([1, 1]), method), 0)
+    np.testing.assert_array_equal(cue_explainer(-1).maps(pixels([1, 1]), method), 0)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_an_image_without_a_cue_has_an_empty_map(method):
     black = np.zeros((2, *arrays.SHAPE), np.uint8)
-    np.testing.assert_array_equal(maps(brightness_model(sign=1), black, method), 0)
+    np.testing.assert_array_equal(cue_explainer(1).maps(black, method), 0)
+
+
+@cache
+def cue_explainer(sign: float) -> Explainer:
+    """The explainer of `brightness_model`, compiled once."""
+    return Explainer(brightness_model(sign))
 
 
 def light() -> keras.Model:
@@ -146,6 +153,12 @@ def light() -> keras.Model:
     return model
 
 
+@cache
+def light_explainer() -> Explainer:
+    """The explainer of `light`, compiled once; leave its weights alone."""
+    return Explainer(light(), batch=24)
+
+
 def test_maps_are_the_same_after_save_and_load(tmp_path):
     model = light()
     models.save(model, tmp_path / "light.keras")
@@ -155,7 +168,7 @@ def test_maps_are_the_same_after_save_and_load(tmp_path):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_map_does_not_depend_on_the_other_images(method):
-    explainer = Explainer(light(), batch=24)
+    explainer = light_explainer()
     images = pixels([1, 0])
     together = explainer.maps(images, method)
     apart = np.concatenate([explainer.maps(image[np.newaxis], method) for image in images])
@@ -163,7 +176,7 @@ def test_a_map_does_not_depend_on_the_other_images(method):
 
 
 def test_the_seed_alone_decides_what_is_random():
-    explainer, images = Explainer(light()), pixels([1])
+    explainer, images = light_explainer(), pixels([1])
     state = np.random.get_state()[1].copy()  # noqa: NPY002 - the global one is what must stay untouched
     first, again, other = (explainer.maps(images, "smoothgrad", seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
@@ -172,8 +185,8 @@ def test_the_seed_alone_decides_what_is_random():
 
 
 def test_attributions_add_up_to_the_difference_from_a_black_image():
-    explainer, images = Explainer(light()), pixels([1, 0, 1]).astype(np.float32)
-    total = saliency.attribution(explainer, images).sum(axis=(1, 2, 3))
+    explainer, images = light_explainer(), pixels([1, 0, 1]).astype(np.float32)
+    total = saliency.attribute_pixels(explainer, images).sum(axis=(1, 2, 3))
     gained = explainer.logits(images) - explainer.logits(np.zeros_like(images))
     np.testing.assert_allclose(total, gained, atol=0.05 * np.abs(gained).max())
 
@@ -195,13 +208,19 @@ def test_a_map_has_the_shape_of_its_image():
         assert maps(model, np.zeros((1, 32, 48, 1), np.uint8), method).shape == (1, 32, 48)
 
 
-@pytest.mark.parametrize("method", ["gradcam", "scorecam", "smoothgrad", "integrated_gradients"])
-@pytest.mark.parametrize("crops", [[0.5], [1.0, 0.5]])
-def test_a_map_lies_where_its_crop_lies(crops, method):
-    model = models.build(arrays.light(crops=crops, input_px=32), (64, 64, 1), seed=0)
-    images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 1)).astype(np.uint8)
+@cache
+def crop_explainer(crops: tuple[float, ...]) -> Explainer:
+    """The explainer of a model of some crops, compiled once."""
+    model = models.build(arrays.light(crops=list(crops), input_px=32), (64, 64, 1), seed=0)
     model.get_layer("logit").set_weights([np.ones((128 * len(crops), 1)), np.zeros(1)])
-    found = maps(model, images, method)
+    return Explainer(model)
+
+
+@pytest.mark.parametrize("method", ["gradcam", "scorecam", "smoothgrad", "integrated_gradients"])
+@pytest.mark.parametrize("crops", [(0.5,), (1.0, 0.5)])
+def test_a_map_lies_where_its_crop_lies(crops, method):
+    images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 1)).astype(np.uint8)
+    found = crop_explainer(crops).maps(images, method)
     assert found.shape == (2, 64, 64)
     outside = found.copy()
     outside[:, 16:48, 16:48] = 0
@@ -211,12 +230,12 @@ def test_a_map_lies_where_its_crop_lies(crops, method):
 
 def test_an_unknown_method_lists_the_others():
     with pytest.raises(InputError, match=r"'gradcam\+\+'.*gradcam_pp, hirescam"):
-        maps(brightness_model(sign=1), pixels([1]), "gradcam++")
+        cue_explainer(1).maps(pixels([1]), "gradcam++")
 
 
 def test_images_of_another_size_are_refused():
     with pytest.raises(InputError, match=r"\(1, 16, 16, 1\).*\(n, 32, 32, 1\).*size_px"):
-        maps(brightness_model(sign=1), np.zeros((1, 16, 16, 1), np.uint8))
+        cue_explainer(1).maps(np.zeros((1, 16, 16, 1), np.uint8), "gradcam")
 
 
 @pytest.mark.parametrize("name", ["features", "logit"])

@@ -1,5 +1,7 @@
 """Sanity checks: a method that ignores the model fails, one that follows a planted cue passes."""
 
+from functools import cache
+
 import keras
 import numpy as np
 import pandas as pd
@@ -10,6 +12,7 @@ from hypothesis.extra import numpy as of_numpy
 
 from mammo import models
 from mammo.explain import saliency, sanity_checks
+from mammo.explain import verdicts as rules
 from mammo.explain.saliency import Explainer
 from mammo.metrics.clustered_means import clustered_means
 from mammo.metrics.resampling import Resampling
@@ -26,7 +29,7 @@ def edges(explainer: Explainer, images: saliency.Images, seed: int) -> saliency.
 
 @pytest.fixture
 def with_edges(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(saliency.CHANGED, "edges", edges)
+    monkeypatch.setitem(saliency.PERTURBING, "edges", edges)
 
 
 def bright_model() -> keras.Model:
@@ -46,11 +49,19 @@ def images() -> saliency.Images:
     return arrays.images(np.ones(3, np.int64))[0][..., np.newaxis]
 
 
-def checked(model: keras.Model, method: str) -> sanity_checks.Checked:
-    return sanity_checks.check(Explainer(model), images(), ["a", "b", "b"], method, seed=0, how=Resampling(100, seed=0))
+def checked(model: keras.Model, method: str) -> sanity_checks.MethodChecks:
+    return sanity_checks.check_method(
+        Explainer(model), sanity_checks.PatientImages(images(), ["a", "b", "b"]), method, 0, Resampling(100, seed=0)
+    )
 
 
-def verdicts(found: sanity_checks.Checked) -> dict[str, str]:
+@cache
+def bright_checks() -> sanity_checks.MethodChecks:
+    """The checks of a method that follows the cue, run once."""
+    return checked(bright_model(), "hirescam")
+
+
+def verdicts(found: sanity_checks.MethodChecks) -> dict[str, str]:
     return found.verdicts.set_index("check")["verdict"].to_dict()
 
 
@@ -58,13 +69,13 @@ def test_a_method_that_ignores_the_model_fails_the_cascade(with_edges):
     model = models.build(arrays.LIGHT, arrays.SHAPE, seed=1)
     found = checked(model, "edges")
     np.testing.assert_allclose(found.cascade[["rank_correlation", "ssim"]], 1, atol=1e-6)
-    assert verdicts(found)[sanity_checks.CASCADE] == sanity_checks.FAILED
+    assert verdicts(found)[rules.CASCADE] == rules.FAILED
 
 
 def test_the_cascade_reaches_every_layer_and_leaves_the_model_alone():
     model = models.build(arrays.LIGHT, arrays.SHAPE, seed=1)
     before = model.get_weights()
-    found = sanity_checks.by_layer(sanity_checks.cascade(model, images(), "smoothgrad", seed=0))
+    found = sanity_checks.average_by_layer(sanity_checks.randomize_cascade(model, images(), "smoothgrad", seed=0))
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
     weighted = [layer.name for layer in model.layers if layer.weights]
@@ -72,12 +83,12 @@ def test_the_cascade_reaches_every_layer_and_leaves_the_model_alone():
     assert (found["layer"].iloc[0], found["layers"].iloc[0]) == ("logit", 1)
     assert (found["layer"].iloc[-1], found["layers"].iloc[-1]) == (weighted[0], len(weighted))
     assert found["rank_correlation"].iloc[-1] < 0.9
-    again = sanity_checks.by_layer(sanity_checks.cascade(model, images(), "smoothgrad", seed=0))
+    again = sanity_checks.average_by_layer(sanity_checks.randomize_cascade(model, images(), "smoothgrad", seed=0))
     pd.testing.assert_frame_equal(found, again, atol=1e-4)
 
 
 def gain(explainer: Explainer, maps: saliency.Floats) -> float:
-    areas = sanity_checks.insertion_deletion(explainer, images(), maps)
+    areas = sanity_checks.measure_insertion_deletion(explainer, images(), maps)
     return float((areas["insertion"] - areas["deletion"]).mean())
 
 
@@ -95,15 +106,15 @@ def test_reversing_a_map_swaps_insertion_and_deletion(seed):
 
 def test_the_perturbation_rule_marks_a_map_that_avoids_the_cue(monkeypatch):
     monkeypatch.setitem(
-        saliency.CHANGED, "avoid", lambda explainer, images, seed: 1 - explainer.maps(images, "hirescam")
+        saliency.PERTURBING, "avoid", lambda explainer, images, seed: 1 - explainer.maps(images, "hirescam")
     )
-    assert verdicts(checked(bright_model(), "hirescam"))[sanity_checks.PERTURBATION] == sanity_checks.PASSED
-    assert verdicts(checked(bright_model(), "avoid"))[sanity_checks.PERTURBATION] == sanity_checks.FAILED
+    assert verdicts(bright_checks())[rules.PERTURBATION] == rules.PASSED
+    assert verdicts(checked(bright_model(), "avoid"))[rules.PERTURBATION] == rules.FAILED
 
 
 def test_verdicts_have_limits_over_patients():
-    found = checked(bright_model(), "hirescam")
-    gain = found.verdicts.set_index("check").loc[sanity_checks.PERTURBATION]
+    found = bright_checks()
+    gain = found.verdicts.set_index("check").loc[rules.PERTURBATION]
     areas = found.perturbation["insertion"] - found.perturbation["deletion"]
     assert gain["value"] == pytest.approx(areas.mean())
     # Two patients, of one and of two images: the resamples are either alone, or both.
@@ -114,7 +125,9 @@ def test_verdicts_have_limits_over_patients():
 
 def test_an_image_that_the_model_does_not_see_has_flat_curves():
     explainer = Explainer(bright_model())
-    areas = sanity_checks.insertion_deletion(explainer, np.zeros((1, *arrays.SHAPE)), np.ones((1, *arrays.SHAPE[:2])))
+    areas = sanity_checks.measure_insertion_deletion(
+        explainer, np.zeros((1, *arrays.SHAPE)), np.ones((1, *arrays.SHAPE[:2]))
+    )
     np.testing.assert_allclose(areas, 1 / (1 + np.exp(2)), atol=1e-6)  # the bias alone
 
 
@@ -131,16 +144,16 @@ def test_without_a_map_to_tell_by_the_cascade_is_undecided(monkeypatch):
     def none(explainer: Explainer, images: saliency.Images, seed: int) -> saliency.Floats:
         return np.zeros(images.shape[:3], np.float32)
 
-    monkeypatch.setitem(saliency.CHANGED, "none", none)
+    monkeypatch.setitem(saliency.PERTURBING, "none", none)
     found = checked(bright_model(), "none")
     assert (found.cascade["compared"] == 0).all()
-    assert verdicts(found)[sanity_checks.CASCADE] == sanity_checks.UNDECIDED
+    assert verdicts(found)[rules.CASCADE] == rules.UNDECIDED
 
 
 @pytest.mark.parametrize("method", saliency.CAMS)
 @pytest.mark.parametrize("seed", range(4))
 def test_a_drawn_logit_that_speaks_against_malignancy_everywhere_leaves_a_map_too(method, seed):
-    found = sanity_checks.cascade(bright_model(), images(), method, seed)
+    found = sanity_checks.randomize_cascade(bright_model(), images(), method, seed)
     assert found["rank_correlation"].notna().all()
     np.testing.assert_allclose(found["rank_correlation"], 1, atol=1e-6)  # one channel, whatever its weight's size
 
@@ -150,49 +163,49 @@ def test_the_reversed_logit_is_put_back():
     model.get_layer("logit").set_weights([np.full((1, 1), -1.0), np.zeros(1)])
     explainer = Explainer(model)
     assert not explainer.maps(images(), "gradcam", 0).any()
-    maps = sanity_checks._of_drawn_logit(explainer, images(), "gradcam", 0)
+    maps = sanity_checks._map_random_logit(explainer, images(), "gradcam", 0)
     np.testing.assert_allclose(maps, Explainer(bright_model()).maps(images(), "gradcam"), atol=1e-6)
     assert not explainer.maps(images(), "gradcam", 0).any()
 
 
 def of_values(values: list[float], patients: str, must: str, limit: float) -> str:
     found = clustered_means(values, list(patients), Resampling(400, seed=0))
-    return str(sanity_checks.verdict("any", found, must, limit)["verdict"])
+    return str(rules.judge_check("any", found, must, limit)["verdict"])
 
 
 @pytest.mark.parametrize(
     ("values", "patients", "limit", "below"),
     [
-        ([0.1, 0.2, 0.3, 0.2], "abcd", 0.5, sanity_checks.PASSED),
+        ([0.1, 0.2, 0.3, 0.2], "abcd", 0.5, rules.PASSED),
         (
             [0.1, 0.2, 0.3, 0.9],
             "abcd",
             0.5,
-            sanity_checks.UNDECIDED,
+            rules.UNDECIDED,
         ),  # the mean is below, a resample of the last is not
-        ([0.7, 0.8, 0.9, 0.8], "abcd", 0.5, sanity_checks.FAILED),
-        ([0.1, 0.9, 0.1, 0.9], "aabb", 0.5, sanity_checks.UNDECIDED),  # patients agree, on the limit itself
-        ([0.2, 0.2, 0.2, 0.2], "aabb", 0.5, sanity_checks.PASSED),  # they agree, and have no interval
-        ([0.1, 0.2, 0.1, 0.2], "aaaa", 0.5, sanity_checks.UNDECIDED),  # one patient
-        ([np.nan, np.nan], "ab", 0.5, sanity_checks.UNDECIDED),
+        ([0.7, 0.8, 0.9, 0.8], "abcd", 0.5, rules.FAILED),
+        ([0.1, 0.9, 0.1, 0.9], "aabb", 0.5, rules.UNDECIDED),  # patients agree, on the limit itself
+        ([0.2, 0.2, 0.2, 0.2], "aabb", 0.5, rules.PASSED),  # they agree, and have no interval
+        ([0.1, 0.2, 0.1, 0.2], "aaaa", 0.5, rules.UNDECIDED),  # one patient
+        ([np.nan, np.nan], "ab", 0.5, rules.UNDECIDED),
     ],
 )
 def test_a_check_is_decided_by_its_whole_interval(values, patients, limit, below):
-    assert of_values(values, patients, sanity_checks.BELOW, limit) == below
-    other_way = {sanity_checks.PASSED: sanity_checks.FAILED, sanity_checks.FAILED: sanity_checks.PASSED}
-    assert of_values(values, patients, sanity_checks.ABOVE, limit) == other_way.get(below, below)
+    assert of_values(values, patients, rules.BELOW, limit) == below
+    other_way = {rules.PASSED: rules.FAILED, rules.FAILED: rules.PASSED}
+    assert of_values(values, patients, rules.ABOVE, limit) == other_way.get(below, below)
 
 
 @given(st.lists(st.floats(-1, 1), min_size=2, max_size=8), st.floats(-1, 1))
 def test_a_verdict_does_not_depend_on_the_sign_of_what_is_measured(values, limit):
     patients = "abcdefgh"[: len(values)]
-    turned = of_values([-value for value in values], patients, sanity_checks.ABOVE, -limit)
-    assert of_values(values, patients, sanity_checks.BELOW, limit) == turned
+    turned = of_values([-value for value in values], patients, rules.ABOVE, -limit)
+    assert of_values(values, patients, rules.BELOW, limit) == turned
 
 
 @given(st.lists(st.sampled_from("abcdef"), min_size=2, max_size=30))
 def test_the_other_sample_is_of_another_patient_while_none_has_more_than_half(patients):
-    found = sanity_checks._of_another_patient(np.array(patients, object))
+    found = sanity_checks._pair_patients(np.array(patients, object))
     assert sorted(found) == list(range(len(patients)))
     if max(patients.count(one) for one in patients) <= len(patients) // 2:
         assert all(patients[at] != patients[other] for at, other in enumerate(found))
@@ -207,6 +220,6 @@ def test_a_pattern_that_every_map_has_fails_and_maps_of_their_own_image_pass():
     rng = np.random.default_rng(0)
     own = rng.random((12, 16, 16)).astype(np.float32)
     corner = np.maximum.outer(np.arange(16), np.arange(16)).astype(np.float32) / 16
-    assert checked_images(own)["verdict"] == sanity_checks.PASSED
+    assert checked_images(own)["verdict"] == rules.PASSED
     pattern = checked_images(corner + 0.1 * own)
-    assert (pattern["verdict"], pattern["n"], pattern["n_patients"]) == (sanity_checks.FAILED, 12, 6)
+    assert (pattern["verdict"], pattern["n"], pattern["n_patients"]) == (rules.FAILED, 12, 6)

@@ -44,7 +44,7 @@ def test_a_map_on_the_background_on_a_label_and_along_a_side():
     along = np.zeros((SIDE, SIDE), np.float32)
     along[20:30, :6] = 1  # half of it within the outermost 3 px
     maps = np.stack([background, label().astype(np.float32), along])
-    found = shortcuts.shares(maps, np.stack([image] * 3))
+    found = shortcuts.measure_shares(maps, np.stack([image] * 3))
     np.testing.assert_allclose(found["outside_share"], [1, 0, 0])
     np.testing.assert_allclose(found["marks_share"], [0, 1, 0])
     np.testing.assert_allclose(found["sides_share"], [0, 0, 0.5])
@@ -56,7 +56,7 @@ def test_a_map_on_the_background_on_a_label_and_along_a_side():
 def test_a_bare_film_edge_is_a_mark_on_any_side(turns, start):
     image = np.full((SIDE, SIDE), TISSUE, np.uint8)
     image[strip(3, start)] = WHITE
-    found = shortcuts.regions(np.rot90(image, turns))
+    found = shortcuts.find_regions(np.rot90(image, turns))
     np.testing.assert_array_equal(found["marks"], np.rot90(strip(3, start), turns))
 
 
@@ -64,20 +64,20 @@ def test_a_bare_edge_is_one_behind_the_black_beyond_a_film_too():
     image = np.full((SIDE, SIDE), TISSUE, np.uint8)
     image[strip(10)] = 0
     image[strip(2, 10)] = WHITE
-    np.testing.assert_array_equal(shortcuts.regions(image)["marks"], strip(2, 10))
+    np.testing.assert_array_equal(shortcuts.find_regions(image)["marks"], strip(2, 10))
 
 
 @pytest.mark.parametrize("place", [strip(8), strip(3, 20), strip(3) & (np.arange(SIDE) < 20)[:, np.newaxis]])
 def test_a_muscle_a_dense_streak_and_a_short_white_edge_are_none(place):
     image = np.full((SIDE, SIDE), TISSUE, np.uint8)
     image[place] = WHITE
-    assert not shortcuts.regions(image)["marks"].any()
+    assert not shortcuts.find_regions(image)["marks"].any()
 
 
 def test_a_dark_pixel_in_the_breast_is_not_outside():
     image = film()
     image[20:22, 10:12] = 0
-    outside = shortcuts.regions(image)["outside"]
+    outside = shortcuts.find_regions(image)["outside"]
     assert not outside[5:55, :30].any()
     assert outside[5:55, 30:].all()
 
@@ -86,10 +86,10 @@ def test_a_dark_pixel_in_the_breast_is_not_outside():
 def test_an_even_map_has_the_areas_and_any_other_shares_of_one(maps):
     image = film()
     image[label()] = 200
-    even = shortcuts.shares(np.ones((1, SIDE, SIDE), np.float32), image[np.newaxis]).iloc[0]
+    even = shortcuts.measure_shares(np.ones((1, SIDE, SIDE), np.float32), image[np.newaxis]).iloc[0]
     for region in REGIONS:
         assert even[f"{region}_share"] == pytest.approx(even[f"{region}_area"])
-    found = shortcuts.shares(maps, np.stack([image] * 2))
+    found = shortcuts.measure_shares(maps, np.stack([image] * 2))
     empty = ~maps.any(axis=(1, 2))
     for region in REGIONS:
         assert list(found[f"{region}_share"].isna()) == list(empty)
@@ -98,7 +98,7 @@ def test_an_even_map_has_the_areas_and_any_other_shares_of_one(maps):
 
 
 def test_an_image_without_a_region_has_no_share_in_it():
-    found = shortcuts.shares(np.ones((1, SIDE, SIDE)), np.full((1, SIDE, SIDE), TISSUE, np.uint8)).iloc[0]
+    found = shortcuts.measure_shares(np.ones((1, SIDE, SIDE)), np.full((1, SIDE, SIDE), TISSUE, np.uint8)).iloc[0]
     assert np.isnan([found[f"{region}_{kind}"] for region in ("outside", "marks") for kind in ("share", "area")]).all()
     assert found["sides_share"] == pytest.approx(1 - 0.9**2)
 
@@ -106,7 +106,9 @@ def test_an_image_without_a_region_has_no_share_in_it():
 def test_both_depths_have_the_same_regions():
     eight, sixteen = film(), film(np.uint16) * np.uint16(257)
     eight[strip(2)], sixteen[strip(2)] = WHITE, 65535
-    for one, other in zip(shortcuts.regions(eight).values(), shortcuts.regions(sixteen).values(), strict=True):
+    for one, other in zip(
+        shortcuts.find_regions(eight).values(), shortcuts.find_regions(sixteen).values(), strict=True
+    ):
         np.testing.assert_array_equal(one, other)
 
 
@@ -116,13 +118,13 @@ def shares(outside: list[float]) -> pd.DataFrame:
 
 
 def test_the_worst_come_first_and_only_those_beyond_an_even_map():
-    found = shortcuts.worst(shares([0.2, 0.9, np.nan, 0.5, 0.4]), 2)
+    found = shortcuts.rank_worst(shares([0.2, 0.9, np.nan, 0.5, 0.4]), 2)
     assert {region: list(positions) for region, positions in found.items()} == {"outside": [1, 3]}
 
 
 def test_the_summary_is_beside_an_even_map():
     rows = shares([0.2, 0.9, np.nan, 0.5]).assign(patient_id=["a", "b", "c", "c"])
-    found = shortcuts.summary(rows, Resampling(200, seed=0)).set_index("region")
+    found = shortcuts.summarize_shares(rows, Resampling(200, seed=0)).set_index("region")
     outside = found.loc["outside"]
     assert outside["mean"] == pytest.approx(1.6 / 3)
     assert outside["above_even"] == pytest.approx(1.6 / 3 - 0.3)

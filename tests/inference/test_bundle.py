@@ -61,7 +61,7 @@ def test_it_says_what_the_run_did(run: Path) -> None:
     assert (about.unit, about.preprocess, about.flips) == ("lesion", loaded.preprocess, loaded.predict.flips)
     point = about.operating_point
     assert point is not None
-    frozen = operating_point.thresholds(predictions, loaded.evaluate.rule, loaded.evaluate.value)
+    frozen = operating_point.choose_thresholds(predictions, loaded.evaluate.rule, loaded.evaluate.value)
     assert point.threshold == frozen.iloc[0]
     assert about.validation["n"] == len(validation)
     record = json.loads(Path(f"metrics/records/train/{finished.NAME}.json").read_text())

@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
+from mammo.evaluation.comparison_rows import tabulate_roc
 from mammo.reporting import comparison
-from mammo.reporting.figures import evaluation
+from mammo.reporting.figures import contact_sheets, evaluation, png, training
 from tests import arrays
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -17,13 +18,15 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 def roc() -> Figure:
     names = ["light_cnn", "baseline_birads"]
-    curves = [evaluation.roc_curve(name, arrays.predictions(skill=skill)) for skill, name in enumerate(names)]
+    curves = [tabulate_roc(name, arrays.predictions(skill=skill)) for skill, name in enumerate(names)]
     legend = {name: f"{name} .7" for name in names}
-    return evaluation.roc(pd.concat(curves), legend, dict.fromkeys(names, (0.2, 0.8)), "ROC")
+    return evaluation.draw_roc(pd.concat(curves), legend, dict.fromkeys(names, (0.2, 0.8)), "ROC")
 
 
 def confusion() -> Figure:
-    return evaluation.confusion(pd.DataFrame({"label": [0, 0, 1, 1, 1], "called": [0, 1, 1, 1, 0]}), "light_cnn")
+    return evaluation.draw_confusion(
+        pd.DataFrame({"label": [0, 0, 1, 1, 1], "predicted_positive": [0, 1, 1, 1, 0]}), "light_cnn"
+    )
 
 
 def history() -> Figure:
@@ -31,18 +34,18 @@ def history() -> Figure:
         {"loss": 1 / n, "val_loss": 2 / n, "val_auc": 0.6, "val_sensitivity": 0.5, "val_specificity": float("nan")}
         for n in range(1, 5)
     ]
-    return evaluation.history(epochs, 2, "light_cnn")
+    return training.draw_history(pd.DataFrame(epochs), 3, "light_cnn")
 
 
 def overlays() -> Figure:
     images, masks = arrays.images(np.array([1, 0, 1, 1, 0]))
     heat = np.random.default_rng(0).random(images.shape).astype(np.float32)
-    return evaluation.samples(images, masks.astype(np.uint8), list("abcde"), heat)
+    return contact_sheets.draw_contact_sheet(images, masks.astype(np.uint8), list("abcde"), heat)
 
 
 def contact_sheet_of_one() -> Figure:
     images, masks = arrays.images(np.array([1]))
-    return evaluation.samples(images, masks.astype(np.uint8), ["a"])
+    return contact_sheets.draw_contact_sheet(images, masks.astype(np.uint8), ["a"])
 
 
 FIGURES = [roc, confusion, history, overlays, contact_sheet_of_one]
@@ -50,8 +53,8 @@ FIGURES = [roc, confusion, history, overlays, contact_sheet_of_one]
 
 @pytest.mark.parametrize("draw", FIGURES, ids=lambda draw: draw.__name__)
 def test_a_figure_drawn_twice_is_the_same_png(draw: Callable[[], Figure], tmp_path):
-    evaluation.save(draw(), tmp_path / "new" / "one.png")
-    evaluation.save(draw(), tmp_path / "new" / "two.png")
+    png.save_figure(draw(), tmp_path / "new" / "one.png")
+    png.save_figure(draw(), tmp_path / "new" / "two.png")
     content = (tmp_path / "new" / "one.png").read_bytes()
     assert content.startswith(PNG)
     assert b"matplotlib" not in content.lower()
@@ -66,14 +69,16 @@ def test_the_confusion_matrix_shows_its_counts():
 
 
 def test_a_confusion_matrix_without_a_class_draws():
-    figure = evaluation.confusion(pd.DataFrame({"label": [0, 0], "called": [0, 0]}), "no malignant row")
+    figure = evaluation.draw_confusion(
+        pd.DataFrame({"label": [0, 0], "predicted_positive": [0, 0]}), "no malignant row"
+    )
     assert [text.get_text() for text in figure.axes[0].texts] == ["2\n100%", "0\n0%", "0\n0%", "0\n0%"]
 
 
 def test_the_best_epoch_is_marked_where_people_count_from_one():
     for axes in history().axes:
-        (kept,) = [line for line in axes.lines if line.get_label() == "kept"]
-        assert set(kept.get_xdata()) == {3}
+        (best,) = [line for line in axes.lines if line.get_label() == "best"]
+        assert set(best.get_xdata()) == {3}
 
 
 def test_roc_curves_run_from_corner_to_corner_and_show_the_operating_point():
@@ -98,19 +103,19 @@ def row(**values: object) -> pd.Series:
 
 
 def test_a_value_stands_with_its_interval():
-    assert comparison.with_interval(row(), "auc") == "0.758 (0.712-0.801)"
+    assert comparison.format_interval(row(), "auc") == "0.758 (0.712-0.801)"
 
 
 def test_a_value_without_an_interval_stands_alone():
-    assert comparison.with_interval(row(auc_low=np.nan, auc_high=np.nan), "auc") == "0.758"
+    assert comparison.format_interval(row(auc_low=np.nan, auc_high=np.nan), "auc") == "0.758"
 
 
 def test_what_cannot_be_estimated_is_a_dash():
-    assert comparison.with_interval(row(), "ppv") == "-"
+    assert comparison.format_interval(row(), "ppv") == "-"
 
 
 def test_one_training_has_no_spread():
-    assert comparison.retrained(row()) == comparison.retrained(row(retrained=np.nan)) == "-"
+    assert comparison.format_retrainings(row()) == comparison.format_retrainings(row(retrained=np.nan)) == "-"
 
 
 def test_the_comparison_table_for_people():
@@ -119,7 +124,7 @@ def test_the_comparison_table_for_people():
     values = dict.fromkeys(metrics, 0.5) | {f"{name}_low": 0.4 for name in metrics}
     values |= {f"{name}_high": 0.6 for name in metrics} | {"ppv": np.nan}
     again = {"retrained": 3.0, "auc_retrained_mean": 0.5, "auc_retrained_sd": 0.01}
-    head, rule, line = comparison.comparison_markdown(pd.DataFrame([given | values | again])).splitlines()
+    head, rule, line = comparison.render_markdown(pd.DataFrame([given | values | again])).splitlines()
     cells = [cell.strip() for cell in line.strip("|").split("|")]
     assert cells[:4] == ["light_cnn", "none", "official test", "24 (12)"]
     assert cells[4] == "0.500 (0.400-0.600)"

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from mammo.data.cohort import summary as cohort_summary
 from mammo.data.cohort.summary import ALL, SPLITS, DataTables, counts_of
 from mammo.metrics.resampling import Resampling
 from mammo.reporting import data_report, page
-from mammo.reporting.data_report import DataReport
+from mammo.reporting.data_report import examples
+from mammo.reporting.data_report.content import DataReport
+from mammo.reporting.data_report.examples import Films
 from mammo.reporting.figures import data
 from mammo.reporting.page import Note, Pictures, Section, Table
 
@@ -84,6 +87,7 @@ LESIONS = [
 PLACES = {"A": "train", "B": "val", "C": "test", "D": "test"}
 
 
+@cache
 def cohort(patients: int = 60, seed: int = 0) -> DataTables:
     """A cohort of random lesions with sizes, pixels and an audit, as a run leaves them."""
     rng = np.random.default_rng(seed)
@@ -140,6 +144,12 @@ def report(tables_given: DataTables, unit: str = "lesion", source: str = "folder
     return DataReport(summary(tables_given), DEFAULT.model_copy(update={"ingest": ingest}), "f" * 64, [record])
 
 
+@cache
+def whole() -> DataReport:
+    """The report of `cohort`."""
+    return report(cohort())
+
+
 def section(built: list[Section], name: str) -> Section:
     return next(one for one in built if one.id == name)
 
@@ -164,7 +174,7 @@ def test_counts_of_a_small_cohort_by_hand():
 
 
 def test_samples_of_the_splits_add_up_to_all():
-    found = summary(cohort())
+    found = whole().summary
     parts = found.counts[found.counts["split"] != ALL].drop(columns="split").sum()
     assert parts.to_dict() == counts_of(found.counts, ALL)  # no patient, breast, view or film is in two splits
     assert found.pathology["n"].sum() == parts["samples"]
@@ -197,7 +207,7 @@ def test_a_lost_row_or_sample_is_a_warning():
     lost_sample = dataclasses.replace(whole, dropped=whole.dropped.iloc[:0])
     for broken in (lost_row, lost_sample):
         assert not summary(broken).flow.adds_up
-        notes = [block for block in data_report.overview(report(broken)).blocks if isinstance(block, Note)]
+        notes = [block for block in data_report.build_overview(report(broken)).blocks if isinstance(block, Note)]
         assert any(note.warning and "do not add up" in note.text for note in notes)
 
 
@@ -235,7 +245,7 @@ def test_mixed_views_breasts_and_patients():
 
 
 def test_prevalence_by_hand_with_an_interval_around_it():
-    found = summary(cohort()).prevalence
+    found = whole().summary.prevalence
     known = found[found["low"].notna()]
     assert len(known) > 20
     assert ((known["low"] <= known["prevalence"]) & (known["prevalence"] <= known["high"])).all()
@@ -247,7 +257,7 @@ def test_a_variable_that_is_the_same_for_all_is_left_out():
     rows = [case("A"), case("C", official_split="test", pathology="MALIGNANT")]
     alike = report(given(rows, {"A": "train", "C": "test"}))
     assert set(alike.summary.prevalence["variable"]) == {ALL}
-    blocks = data_report.prevalence(alike).blocks
+    blocks = data_report.build_prevalence(alike).blocks
     assert not any(isinstance(block, Pictures) for block in blocks)
     assert "the same for all samples: abnormality type, view, laterality" in blocks[-1].text
 
@@ -273,13 +283,13 @@ def test_the_difference_of_shares_against_published_limits():
 
 
 def test_a_shift_is_told_in_words():
-    falling = data_report.prevalence(report(cohort(patients=240)))
+    falling = data_report.build_prevalence(report(cohort(patients=240)))
     assert "falls from training to test" in falling.blocks[0].text
     assert "too high for the test set" in falling.blocks[0].text
     rows = [case(f"{split}{n}", official_split=official, pathology=("BENIGN", "MALIGNANT")[n % 2])
             for split, official in (("train", "train"), ("test", "test")) for n in range(20)]  # fmt: skip
     level = given(rows, {f"{split}{n}": split for split in ("train", "test") for n in range(20)})
-    assert "no shift can be shown" in data_report.prevalence(report(level)).blocks[0].text
+    assert "no shift can be shown" in data_report.build_prevalence(report(level)).blocks[0].text
 
 
 def test_a_shortcut_is_found_and_chance_is_not():
@@ -336,7 +346,7 @@ def test_gaps_are_counted_by_variable():
     assert table["breast_density", "0"] == 1
     assert table["birads", "0"] == 1
     assert table["subtlety", "empty"] == 1
-    notes = data_report.metadata(report(given(LESIONS, PLACES))).blocks
+    notes = data_report.build_metadata(report(given(LESIONS, PLACES))).blocks
     assert notes[0].text == ("Not known: breast density 0 (no category) in 1 sample, subtlety empty in 1 sample.")
 
 
@@ -361,14 +371,15 @@ def test_reasons_that_differ_in_a_file_alone_are_one_kind():
 
 @pytest.fixture(scope="module")
 def built() -> list[Section]:
-    return data_report.sections(report(cohort()))
+    return data_report.build_sections(whole())
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report with one film among its examples, as the stage writes it."""
     folder = tmp_path_factory.mktemp("report")
-    data_report.write(folder, report(cohort()), {"MALIGNANT": [page.Picture("a film", "secret caption", b"the film")]})
+    films = {"MALIGNANT": [page.Picture("a film", "secret caption", b"the film")]}
+    data_report.write(folder, whole(), Films(films, b"a contact sheet"))
     return folder
 
 
@@ -379,7 +390,7 @@ def test_the_same_inputs_give_the_same_bytes(built: list[Section], written: Path
 
 
 def test_the_html_is_one_file_with_every_section(built: list[Section]):
-    html = data_report.html(report(cohort()), built, {})
+    html = data_report.render_html(whole(), built, Films())
     read = Page(html)
     assert read.open == []
     sources = [str(one["src"]) for one in read.all("img")]
@@ -393,7 +404,7 @@ def test_the_html_is_one_file_with_every_section(built: list[Section]):
 
 def test_no_section_is_empty(built: list[Section]):
     for one in built:
-        assert one.blocks and one.how.endswith(".")
+        assert one.blocks and one.guide.endswith(".")
 
 
 def test_the_markdown_shows_the_tables_and_refers_to_its_figures(built: list[Section], written: Path):
@@ -405,7 +416,7 @@ def test_the_markdown_shows_the_tables_and_refers_to_its_figures(built: list[Sec
     for line in text.splitlines():
         if line.startswith("|"):
             assert line.endswith("|")
-    counts = counts_of(summary(cohort()).counts, "train")
+    counts = counts_of(whole().summary.counts, "train")
     assert f"| train | {counts['samples']} | {counts['patients']} |" in text
 
 
@@ -413,6 +424,9 @@ def test_films_of_patients_are_in_the_html_page_alone(written: Path):
     assert "secret caption" in (written / "data.html").read_text()
     assert "secret caption" not in (written / "data.md").read_text()
     assert b"the film" not in b"".join(path.read_bytes() for path in (written / "figures").iterdir())
+    assert (written / "preprocess.png").read_bytes() == b"a contact sheet"
+    assert "Before and after preprocessing" in (written / "data.html").read_text()
+    assert "Before and after preprocessing" not in (written / "data.md").read_text()
 
 
 def test_figures_are_small_enough_for_git(built: list[Section]):
@@ -422,7 +436,7 @@ def test_figures_are_small_enough_for_git(built: list[Section]):
 
 @pytest.mark.parametrize("leaks, says", [({}, "No leak was found"), ({"patients": 2}, "8 leaks between")])
 def test_the_leak_audit_has_a_verdict(leaks: dict[str, int], says: str):
-    note, table = data_report.leak_audit(report(dataclasses.replace(cohort(), leak_audit=audit(**leaks)))).blocks
+    note, table = data_report.build_leak_audit(report(dataclasses.replace(cohort(), leak_audit=audit(**leaks)))).blocks
     assert isinstance(note, Note) and says in note.text and note.warning == bool(leaks)
     assert isinstance(table, Table) and len(table.groups[0][1]) == 4
     warned = [cell.text for row in table.groups[0][1] for cell in row if cell.warning]
@@ -431,11 +445,11 @@ def test_the_leak_audit_has_a_verdict(leaks: dict[str, int], says: str):
 
 def test_missing_inputs_leave_their_sections_out_with_a_sentence():
     bare = dataclasses.replace(cohort(), sizes=None, histograms=None, leak_audit=None)
-    built = data_report.sections(report(bare))
+    built = data_report.build_sections(report(bare))
     for name in ("lesions", "intensities", "leak-audit"):
         (note,) = section(built, name).blocks
         assert isinstance(note, Note) and "left out, because" in note.text
-    assert Page(data_report.html(report(bare), built, {})).open == []
+    assert Page(data_report.render_html(report(bare), built, Films())).open == []
 
 
 def test_grades_that_are_empty_throughout_do_no_harm():
@@ -443,25 +457,28 @@ def test_grades_that_are_empty_throughout_do_no_harm():
     unknown = built.cases.assign(
         **{name: pd.array([pd.NA] * len(built.cases), "Int64") for name in cohort_summary.GRADES}
     )
-    sections = data_report.sections(report(dataclasses.replace(built, cases=unknown)))
-    shown = data_report.html(report(built), sections, {})
+    sections = data_report.build_sections(report(dataclasses.replace(built, cases=unknown)))
+    shown = data_report.render_html(report(built), sections, Films())
     assert "BI-RADS assessment, subtlety" in shown
     assert ">nan" not in shown
 
 
 def test_films_of_one_size_are_told_in_a_sentence():
-    films = data_report.films(report(given(LESIONS, PLACES)))
+    films = data_report.build_films(report(given(LESIONS, PLACES)))
     assert films.blocks[0].text == "All 5 films have the same size, 400 x 200 px (height x width)."
     assert not any(isinstance(block, Pictures) for block in films.blocks)
 
 
-def test_text_of_the_data_is_escaped():
+def test_text_of_the_data_is_escaped(monkeypatch):
+    monkeypatch.setattr(data, "encode_small_png", lambda figure: b"png")  # the text is what matters
     hostile = dataclasses.replace(
         cohort(),
         excluded=pd.DataFrame({**dict.fromkeys(schemas.KEY, HOSTILE), "official_split": ["train"], "reason": HOSTILE}),
     )
-    built = data_report.sections(report(hostile))
-    html = data_report.html(report(hostile), built, {"MALIGNANT": [page.Picture(HOSTILE, HOSTILE, b"png")]})
+    built = data_report.build_sections(report(hostile))
+    html = data_report.render_html(
+        report(hostile), built, Films({"MALIGNANT": [page.Picture(HOSTILE, HOSTILE, b"png")]})
+    )
     assert "<script" not in html and "&lt;script&gt;" in html
     text = page.markdown(built, "figures", synthetic=False)
     assert "<script" not in text
@@ -471,7 +488,7 @@ def test_text_of_the_data_is_escaped():
 
 def test_a_synthetic_cohort_is_said_to_be_one(built: list[Section]):
     for source, told in (("demo", True), ("folder", False)):
-        assert ("Synthetic cohort" in data_report.html(report(cohort(), source=source), built, {})) == told
+        assert ("Synthetic cohort" in data_report.render_html(report(cohort(), source=source), built, Films())) == told
         assert ("Synthetic cohort" in page.markdown(built, "figures", synthetic=told)) == told
 
 
@@ -492,29 +509,29 @@ def placed(tables_given: DataTables) -> pd.DataFrame:
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
 def test_examples_are_training_samples_of_each_pathology(kind: type):
     cases = placed(cohort())
-    drawn = data_report.draw_examples(cases, *pixels(cases, 32, kind), 0)
+    drawn = examples.draw_examples(cases, *pixels(cases, 32, kind), 0)
     assert list(drawn) == ["BENIGN_WITHOUT_CALLBACK", "BENIGN", "MALIGNANT"]
     training = set(cases.loc[cases["split"] == "train", "sample_id"])
     for pathology, pictures in drawn.items():
-        assert len(pictures) == data_report.EXAMPLES_PER_CLASS
+        assert len(pictures) == examples.EXAMPLES_PER_CLASS
         for picture in pictures:
             assert picture.caption.split(":")[0] in training
             assert pathology in picture.alt
             film = cv2.imdecode(np.frombuffer(picture.png, np.uint8), cv2.IMREAD_COLOR)
             assert film.shape[0] == film.shape[1] and film[0, 0, 0] == 127
-    again = data_report.draw_examples(cases, *pixels(cases, 32, kind), 0)
-    assert drawn == again != data_report.draw_examples(cases, *pixels(cases, 32, kind), 1)
+    again = examples.draw_examples(cases, *pixels(cases, 32, kind), 0)
+    assert drawn == again != examples.draw_examples(cases, *pixels(cases, 32, kind), 1)
 
 
 def test_of_a_breast_each_view_that_exists_is_shown():
     cases = placed(given([case("A", view="CC|MLO"), case("B")], {"A": "train", "B": "train"}))
     images, masks = pixels(cases, 64)
     images[1, 32:] = 0  # B has no MLO
-    captions = [picture.caption for picture in data_report.draw_examples(cases, images, masks, 0)["BENIGN"]]
+    captions = [picture.caption for picture in examples.draw_examples(cases, images, masks, 0)["BENIGN"]]
     assert [caption.split(", ")[1] for caption in captions] == ["CC", "MLO", "CC"]
 
 
 def test_a_value_keeps_its_meaning():
-    assert data.value_name("birads", "0") == "0 (incomplete)"
-    assert data.value_name("breast_density", "0") == "0 (no category)"
-    assert data.value_name("birads", "4") == "4"
+    assert data.name_value("birads", "0") == "0 (incomplete)"
+    assert data.name_value("breast_density", "0") == "0 (no category)"
+    assert data.name_value("birads", "4") == "4"

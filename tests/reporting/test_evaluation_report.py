@@ -17,10 +17,13 @@ from mammo.core.records import Record
 from mammo.evaluation.clinical_tables import COLUMNS
 from mammo.metrics.calibration import wilson
 from mammo.reporting import evaluation_report
-from mammo.reporting.comparison import TABLE_METRICS, with_interval
-from mammo.reporting.evaluation_report import Content
-from mammo.reporting.figures import evaluation
-from mammo.reporting.page import Cell, Note, Pictures, Table
+from mammo.reporting.comparison import TABLE_METRICS, format_interval
+from mammo.reporting.evaluation_report.content import PACKAGES, Content, package_versions, read_tables
+from mammo.reporting.evaluation_report.headline import hanley_mcneil
+from mammo.reporting.evaluation_report.saliency import LOCALISATION
+from mammo.reporting.figures import contact_sheets, png
+from mammo.reporting.page import Cell, Note, Pictures, Section, Table
+from mammo.reporting.page import html as render_page
 
 DEFAULT = load_config(Path(__file__).resolve().parents[2] / "params.yaml")
 MODELS = ["light_cnn", "ensemble_mean", "cross_validate_light_cnn", "baseline_birads"]
@@ -231,7 +234,8 @@ def records() -> list[Record]:
 
 
 def content(**changes: object) -> Content:
-    image = evaluation.case_png(np.full((8, 8), 90, np.uint8), np.eye(8, dtype=np.uint8), np.eye(8, dtype=np.float32))
+    grey, diagonal = np.full((8, 8), 90, np.uint8), np.eye(8, dtype=np.uint8)
+    image = contact_sheets.encode_case(grey, diagonal, diagonal.astype(np.float32))
     given = Content(
         params=DEFAULT,
         fingerprint="f" * 64,
@@ -295,6 +299,10 @@ class Page(HTMLParser):
 @cache
 def html() -> str:
     return evaluation_report.render(content())
+
+
+def section_html(section: Section) -> str:
+    return render_page("one section", [section], synthetic=False)
 
 
 @cache
@@ -368,12 +376,12 @@ def saliency_tables() -> dict[str, pd.DataFrame]:
 
 def saliency_table(caption: str) -> list[list[Cell]]:
     """Rows of a table of the section Grad-CAM."""
-    blocks = evaluation_report.gradcam(content(**saliency_tables())).blocks
+    blocks = evaluation_report.build_gradcam(content(**saliency_tables())).blocks
     (found,) = [block for block in blocks if isinstance(block, Table) and block.caption.startswith(caption)]
     return found.groups[0][1]
 
 
-@pytest.mark.parametrize("caption", evaluation_report.LOCALISATION.values())
+@pytest.mark.parametrize("caption", LOCALISATION.values())
 def test_saliency_is_scored_beside_maps_that_know_nothing_and_a_failed_check_is_marked(caption):
     passed, failed = saliency_table(caption)
     assert [cell.text for cell in passed] == ["light_cnn", "gradcam", "0.250", "0.900", "0.111", "passed"]
@@ -407,12 +415,13 @@ def test_ensembles_are_held_to_their_best_member_on_validation():
     caption = "Ensembles against light_cnn, their best member on validation"
     assert caption in html()
     untrained = content(records=[record for record in records() if record.stage != "train"])
-    assert caption not in evaluation_report.render(untrained)
+    assert caption in section_html(evaluation_report.build_paired_tests(content()))
+    assert caption not in section_html(evaluation_report.build_paired_tests(untrained))
 
 
 def test_every_section_is_there_and_says_how_to_read_it():
     assert [heading["id"] for heading in page().all("h2")] == [
-        *("headline", "data", "roc", "operating-points", "calibration", "decision-curve", "conformal"),
+        *("headline", "data", "training", "roc", "operating-points", "calibration", "decision-curve", "conformal"),
         *("subgroups", "paired-tests", "errors", "gradcam", "provenance"),
     ]
     for section in html().split("<section")[1:]:
@@ -421,12 +430,14 @@ def test_every_section_is_there_and_says_how_to_read_it():
         assert any(f"<{tag}" in section.split(how)[1] for tag in ("table", "img", "p"))
 
 
-def test_the_disclaimer_stands_on_top_and_a_synthetic_cohort_says_so():
+def test_the_disclaimer_stands_on_top_and_a_synthetic_cohort_says_so(monkeypatch):
     text = "".join(page().text)
     assert text.index("Not a medical device") < text.index("How to read it")
     assert "Synthetic cohort" in text
     ingest = DEFAULT.ingest.model_copy(update={"source": "folder"})
     real = content(params=DEFAULT.model_copy(update={"ingest": ingest}))
+    monkeypatch.setattr(evaluation_report, "SECTIONS", (evaluation_report.build_provenance,))  # it draws nothing
+    assert "Synthetic cohort" in evaluation_report.render(content())
     assert "Synthetic cohort" not in evaluation_report.render(real)
 
 
@@ -440,7 +451,7 @@ def test_every_number_of_the_headline_table_is_the_csvs():
     for _, row in comparison().iterrows():
         cells = body[row["model"]]
         assert cells[1:4] == ["none", row["samples"], "40 (20)"]
-        assert cells[4:] == [with_interval(row, metric) for metric in TABLE_METRICS]
+        assert cells[4:] == [format_interval(row, metric) for metric in TABLE_METRICS]
     exact = {float(str(one["value"])) for one in page().all("data")}
     assert set(comparison()[list(TABLE_METRICS)].to_numpy().ravel()) <= exact
 
@@ -469,7 +480,7 @@ def test_published_rows_stand_with_the_intervals_their_n_implies():
     shown = {row[0]: row for row in rows_of(page(), "Metrics on the reported samples")}
     assert "another sample" in shown["Basic VGG16"][2]
     for name, auc in (("Basic VGG16", 0.758), ("Enhanced Medical", 0.791), ("Continued", 0.766)):
-        low, high = evaluation_report.hanley_mcneil(auc, 276, 428, 0.95)
+        low, high = hanley_mcneil(auc, 276, 428, 0.95)
         assert shown[name][4] == f"{auc:.3f} ({low:.3f}-{high:.3f})"
         assert shown[name][8] == "not published"
 
@@ -486,15 +497,15 @@ def test_published_rows_are_the_same_sample_where_the_counts_agree():
         }
     )
     given = content(params=DEFAULT.model_copy(update={"ingest": ingest}), cases=official)
-    (table, _) = evaluation_report.headline(given).blocks
+    (table, _) = evaluation_report.build_headline(given).blocks
     assert "the same 704 official test rows" in table.groups[1][0]
-    (table, _) = evaluation_report.headline(content(cases=official)).blocks
+    (table, _) = evaluation_report.build_headline(content(cases=official)).blocks
     assert "another sample" in table.groups[1][0]
 
 
 def test_hanley_mcneil_on_their_worked_example():
     """Hanley & McNeil, Radiology 1982: area .893, 51 abnormal and 58 normal images give a standard error of .032."""
-    low, high = evaluation_report.hanley_mcneil(0.893, 51, 58, 0.95)
+    low, high = hanley_mcneil(0.893, 51, 58, 0.95)
     assert (high - low) / (2 * 1.959964) == pytest.approx(0.032, abs=0.0006)
 
 
@@ -513,7 +524,7 @@ def test_the_data_section_counts_every_row():
         "malignant (prevalence)",
         *("calcification (malignant)", "mass (malignant)"),
     ]
-    assert shown[-1] == ["all", "12", "12", "4 (33.3%)", "6 (2)", "6 (2)"]
+    assert shown[-1] == ["all", "12", "12", "4 (33.3 %)", "6 (2)", "6 (2)"]
     assert rows_of(page(), "Excluded before the split")[1] == ["mask differs in aspect", "train", "1"]
     assert "No row was dropped." in "".join(page().text)
 
@@ -523,7 +534,7 @@ def test_a_worse_subgroup_is_a_warning():
     assert "light_cnn is significantly worse where view is MLO" in text
     assert "< .001" in text
     calm = content(tables=evaluation_tables() | {"subgroups": subgroups().assign(worse=0.0)})
-    (note, *_) = evaluation_report.subgroups(calm).blocks
+    (note, *_) = evaluation_report.build_subgroups(calm).blocks
     assert note == Note("No subgroup is significantly worse than the rest.")
 
 
@@ -534,7 +545,7 @@ def test_a_missing_class_says_why():
     missing = comparison()
     missing.loc[0, ["ppv", "ppv_low", "ppv_high", "auc", "auc_low", "auc_high"]] = np.nan
     missing.loc[1, ["auc_low", "auc_high"]] = np.nan
-    (table, _) = evaluation_report.headline(content(comparison=missing)).blocks
+    (table, _) = evaluation_report.build_headline(content(comparison=missing)).blocks
     first, second = table.groups[0][1][:2]
     assert first[4].text == "not estimable (a class is missing)"
     assert first[8].text == "not estimable (nothing was called malignant)"
@@ -562,11 +573,12 @@ def test_tables_without_any_estimate_render():
 
 
 def test_a_roc_table_without_limits_draws_no_band():
-    without = evaluation_report.roc(content(roc=roc().drop(columns=["low", "high"])))
+    without = evaluation_report.build_roc(content(roc=roc().drop(columns=["low", "high"])))
     assert sum(isinstance(block, Pictures) for block in without.blocks) == 1
 
 
-def test_text_of_the_data_is_escaped():
+def test_text_of_the_data_is_escaped(monkeypatch):
+    monkeypatch.setattr(png, "encode_png", lambda figure: b"png")  # the text is what matters
     hostile = content(
         comparison=comparison([HOSTILE, *MODELS[1:]]),
         excluded=pd.DataFrame({"official_split": ["train"], "reason": [HOSTILE]}),
@@ -594,7 +606,7 @@ def write_tables(folder: Path) -> None:
 
 def test_tables_are_read_as_they_were_written(tmp_path):
     write_tables(tmp_path)
-    read = evaluation_report.read_tables(tmp_path)
+    read = read_tables(tmp_path)
     assert list(read) == list(COLUMNS)
     for name, table in evaluation_tables().items():
         pd.testing.assert_frame_equal(read[name], table.reset_index(drop=True), check_dtype=False)
@@ -606,18 +618,18 @@ def test_a_missing_table_or_column_is_named(tmp_path):
     broken = evaluation_tables()["errors"].drop(columns="rank")
     write_text(tmp_path / "errors.csv", broken.to_csv(index=False))
     with pytest.raises(schemas.TableError, match=r"errors\.csv: columns missing: rank"):
-        evaluation_report.read_tables(tmp_path)
+        read_tables(tmp_path)
     (tmp_path / "errors.csv").unlink()
     with pytest.raises(schemas.TableError, match=r"errors\.csv does not exist"):
-        evaluation_report.read_tables(tmp_path)
+        read_tables(tmp_path)
 
 
 def test_empty_tables_are_read(tmp_path):
     for name, columns in COLUMNS.items():
         write_text(tmp_path / f"{name}.csv", ",".join(columns) + "\n")
-    read = evaluation_report.read_tables(tmp_path)
+    read = read_tables(tmp_path)
     assert all(table.empty for table in read.values())
 
 
 def test_versions_name_every_package_that_is_installed():
-    assert set(evaluation_report.versions()) == set(evaluation_report.PACKAGES)
+    assert set(package_versions()) == set(PACKAGES)

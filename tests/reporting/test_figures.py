@@ -10,33 +10,33 @@ import pytest
 from matplotlib.figure import Figure
 from reporting import test_evaluation_report as run
 
-from mammo.reporting.figures import evaluation
+from mammo.reporting.figures import contact_sheets, evaluation, png, style, training
 
 ONE = "light_cnn"
 
 
 def roc() -> Figure:
-    return evaluation.roc(run.roc(), {ONE: f"{ONE} .7"}, {ONE: (0.2, 0.8)}, "ROC")
+    return evaluation.draw_roc(run.roc(), {ONE: f"{ONE} .7"}, {ONE: (0.2, 0.8)}, "ROC")
 
 
 def roc_band() -> Figure:
-    return evaluation.roc_band(run.roc(), ONE, ONE)
+    return evaluation.draw_roc_band(run.roc(), ONE, ONE)
 
 
 def calibration() -> Figure:
-    return evaluation.calibration(run.reliability([ONE]), ONE)
+    return evaluation.draw_calibration(run.reliability([ONE]), ONE)
 
 
 def decision_curve() -> Figure:
-    return evaluation.decision_curve(run.decision_curve())
+    return evaluation.draw_decision_curve(run.decision_curve())
 
 
 def forest() -> Figure:
-    return evaluation.forest(run.subgroups([ONE]), 0.6, ONE)
+    return evaluation.draw_forest(run.subgroups([ONE]), 0.6, ONE)
 
 
 def conformal() -> Figure:
-    return evaluation.conformal(run.conformal())
+    return evaluation.draw_conformal(run.conformal())
 
 
 def chosen(models: list[str] = run.ON_TEST) -> pd.DataFrame:
@@ -45,7 +45,7 @@ def chosen(models: list[str] = run.ON_TEST) -> pd.DataFrame:
 
 
 def drift() -> Figure:
-    return evaluation.drift(chosen())
+    return evaluation.draw_drift(chosen())
 
 
 FIGURES = [roc, roc_band, calibration, decision_curve, forest, conformal, drift]
@@ -53,23 +53,23 @@ FIGURES = [roc, roc_band, calibration, decision_curve, forest, conformal, drift]
 
 @pytest.mark.parametrize("draw", FIGURES, ids=lambda draw: draw.__name__)
 def test_a_figure_drawn_twice_is_the_same_png(draw: Callable[[], Figure]):
-    one = evaluation.png(draw())
+    one = png.encode_png(draw())
     assert one.startswith(b"\x89PNG\r\n\x1a\n") and b"matplotlib" not in one.lower()
-    assert one == evaluation.png(draw())
+    assert one == png.encode_png(draw())
     assert cv2.imdecode(np.frombuffer(one, np.uint8), cv2.IMREAD_COLOR).std() > 1
 
 
 def test_a_model_looks_the_same_everywhere_and_like_no_other():
     names = [*(f"model_{number}" for number in range(16)), "baseline_birads", "baseline_prevalence"]
-    styles = evaluation.styles(names)
+    styles = style.style_models(names)
     assert list(styles) == names
     assert len(set(styles.values())) == len(names)
-    assert {styles[name].colour for name in names[16:]} == {evaluation.BASELINE_COLOUR}
-    assert evaluation.styles([*names[:3], names[16]])["model_2"] == styles["model_2"]
+    assert {styles[name].colour for name in names[16:]} == {style.BASELINE_COLOUR}
+    assert style.style_models([*names[:3], names[16]])["model_2"] == styles["model_2"]
 
 
 def test_neighbouring_models_differ_by_more_than_colour():
-    styles = list(evaluation.styles([f"model_{number}" for number in range(8)]).values())
+    styles = list(style.style_models([f"model_{number}" for number in range(8)]).values())
     for one, other in pairwise(styles):
         assert one.line != other.line and one.marker != other.marker
 
@@ -87,7 +87,7 @@ def test_a_band_is_drawn_where_limits_are_given():
     assert len(roc_band().axes[0].collections) == 1
     without = run.roc().drop(columns=["low", "high"])
     assert not evaluation.has_band(without)
-    assert len(evaluation.roc_band(without, ONE, ONE).axes[0].collections) == 0
+    assert len(evaluation.draw_roc_band(without, ONE, ONE).axes[0].collections) == 0
     assert not evaluation.has_band(run.roc().assign(low=np.nan))
 
 
@@ -126,14 +126,14 @@ def test_a_note_says_once_that_nothing_can_be_estimated(note: str, text: str):
 
 
 def test_a_forest_of_no_or_unknown_subgroups_draws():
-    evaluation.png(evaluation.forest(run.subgroups([ONE]).iloc[:0], np.nan, ONE))
+    png.encode_png(evaluation.draw_forest(run.subgroups([ONE]).iloc[:0], np.nan, ONE))
     unknown = run.subgroups([ONE]).assign(auc=np.nan, low=np.nan, high=np.nan, note="no benign sample")
-    evaluation.png(evaluation.forest(unknown, np.nan, ONE))
+    png.encode_png(evaluation.draw_forest(unknown, np.nan, ONE))
 
 
 def test_drift_goes_from_validation_to_test():
     table = chosen([ONE])
-    left, right = evaluation.drift(table).axes
+    left, right = evaluation.draw_drift(table).axes
     for axes, (_, row) in zip((left, right), table.iterrows(), strict=True):
         (change,) = [line for line in axes.lines if len(line.get_xdata()) == 2]
         assert change.get_xdata().tolist() == [row["validation"], row["test"]]
@@ -141,37 +141,41 @@ def test_drift_goes_from_validation_to_test():
 
 def test_an_operating_point_without_a_class_draws_what_is_known():
     table = chosen([ONE]).assign(test=np.nan)
-    left, _ = evaluation.drift(table).axes
+    left, _ = evaluation.draw_drift(table).axes
     assert not [line for line in left.lines if len(line.get_xdata()) == 2]
 
 
 def test_several_rules_of_a_model_are_told_apart():
     table = chosen([ONE])
     both = pd.concat([table, table.assign(rule="youden")])
-    left, _ = evaluation.drift(both).axes
+    left, _ = evaluation.draw_drift(both).axes
     assert [label.get_text() for label in left.get_yticklabels()] == [
         f"{ONE}, target_sensitivity=0.9",
         f"{ONE}, youden",
     ]
 
 
-@pytest.mark.parametrize("draw", [evaluation.decision_curve, evaluation.conformal, evaluation.drift])
+@pytest.mark.parametrize("draw", [evaluation.draw_decision_curve, evaluation.draw_conformal, evaluation.draw_drift])
 def test_an_empty_table_draws_empty_axes(draw: Callable[..., Figure]):
-    tables = {"decision_curve": run.decision_curve, "conformal": run.conformal, "drift": run.operating_points}
-    assert evaluation.png(draw(tables[draw.__name__]().iloc[:0]))
+    tables = {
+        "draw_decision_curve": run.decision_curve,
+        "draw_conformal": run.conformal,
+        "draw_drift": run.operating_points,
+    }
+    assert png.encode_png(draw(tables[draw.__name__]().iloc[:0]))
 
 
 def test_a_case_is_shown_with_its_outline_and_its_heat_beside():
     image, mask = np.full((16, 16), 90, np.uint8), np.zeros((16, 16), np.uint8)
     mask[4:12, 4:12] = 1
-    plain = _decoded(evaluation.case_png(image, mask))
-    pair = _decoded(evaluation.case_png(image, mask, np.ones((16, 16), np.float32)))
-    size = evaluation.THUMBNAIL_PX
+    plain = _decoded(contact_sheets.encode_case(image, mask))
+    pair = _decoded(contact_sheets.encode_case(image, mask, np.ones((16, 16), np.float32)))
+    size = contact_sheets.THUMBNAIL_PX
     assert plain.shape == (size, size, 3) and pair.shape == (size, 2 * size, 3)
     assert (plain == (136, 255, 0)).all(axis=2).any()
     np.testing.assert_array_equal(pair[:, :size], plain)
     assert not np.array_equal(pair[:, size:], plain)
-    none = _decoded(evaluation.case_png(image, np.zeros_like(mask)))
+    none = _decoded(contact_sheets.encode_case(image, np.zeros_like(mask)))
     assert (none == 90).all()
 
 
@@ -182,7 +186,7 @@ def _decoded(png: bytes) -> np.ndarray:
 def test_the_history_marks_restarts_once_in_its_legend():
     row = {"loss": 0.6, "val_loss": 0.6, "val_auc": 0.7, "val_sensitivity": 0.5, "val_specificity": 0.5}
     rows = [row | {"restarts": restarts} for restarts in (0.0, 0.0, 1.0, 1.0, 2.0)]
-    left, right = evaluation.history(rows, 4, "a model").axes
+    left, right = training.draw_history(pd.DataFrame(rows), 5, "a model").axes
     for axes in (left, right):
         marks = [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == "--"]
         assert marks == [2.5, 4.5]

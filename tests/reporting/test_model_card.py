@@ -56,7 +56,7 @@ def test_numbers_are_those_of_the_tables():
         limits = f"({row[f'{metric}_low']:.3f}-{row[f'{metric}_high']:.3f})"
         assert shown[name] == [f"{row[metric]:.3f} {limits}"]
     assert "40 samples of 20 patients" in card()
-    assert shown["val"] == ["2", "2", "1 (50.0%)"]
+    assert shown["val"] == ["2", "2", "1 (50.0 %)"]
 
 
 def test_training_comes_from_the_record():

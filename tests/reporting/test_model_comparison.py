@@ -57,7 +57,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     levels = pd.DataFrame([*level_rows("lesion", 0.1), *level_rows("patient", 0.2)], columns=columns)
     for path, table in (
         (comparison.COMPARISON, ROWS),
-        (comparison.LEVELS, levels),
+        (comparison.LEVEL_METRICS, levels),
         (comparison.PAIRED_TESTS, TESTS),
     ):
         write_rounded_table(path, table)
@@ -65,20 +65,20 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_without_a_name_it_is_the_comparison_table(workspace):
-    pd.testing.assert_frame_equal(comparison.rows(), comparison.read_comparison())
+    pd.testing.assert_frame_equal(comparison.select_rows(), comparison.read_comparison())
 
 
 def test_named_rows_come_in_the_order_of_the_names_and_once(workspace):
-    assert comparison.rows(["three", "one", "three"])["model"].to_list() == ["three", "one"]
+    assert comparison.select_rows(["three", "one", "three"])["model"].to_list() == ["three", "one"]
 
 
 @pytest.mark.parametrize(("metric", "order"), [("auc", ["two", "three", "one"]), ("brier", ["two", "one", "three"])])
 def test_the_best_comes_first_and_what_is_not_known_last(workspace, metric, order):
-    assert comparison.rows(sort=metric)["model"].to_list() == order
+    assert comparison.select_rows(sort=metric)["model"].to_list() == order
 
 
 def test_a_level_shows_the_metrics_of_the_chosen_operating_point(workspace):
-    rows = comparison.rows(["two"], "patient").iloc[0]
+    rows = comparison.select_rows(["two"], "patient").iloc[0]
     found = rows[["auc", "auc_low", "auc_high", "accuracy", "accuracy_low", "n", "n_patients", "unit", "weights"]]
     np.testing.assert_allclose(found.iloc[:7].to_numpy(float), [0.71, 0.61, 0.81, 0.71, 0.61, 9, 5])
     assert (rows["unit"], rows["weights"], rows["samples"]) == ("lesion", "-", "official test")
@@ -95,22 +95,22 @@ def test_a_level_shows_the_metrics_of_the_chosen_operating_point(workspace):
 )
 def test_what_is_not_there_is_refused_with_what_is(workspace, words, message):
     with pytest.raises(InputError, match=message):
-        comparison.rows(**words)
+        comparison.select_rows(**words)
 
 
 def test_the_tests_are_those_among_the_named(workspace):
-    assert len(comparison.tests(NAMES)) == 3
-    pd.testing.assert_frame_equal(comparison.tests(["one", "two", "baseline"]), TESTS.iloc[:1])
-    assert comparison.tests(["one"]).empty
+    assert len(comparison.select_tests(NAMES)) == 3
+    pd.testing.assert_frame_equal(comparison.select_tests(["one", "two", "baseline"]), TESTS.iloc[:1])
+    assert comparison.select_tests(["one"]).empty
 
 
 def test_tables_that_are_missing_say_what_writes_them(workspace):
-    comparison.LEVELS.unlink()
+    comparison.LEVEL_METRICS.unlink()
     comparison.PAIRED_TESTS.unlink()
     with pytest.raises(InputError, match=r"paired_tests\.csv does not exist; run `dvc repro evaluate`"):
-        comparison.tests(NAMES)
+        comparison.select_tests(NAMES)
     with pytest.raises(InputError, match=r"metrics\.csv does not exist; run `dvc repro evaluate`"):
-        comparison.rows(level="patient")
+        comparison.select_rows(level="patient")
 
 
 # The command

@@ -21,7 +21,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_data_page_finds_its_figures_beside_it(workspace: Path) -> None:
-    path = results.write_data("mine")
+    path = results.write_data_page("mine")
     text = path.read_text()
     assert path == Path("docs/data/mine.md")
     assert text.startswith("# Data: mine\n") and "python -m mammo results mine" in text
@@ -30,20 +30,20 @@ def test_the_data_page_finds_its_figures_beside_it(workspace: Path) -> None:
 
 
 def test_the_page_with_films_is_not_kept(workspace: Path) -> None:
-    results.write_data("mine")
+    results.write_data_page("mine")
     kept = [path.name for path in (workspace / "docs").rglob("*") if path.is_file()]
     assert sorted(kept) == ["flow.png", "mine.md"]
 
 
 def test_a_figure_of_an_older_report_goes(workspace: Path) -> None:
-    results.write_data("mine")
+    results.write_data_page("mine")
     (workspace / "data/data_report/figures/flow.png").rename(workspace / "data/data_report/figures/folds.png")
-    results.write_data("mine")
+    results.write_data_page("mine")
     assert [path.name for path in (workspace / "docs/data/mine").iterdir()] == ["folds.png"]
 
 
 def test_without_a_data_report_nothing_is_written(workspace: Path) -> None:
     (workspace / "data/data_report/data.md").unlink()
     with pytest.raises(InputError, match=r"data/data_report/data\.md does not exist; run `dvc repro data_report`"):
-        results.write_data("mine")
+        results.write_data_page("mine")
     assert not (workspace / "docs").exists()

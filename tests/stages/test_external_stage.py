@@ -18,7 +18,7 @@ from mammo.core.records import read_record, record_path
 from mammo.data import datasets
 from mammo.data.cohort import manifest
 from mammo.data.datasets import Located
-from mammo.evaluation import ensembling, evaluate, external
+from mammo.evaluation import comparison_rows, ensembling, external
 from mammo.metrics import discrimination
 from stages.external import main
 from tests import arrays, external_fixtures
@@ -30,7 +30,7 @@ SETTINGS = {"source": "folder", "root": "elsewhere", "expect": "subset", "on_err
 def loaded(external_sets: dict[str, dict[str, object]], **ingest: object) -> Config:
     content = yaml.safe_load((ROOT / "params.yaml").read_text())
     content["models"] = {"light_cnn": content["models"]["light_cnn"]}
-    content["cross_validate"]["models"] = []
+    content["cross_validate"]["models"] = {}
     content["seeds"] = {"models": {"light_cnn": "light_cnn"}, "count": 1}
     content["external"] = external_sets
     content["evaluate"]["resamples"] = 100
@@ -52,13 +52,18 @@ def strangers(skill: float = 2.0) -> pd.DataFrame:
 def test_the_operating_point_does_not_depend_on_the_external_rows():
     home, abroad = arrays.predictions(), strangers()
     flipped = abroad.assign(label=1 - abroad["label"], prob=abroad["prob"] ** 3)
-    evaluated = [evaluate.evaluate(external.frozen(home, rows), arrays.EVALUATE, seed=0) for rows in (abroad, flipped)]
-    at_home = evaluate.evaluate(home, arrays.EVALUATE, seed=0)
+    evaluated = [
+        comparison_rows.evaluate_predictions(external.replace_test_rows(home, rows), arrays.EVALUATE, seed=0)
+        for rows in (abroad, flipped)
+    ]
+    at_home = comparison_rows.evaluate_predictions(home, arrays.EVALUATE, seed=0)
     assert evaluated[0].thresholds == evaluated[1].thresholds == at_home.thresholds
 
 
 def test_only_external_rows_are_reported():
-    found = evaluate.evaluate(external.frozen(arrays.predictions(), strangers()), arrays.EVALUATE, seed=0)
+    found = comparison_rows.evaluate_predictions(
+        external.replace_test_rows(arrays.predictions(), strangers()), arrays.EVALUATE, seed=0
+    )
     assert set(found.rows["sample_id"]) == set(strangers()["sample_id"])
     assert found.intervals["auc"].value == pytest.approx(discrimination.auc(strangers()["label"], strangers()["prob"]))
 
@@ -67,24 +72,28 @@ def test_a_patient_known_from_validation_is_refused():
     home = arrays.predictions()
     known = home[home["split"] == "val"].head(2).assign(split="test", sample_id=["a", "b"])
     with pytest.raises(InputError, match=f"1 patient.*{known['patient_id'].iloc[0]}.*not external"):
-        external.frozen(home, known)
+        external.replace_test_rows(home, known)
 
 
 def test_recalibration_is_not_fitted_on_the_external_rows():
     home, abroad = arrays.predictions(patients=200), strangers()
     half = abroad.assign(prob=abroad["prob"] / 2)
-    one, other = (external.calibrated(external.frozen(home, rows), arrays.EVALUATE) for rows in (abroad, half))
+    one, other = (
+        external.measure_calibration(external.replace_test_rows(home, rows), arrays.EVALUATE) for rows in (abroad, half)
+    )
     assert one["brier_raw"] != other["brier_raw"]
     assert other["intercept_platt"] > one["intercept_platt"]
 
 
 def test_an_external_set_of_one_class_has_no_auc_but_a_row():
     rows = strangers().query("label == 1")
-    found = evaluate.evaluate(external.frozen(arrays.predictions(), rows), arrays.EVALUATE, seed=0)
-    table = external.table(
+    found = comparison_rows.evaluate_predictions(
+        external.replace_test_rows(arrays.predictions(), rows), arrays.EVALUATE, seed=0
+    )
+    table = external.tabulate_rows(
         {
             "m": {"samples": "external: x", "unit": "image", "weights": "none", "auc_official_test": 0.7}
-            | external.calibrated(external.frozen(arrays.predictions(), rows), arrays.EVALUATE)
+            | external.measure_calibration(external.replace_test_rows(arrays.predictions(), rows), arrays.EVALUATE)
         },
         {"m": found},
     )
@@ -98,23 +107,23 @@ def test_an_external_set_of_one_class_has_no_auc_but_a_row():
 
 def test_an_external_set_is_read_like_the_training_set():
     own = loaded({"mini_mias": SETTINGS | {"patients": 7}}, unit="image", abnormality_types=["mass"])
-    ingest = external.ingest_params(own, "mini_mias")
+    ingest = external.external_ingest_config(own, "mini_mias")
     assert (ingest.unit, ingest.abnormality_types) == ("image", ["mass"])
     assert (ingest.dataset, ingest.source, ingest.root, ingest.idc.patients) == ("mini_mias", "folder", "elsewhere", 7)
 
 
 def test_an_unknown_set_lists_the_known_ones():
     with pytest.raises(ConfigError, match=r"'cmd'.*mini_mias"):
-        external.ingest_params(loaded({"mini_mias": SETTINGS}), "cmd")
+        external.external_ingest_config(loaded({"mini_mias": SETTINGS}), "cmd")
 
 
 def test_the_training_set_is_not_external():
     with pytest.raises(ConfigError, match="trained on cbis_ddsm"):
-        external.ingest_params(loaded({"cbis_ddsm": SETTINGS}), "cbis_ddsm")
+        external.external_ingest_config(loaded({"cbis_ddsm": SETTINGS}), "cbis_ddsm")
 
 
 def test_errors_of_readers_name_the_section_they_are_about():
-    with pytest.raises(InputError, match=r"external\.cmmd.*set ingest\.root"), external.blaming("cmmd"):
+    with pytest.raises(InputError, match=r"external\.cmmd.*set ingest\.root"), external.name_section_in_errors("cmmd"):
         raise InputError("set ingest.root")
 
 
@@ -124,18 +133,18 @@ def located(root: Path, unit: str = "image") -> Located:
 
 
 def test_expect_full_names_what_is_missing(tmp_path):
-    ingest = external.ingest_params(loaded({"mini_mias": SETTINGS | {"expect": "full"}}), "mini_mias")
+    ingest = external.external_ingest_config(loaded({"mini_mias": SETTINGS | {"expect": "full"}}), "mini_mias")
     with pytest.raises(datasets.DatasetError, match="films: 8 instead of 322"):
-        external.check(located(tmp_path), ingest)
+        external.check_copy(located(tmp_path), ingest)
 
 
 def test_on_error_fail_refuses_damage_but_not_what_nobody_asked_for(tmp_path):
-    ingest = external.ingest_params(loaded({"mini_mias": SETTINGS | {"on_error": "fail"}}), "mini_mias")
-    external.check(located(tmp_path, "lesion"), ingest)
+    ingest = external.external_ingest_config(loaded({"mini_mias": SETTINGS | {"on_error": "fail"}}), "mini_mias")
+    external.check_copy(located(tmp_path, "lesion"), ingest)
     (tmp_path / "mdb001.pgm").write_bytes(b"")
     broken = datasets.load_dataset("mini_mias").locate(tmp_path, "lesion", ["mass", "calcification"], 1)
     with pytest.raises(datasets.DatasetError, match="1 unusable row"):
-        external.check(broken, ingest)
+        external.check_copy(broken, ingest)
 
 
 # Pixels
@@ -149,7 +158,9 @@ def test_a_film_that_cannot_be_decoded_moves_to_the_excluded_rows(tmp_path):
     size_px = 32
     images = np.zeros((len(found.cases), size_px, size_px), np.uint8)
     settings = loaded({}).preprocess
-    damaged = external.prepare(found.cases, tmp_path, "image", settings, images, workers=2)
+    damaged = external.prepare_films(
+        found.cases, external.FilmPreparation(tmp_path, "image", settings, workers=2), images
+    )
     left = manifest.exclude_samples(found, damaged)
     assert set(damaged) == {bad}
     assert damaged[bad].startswith("mdb003.pgm: ")
@@ -169,26 +180,44 @@ def test_no_usable_film_is_an_error(tmp_path):
 # The stage
 
 
+def enter(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Go to a workspace without a tracking server."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("DVC_ROOT", str(folder))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished pipeline of small, untrained models, a copy of mini-MIAS beside it, and what the stage made of it."""
+    folder = tmp_path_factory.mktemp("external")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        enter(folder, monkeypatch)
+        external_fixtures.write_mini_mias(folder / "mias", patients=12)
+        sets = {"mini_mias": SETTINGS | {"root": "mias"}}
+        own = loaded(sets, unit="image")
+        (folder / "params.yaml").write_text(yaml.safe_dump(own.model_dump(mode="json")))
+        index = arrays.index()
+        PIXELS.mkdir(parents=True)
+        write_table(PIXELS / "index.csv", index, schemas.INDEX)
+        np.save(PIXELS / "images.npy", arrays.images(index["label"].to_numpy())[0])
+        for number, name in enumerate(MEMBERS):
+            models.save(models.build(arrays.LIGHT, arrays.SHAPE, seed=number), MODELS / f"{name}.keras")
+            write_table(PREDICTIONS / f"{name}.csv", arrays.predictions(seed=number), schemas.PREDICTIONS)
+        for name in ENSEMBLES_MADE:
+            write_table(ENSEMBLES / f"{name}.csv", arrays.predictions(seed=9), schemas.PREDICTIONS)
+        main("mini_mias")
+    return folder
+
+
 @pytest.fixture
-def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A finished pipeline of one small, untrained model, and a copy of mini-MIAS beside it."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
-    external_fixtures.write_mini_mias(tmp_path / "mias", patients=12)
-    sets = {"mini_mias": SETTINGS | {"root": "mias"}}
-    own = loaded(sets, unit="image")
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(own.model_dump(mode="json")))
-    index = arrays.index()
-    PIXELS.mkdir(parents=True)
-    write_table(PIXELS / "index.csv", index, schemas.INDEX)
-    np.save(PIXELS / "images.npy", arrays.images(index["label"].to_numpy())[0])
-    for number, name in enumerate(MEMBERS):
-        models.save(models.build(arrays.LIGHT, arrays.SHAPE, seed=number), MODELS / f"{name}.keras")
-        write_table(PREDICTIONS / f"{name}.csv", arrays.predictions(seed=number), schemas.PREDICTIONS)
-    for name in ENSEMBLES_MADE:
-        write_table(ENSEMBLES / f"{name}.csv", arrays.predictions(seed=9), schemas.PREDICTIONS)
-    return tmp_path
+def workspace(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the finished workspace."""
+    folder = tmp_path / "workspace"
+    shutil.copytree(finished, folder)
+    enter(folder, monkeypatch)
+    return folder
 
 
 MEMBERS = ["light_cnn", "continue_training", "seeds/light_cnn/21"]
@@ -197,7 +226,6 @@ MODELS_AND_ENSEMBLES = ["light_cnn", "continue_training", *ENSEMBLES_MADE]
 
 
 def test_the_stage_leaves_a_row_and_a_record_for_every_model(workspace):
-    main("mini_mias")
     table = pd.read_csv("metrics/external/mini_mias.csv")
     assert table["model"].to_list() == MODELS_AND_ENSEMBLES
     assert table.columns.to_list() == external.COLUMNS
@@ -209,11 +237,12 @@ def test_the_stage_leaves_a_row_and_a_record_for_every_model(workspace):
         assert record.metrics["auc"] == pytest.approx(row["auc"], abs=1e-6)
         assert record.metrics["n"] == row["n"]
         assert f"data/external/mini_mias/predictions/{name}.csv" in record.artifacts
+    curves = pd.read_csv("data/external/mini_mias/roc.csv")
+    assert list(dict.fromkeys(curves["model"])) == MODELS_AND_ENSEMBLES
 
 
 def test_the_stage_accounts_for_every_film_and_a_torn_one(workspace):
     folder = Path("data/external/mini_mias")
-    main("mini_mias")
     whole = read_table(folder / "predictions" / "light_cnn.csv", schemas.PREDICTIONS).set_index("sample_id")["prob"]
     film = workspace / "mias" / "mdb003.pgm"
     film.write_bytes(film.read_bytes()[:4000])
@@ -236,6 +265,7 @@ def test_the_stage_refuses_a_torn_film_on_request(workspace):
     film.write_bytes(film.read_bytes()[:4000])
     content = yaml.safe_load(Path("params.yaml").read_text())
     content["external"]["mini_mias"]["on_error"] = "fail"
+    shutil.rmtree("data/external")
     Path("params.yaml").write_text(yaml.safe_dump(content))
     with pytest.raises(InputError, match=r"1 unusable row.*mdb003\.pgm"):
         main("mini_mias")
@@ -244,14 +274,14 @@ def test_the_stage_refuses_a_torn_film_on_request(workspace):
 
 def test_the_stage_is_deterministic(workspace):
     def outcome() -> dict[str, str]:
-        main("mini_mias")
         return {path.name: sha256(path) for path in sorted(Path("metrics").rglob("*.*")) if path.is_file()}
 
-    assert outcome() == outcome()
+    before = outcome()
+    main("mini_mias")
+    assert outcome() == before
 
 
 def test_the_mean_ensemble_is_the_mean_of_its_members_abroad_too(workspace):
-    main("mini_mias")
     folder = Path("data/external/mini_mias/predictions")
     prob = {name: read_table(folder / f"{name}.csv", schemas.PREDICTIONS)["prob"] for name in MODELS_AND_ENSEMBLES}
     under_another_seed = 3 * prob["ensemble_mean"] - prob["light_cnn"] - prob["continue_training"]
@@ -260,7 +290,6 @@ def test_the_mean_ensemble_is_the_mean_of_its_members_abroad_too(workspace):
 
 
 def test_a_breasts_views_share_a_score_abroad_too(workspace):
-    main("mini_mias")
     folder = Path("data/external/mini_mias")
     cases = read_table(folder / "cases.csv", schemas.CASES)
     single, together = (
@@ -273,6 +302,7 @@ def test_a_breasts_views_share_a_score_abroad_too(workspace):
 
 def test_the_stage_blames_the_section_when_the_data_are_not_there(workspace):
     shutil.rmtree(workspace / "mias")
+    shutil.rmtree("data/external")
     with pytest.raises(InputError, match=r"external\.mini_mias.*mias"):
         main("mini_mias")
     assert not Path("data/external/mini_mias").exists()

@@ -19,11 +19,13 @@ from mammo.core.errors import InputError
 from mammo.core.files import write_table
 from mammo.core.paths import GRADCAM, MODELS, PIXELS, PREDICTIONS, RETRAINED_MAPS
 from mammo.data.samples import Samples, open_store
-from mammo.explain import batches, label_randomization, saliency, sanity_checks, shortcuts
-from stages import gradcam, retrained_maps
+from mammo.evaluation import operating_point
+from mammo.explain import saliency, sanity_checks, shortcuts, verdicts
+from mammo.pipeline import explaining
+from stages import gradcam, report, retrained_maps
 from tests import arrays, workspaces
 
-OUTCOMES = list(gradcam.OUTCOMES.values())
+OUTCOMES = list(operating_point.OUTCOMES.values())
 
 
 def samples(outcomes: list[str]) -> pd.DataFrame:
@@ -33,7 +35,7 @@ def samples(outcomes: list[str]) -> pd.DataFrame:
 @given(st.lists(st.sampled_from(OUTCOMES), min_size=1, max_size=40), st.integers(1, 12), st.integers(0, 99))
 def test_mixed_shows_every_outcome_alike_while_there_are_any(outcomes, count, seed):
     rows = samples(outcomes)
-    chosen = gradcam.choose(rows, "mixed", count, seed)
+    chosen = gradcam.choose_samples(rows, "mixed", count, seed)
     assert len(chosen) == len(set(chosen)) == min(count, len(rows))
     assert list(chosen) == sorted(chosen)
     shown = rows["outcome"].iloc[chosen].value_counts()
@@ -44,15 +46,15 @@ def test_mixed_shows_every_outcome_alike_while_there_are_any(outcomes, count, se
 
 def test_random_depends_on_the_seed_alone():
     rows = samples(OUTCOMES * 10)
-    first, again, other = (gradcam.choose(rows, "random", 8, seed) for seed in (1, 1, 2))
+    first, again, other = (gradcam.choose_samples(rows, "random", 8, seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert list(first) != list(other)
 
 
 def test_samples_may_be_named():
-    assert list(gradcam.choose(samples(OUTCOMES), ["P_2", "P_0"], 1, 0)) == [0, 2]
+    assert list(gradcam.choose_samples(samples(OUTCOMES), ["P_2", "P_0"], 1, 0)) == [0, 2]
     with pytest.raises(InputError, match=r"no test sample is named P_9; there are e\.g\. P_0"):
-        gradcam.choose(samples(OUTCOMES), ["P_9"], 1, 0)
+        gradcam.choose_samples(samples(OUTCOMES), ["P_9"], 1, 0)
 
 
 def test_params_know_every_method():
@@ -81,8 +83,15 @@ def explained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def test_the_samples_may_be_named_in_params(explained: Path) -> None:
     areas = pd.read_csv(explained / "perturbation.csv")
     assert list(areas["sample_id"]) == SHOWN * 2
-    assert (explained / "overlays.png").is_file()
-    assert (explained / "overlays_smoothgrad.png").is_file()
+
+
+def test_the_report_draws_the_chosen_samples_by_each_method(
+    explained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(explained.parents[2])
+    report.draw_saliency(tmp_path, "light_cnn", load_config())
+    assert (tmp_path / "overlays.png").is_file()
+    assert (tmp_path / "overlays_smoothgrad.png").is_file()
 
 
 def test_maps_are_those_of_the_test_samples_by_each_method(explained: Path) -> None:
@@ -107,12 +116,12 @@ def test_every_method_has_scores_regions_and_verdicts(explained: Path) -> None:
     np.testing.assert_allclose(overall["mean"], means[overall.index], atol=1e-5)
     assert set(summary.loc[summary["variable"] == "size", "value"]) <= {"small", "medium", "large"}
     assert list(looked["region"]) == [*shortcuts.REGIONS] * 2
-    assert list(checks["check"]) == [sanity_checks.CASCADE, sanity_checks.PERTURBATION, sanity_checks.IMAGES] * 2
-    of_images = checks[checks["check"] == sanity_checks.IMAGES].set_index("method")
+    assert list(checks["check"]) == [verdicts.CASCADE, verdicts.PERTURBATION, verdicts.IMAGES] * 2
+    of_images = checks[checks["check"] == verdicts.IMAGES].set_index("method")
     maps = np.load(explained / "maps.npy").astype(np.float32)
-    own = sanity_checks.of_two_patients(maps, pd.read_csv(explained / "samples.csv")["patient_id"])
+    own = sanity_checks.correlate_patients(maps, pd.read_csv(explained / "samples.csv")["patient_id"])
     assert of_images.loc[METHODS[0], "value"] == pytest.approx(own.mean(), abs=1e-5)
-    assert (checks.loc[checks["check"] != sanity_checks.IMAGES, "n_patients"] == 2).all()
+    assert (checks.loc[checks["check"] != verdicts.IMAGES, "n_patients"] == 2).all()
 
 
 def test_maps_are_scored_within_what_the_model_sees() -> None:
@@ -122,7 +131,10 @@ def test_maps_are_scored_within_what_the_model_sees() -> None:
     test = Samples(pd.DataFrame({"sample_id": ["a", "b"]}), images)
     maps = np.zeros((2, 64, 64), np.float16)
     maps[:, 16:48, 16:48] = 1
-    scores = gradcam._scores(test.index, saliency.Explainer(model), test, maps, masks)
+    explained = gradcam.ExplainedTest(
+        saliency.Explainer(model), test, test.index, masks, {"gradcam": maps}, np.arange(2)
+    )
+    scores = gradcam.score_maps(explained, maps)
     np.testing.assert_allclose(
         scores[["energy", "energy_random", "sides_area"]], [[1 / 4, 1 / 4, 1 - 28**2 / 32**2]] * 2
     )
@@ -151,10 +163,10 @@ def test_a_model_that_cannot_be_explained_is_refused_by_its_file(explained: Path
     flat = keras.layers.Dense(1, name="logit")(keras.layers.Flatten()(image))
     models.save(keras.Model(image, keras.layers.Activation("sigmoid")(flat)), tmp_path / "flat.keras")
     with pytest.raises(InputError, match=r"flat\.keras: .* has no layer named 'features'.*name its last spatial"):
-        batches.explainer(tmp_path / "flat.keras", test)
+        explaining.open_explainer(tmp_path / "flat.keras", test)
     models.save(models.build(arrays.LIGHT, (48, 48, 1), seed=1), tmp_path / "large.keras")
     with pytest.raises(InputError, match=r"large\.keras: .*\(48, 48, 1\).*data/pixels holds \(32, 32, 1\).*size_px"):
-        batches.explainer(tmp_path / "large.keras", test)
+        explaining.open_explainer(tmp_path / "large.keras", test)
 
 
 # --- and the stage that trains again ------------------------------------------------------------------------
@@ -176,13 +188,13 @@ def test_maps_of_a_model_of_permuted_labels_and_of_another_seed_are_compared(
     test = pd.read_csv(explained / "samples.csv")["sample_id"]
     assert list(agreement["sample_id"]) == [*test] * len(METHODS)
     assert list(checks["check"]) == [
-        label_randomization.LABELS,
-        label_randomization.TEACHING,
-        label_randomization.SEEDS,
+        verdicts.LABELS,
+        verdicts.TEACHING,
+        verdicts.SEEDS,
     ] * len(METHODS)
-    mean = agreement[agreement["method"] == METHODS[0]][label_randomization.SEEDS].mean()
+    mean = agreement[agreement["method"] == METHODS[0]][verdicts.SEEDS].mean()
     rows = summary[summary["method"] == METHODS[0]].set_index("comparison")
-    assert rows.loc[label_randomization.SEEDS, "mean"] == pytest.approx(mean, abs=1e-5)
+    assert rows.loc[verdicts.SEEDS, "mean"] == pytest.approx(mean, abs=1e-5)
     record = json.loads((root / "metrics/records/retrained_maps/light_cnn.json").read_text())
     checks = [f"{method}_{check}" for method in METHODS for check in ("labels", "teaching", "seeds")]
     assert {f"{check}_{verdict}" for check in checks for verdict in ("failed", "undecided")} <= set(record["metrics"])

@@ -287,7 +287,7 @@ def test_the_best_model_on_validation_is_the_registered_champion(repository: Rep
 def test_the_report_shows_the_very_numbers_of_the_table(repository: Repository) -> None:
     page = (repository.root / "data/report/report.html").read_text()
     table = pd.read_csv(repository.root / "metrics/comparison.csv")
-    assert all(comparison.with_interval(row, "auc").split(" ")[0] in page for _, row in table.iterrows())
+    assert all(comparison.format_interval(row, "auc").split(" ")[0] in page for _, row in table.iterrows())
     cards = {path.stem for path in (repository.root / "data/report/model_cards").glob("*.md")}
     assert cards >= {*KEPT_MODELS, "continue_training"}
 

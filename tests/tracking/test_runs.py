@@ -20,7 +20,7 @@ from mammo.core import schemas
 from mammo.core.errors import InputError
 from mammo.core.files import write_text
 from mammo.core.records import Part, Record, read_record, record_path
-from mammo.reporting.comparison import with_interval
+from mammo.reporting.comparison import format_interval
 from mammo.tracking import live_run, mlflow_client, model_registry, model_uri, publishing
 from mammo.tracking.live_run import StageRun, StageSpec
 from mammo.tracking.model_registry import VersionSpec
@@ -537,7 +537,7 @@ def test_the_table_stands_in_the_stated_order(comparison):
 
 def test_what_cannot_be_estimated_is_missing_in_the_table_and_a_dash_for_people(comparison):
     assert comparison["ppv"].isna().tolist() == [True, False, False]
-    assert with_interval(comparison.iloc[0], "ppv") == "-"
+    assert format_interval(comparison.iloc[0], "ppv") == "-"
 
 
 def test_the_table_holds_this_workspaces_runs_and_no_newer_ones(server):

@@ -7,7 +7,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from mammo.core.records import read_record, record_path
-from mammo.reporting.figures import evaluation
+from mammo.evaluation.comparison_rows import tabulate_roc
+from mammo.reporting.figures import evaluation, png
 from mammo.tracking import live_run, mlflow_client, publishing
 from tests import arrays, browser, mlflow_server
 
@@ -43,8 +44,8 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def evaluated(order: int, name: str, auc: float) -> object:
     path = Path("data/figures/evaluate") / name / "roc.png"
-    rows = arrays.predictions(60, skill=8 * auc - 4, seed=order).query("split == 'test'").assign(called=0)
-    evaluation.save(evaluation.roc(evaluation.roc_curve(name, rows), {name: name}, {}, "ROC"), path)
+    rows = arrays.predictions(60, skill=8 * auc - 4, seed=order).query("split == 'test'").assign(predicted_positive=0)
+    png.save_figure(evaluation.draw_roc(tabulate_roc(name, rows), {name: name}, {}, "ROC"), path)
     with live_run.tracked_run(
         "evaluate",
         model=name,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mammo.cli import output
 from mammo.cli.parsers import Subparsers
-from mammo.core.paths import COMPARISON, DATA_REPORT_PAGE, FIGURES, GRADCAM, MODEL_CARDS, REPORT_PAGE
+from mammo.core.paths import COMPARISON, DATA_REPORT_PAGE, GRADCAM, MODEL_CARDS, REPORT_FIGURES, REPORT_PAGE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 SMALLEST_P = 0.001  # of the printed table
 PLACES = {
     "table": f"{COMPARISON} and .md (read back from the tracking server)",
-    "figures": f"{FIGURES}/, {GRADCAM}/",
+    "figures": f"{REPORT_FIGURES}/, {GRADCAM}/",
     "report": f"{REPORT_PAGE}, {MODEL_CARDS}/",
     "data": f"{DATA_REPORT_PAGE}",
     "runs": "`make ui`",
@@ -43,9 +43,9 @@ def run_compare(args: argparse.Namespace) -> None:
     """Print rows of the comparison table, and the paired tests between those that are named."""
     from mammo.reporting import comparison
 
-    rows = comparison.rows(args.models, args.level, args.sort)
+    rows = comparison.select_rows(args.models, args.level, args.sort)
     tested = len(rows) > 1 and args.models and args.level in (None, rows["unit"].iloc[0])
-    tests = comparison.tests(rows["model"].to_list()) if tested else comparison.NO_TESTS
+    tests = comparison.select_tests(rows["model"].to_list()) if tested else comparison.NO_TESTS
     content = {"level": args.level, "models": rows, "paired_tests": tests}
     more_metrics = [] if args.sort is None else [args.sort]
     output.write(args, content, rows, lambda: _tables(rows, tests, more_metrics))
@@ -55,7 +55,7 @@ def run_summary(args: argparse.Namespace) -> None:
     """Print the comparison table, and where everything else lies."""
     from mammo.reporting import comparison
 
-    rows = comparison.rows()
+    rows = comparison.select_rows()
     if args.json:
         print(output.as_json({"models": rows, "places": PLACES}), end="")
         return
@@ -71,7 +71,9 @@ def _tables(rows: "pd.DataFrame", tests: "pd.DataFrame", more_metrics: Sequence[
     lines = []
     for _, row in rows.iterrows():
         count = f"{row['n']:.0f} ({row['n_patients']:.0f})"
-        values = [comparison.with_interval(row, name) if f"{name}_low" in row else f"{row[name]:g}" for name in metrics]
+        values = [
+            comparison.format_interval(row, name) if f"{name}_low" in row else f"{row[name]:g}" for name in metrics
+        ]
         lines.append([row["model"], row["weights"], row["samples"], count, *values])
     title = "In brackets: intervals resampled by patient"
     yield output.table(title, ["model", "weights", "samples", "n (patients)", *metrics], lines)

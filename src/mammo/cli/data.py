@@ -98,4 +98,4 @@ def _prevalence(row: "pd.Series[Any]") -> str:
     if not row["n"]:
         return "0"
     limits = {limit: f"prevalence_{limit}" for limit in ("low", "high")}
-    return f"{row['n']:,}: {comparison.with_interval(row.rename(limits), 'prevalence')}"
+    return f"{row['n']:,}: {comparison.format_interval(row.rename(limits), 'prevalence')}"

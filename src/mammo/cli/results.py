@@ -18,5 +18,5 @@ def run(args: argparse.Namespace) -> None:
     """Write the pages, and print where they are."""
     from mammo.reporting import results
 
-    for path in results.write(args.name, f"python -m mammo profile {args.name} && dvc repro"):
+    for path in results.write_results(args.name, f"python -m mammo profile {args.name} && dvc repro"):
         print(path)

@@ -40,14 +40,16 @@ EXTERNAL = Path("data/external")
 EXTERNAL_METRICS = Path("metrics/external")
 
 # Figures, reports and the comparison table
-FIGURES = Path("data/figures")
-ROC_FIGURE = FIGURES / "evaluate" / "roc.png"
 REPORT = Path("data/report")
+REPORT_FIGURES = REPORT / "figures"
+ROC_FIGURE = REPORT_FIGURES / "roc.png"
 REPORT_PAGE = REPORT / "report.html"
 MODEL_CARDS = REPORT / "model_cards"
 DATA_REPORT = Path("data/data_report")
 DATA_REPORT_PAGE = DATA_REPORT / "data.html"
 DATA_REPORT_TEXT = DATA_REPORT / "data.md"
+DATA_REPORT_FIGURES = DATA_REPORT / "figures"
+DATA_REPORT_SHEET = DATA_REPORT / "preprocess.png"  # films: for the HTML page alone
 COMPARISON = Path("metrics/comparison.csv")
 
 # The repository's own files

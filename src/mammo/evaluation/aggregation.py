@@ -1,4 +1,4 @@
-"""From samples to images, breasts and patients: a unit is as suspicious as its most suspicious sample.
+"""Predictions of samples raised to images, breasts and patients, each as suspicious as its most suspicious sample.
 
 The maximum is no calibrated probability: it grows with the number of samples. So each level chooses its own operating
 point, from validation rows that went through the same maximum.
@@ -9,7 +9,7 @@ import pandas as pd
 from mammo.core.errors import InputError
 from mammo.core.schemas import PATH_SEPARATOR, VIEW_SEPARATOR
 
-# From fine to coarse: the columns of tables.CASES that name one unit.
+# From fine to coarse: the columns of schemas.CASES that name one unit.
 LEVELS = {
     "lesion": ["sample_id"],
     "image": ["patient_id", "laterality", "view"],
@@ -19,7 +19,7 @@ LEVELS = {
 
 
 def possible_levels(cases: pd.DataFrame) -> list[str]:
-    """Names of the levels that the samples of `cases` (tables.CASES) can be raised to, from fine to coarse."""
+    """Return the levels that the samples of `cases` (schemas.CASES) can be raised to, from fine to coarse."""
     too_fine = {"lesion"} if _several_lesions(cases) else set()
     if cases["view"].str.contains(VIEW_SEPARATOR, regex=False).any():
         too_fine = {"lesion", "image"}
@@ -27,9 +27,10 @@ def possible_levels(cases: pd.DataFrame) -> list[str]:
 
 
 def aggregate(predictions: pd.DataFrame, cases: pd.DataFrame, level: str) -> pd.DataFrame:
-    """One row per lesion, image (patient, side, view), breast (patient, side) or patient, within split and fold.
+    """Aggregate predictions to one row per lesion, image, breast or patient, within split and fold.
 
-    predictions: tables.PREDICTIONS or tables.OUT_OF_FOLD; cases: tables.CASES. Returns the same columns, in which
+    predictions: schemas.PREDICTIONS or schemas.OUT_OF_FOLD; cases: schemas.CASES; level: one of LEVELS, an image being
+    a patient's side and view, a breast a patient's side. Returns the same columns, in which
     sample_id names the unit, label and prob are the maximum over its samples (a noisy-or would claim independence
     and calibration that a lesion's two views do not have), and n_samples counts them. A lesion is one abnormality in
     one view, as in the official description files, so that "lesion" returns the samples themselves.
@@ -38,10 +39,10 @@ def aggregate(predictions: pd.DataFrame, cases: pd.DataFrame, level: str) -> pd.
     _check_level(cases, level)
     columns = LEVELS[level]
     lacking = [column for column in columns if column not in predictions]
-    located = predictions.merge(cases[["sample_id", *lacking]], on="sample_id", how="left", validate="many_to_one")
+    with_units = predictions.merge(cases[["sample_id", *lacking]], on="sample_id", how="left", validate="many_to_one")
     check_located(predictions, cases)
-    keys = [column for column in ("fold", "split") if column in located] + columns
-    units = located.groupby(keys, sort=False).agg(
+    keys = [column for column in ("fold", "split") if column in with_units] + columns
+    units = with_units.groupby(keys, sort=False).agg(
         patient_id=("patient_id", "first"),
         label=("label", "max"),
         prob=("prob", "max"),
@@ -53,7 +54,7 @@ def aggregate(predictions: pd.DataFrame, cases: pd.DataFrame, level: str) -> pd.
 
 
 def _several_lesions(cases: pd.DataFrame) -> bool:
-    """Whether some sample is made of several abnormalities, which has one score for all of them."""
+    """Return whether some sample is made of several abnormalities, which has one score for all of them."""
     joined = cases["abnormality_id"].str.contains(PATH_SEPARATOR, regex=False)
     return bool((joined | cases["abnormality_type"].str.contains("+", regex=False)).any())
 
@@ -69,7 +70,7 @@ def _check_level(cases: pd.DataFrame, level: str) -> None:
 
 
 def check_located(predictions: pd.DataFrame, cases: pd.DataFrame) -> None:
-    """Raise InputError for predictions of samples that are not in `cases` (tables.CASES)."""
+    """Raise InputError for predictions of samples that are not in `cases` (schemas.CASES)."""
     unknown = sorted(set(predictions["sample_id"]) - set(cases["sample_id"]))
     if unknown:
         raise InputError(

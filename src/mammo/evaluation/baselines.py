@@ -1,6 +1,6 @@
 """Scores that need no image: what every model must beat, and what a radiologist's own assessment reaches.
 
-Each is a prediction table like a model's (tables.PREDICTIONS), fitted on training rows only.
+Each is a prediction table like a model's (schemas.PREDICTIONS), fitted on training rows only.
 """
 
 import numpy as np
@@ -13,13 +13,16 @@ from mammo.core.schemas import BIRADS_ORDER
 BIRADS_RANK = {birads: rank / (len(BIRADS_ORDER) - 1) for rank, birads in enumerate(BIRADS_ORDER)}
 
 
-def predictions(cases: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Tables of the baselines by name, with the validation and test rows of `cases` (tables.CASES plus `split`)."""
+def predict_baselines(cases: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return the baselines' prediction tables by name, for the validation and test rows of `cases`.
+
+    cases: schemas.CASES plus `split`.
+    """
     train = cases[cases["split"] == "train"]
     rows = cases[cases["split"].isin(["val", "test"])]
     scores = {
-        "baseline_birads": birads(rows),
-        "baseline_density_type": density_type(train, rows),
+        "baseline_birads": score_birads(rows),
+        "baseline_density_type": score_density_and_type(train, rows),
         "baseline_prevalence": np.full(len(rows), train["label"].mean()),
     }
     return {
@@ -27,15 +30,17 @@ def predictions(cases: pd.DataFrame) -> dict[str, pd.DataFrame]:
     }
 
 
-def birads(rows: pd.DataFrame) -> npt.NDArray[np.float64]:
-    """The radiologist's assessment as a score 0-1 (n,); a missing one counts as incomplete."""
+def score_birads(rows: pd.DataFrame) -> npt.NDArray[np.float64]:
+    """Return the radiologist's assessment as a score 0-1 (n,); a missing one counts as incomplete."""
     return np.asarray(rows["birads"].fillna(0).map(BIRADS_RANK), np.float64)
 
 
-def density_type(train: pd.DataFrame, rows: pd.DataFrame) -> npt.NDArray[np.float64]:
-    """Logistic regression on breast density and abnormality type as categories, (n,)."""
+def score_density_and_type(train: pd.DataFrame, rows: pd.DataFrame) -> npt.NDArray[np.float64]:
+    """Return the probability (n,) of a logistic regression on breast density and abnormality type as categories."""
     columns = ["breast_density", "abnormality_type"]
-    known = pd.get_dummies(train[columns].astype(str))
-    asked = pd.get_dummies(rows[columns].astype(str)).reindex(columns=known.columns, fill_value=False)
-    fitted = LogisticRegression(max_iter=1000).fit(known, train["label"])
-    return np.asarray(fitted.predict_proba(asked)[:, 1], np.float64)
+    train_categories = pd.get_dummies(train[columns].astype(str))
+    row_categories = pd.get_dummies(rows[columns].astype(str)).reindex(
+        columns=train_categories.columns, fill_value=False
+    )
+    model = LogisticRegression(max_iter=1000).fit(train_categories, train["label"])
+    return np.asarray(model.predict_proba(row_categories)[:, 1], np.float64)

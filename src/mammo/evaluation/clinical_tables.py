@@ -1,4 +1,4 @@
-"""One row of the comparison table in depth: its predictions -> the tables of metrics/evaluation/.
+"""The tables of metrics/evaluation/ behind one row of the comparison table, from its predictions.
 
 Everything that is fitted (operating points, calibrators, conformal sets) sees the validation rows only.
 """
@@ -9,12 +9,14 @@ import numpy as np
 import pandas as pd
 
 from mammo.core.config import EvaluateConfig
-from mammo.evaluation import aggregation, evaluate, operating_point, subgroups
-from mammo.metrics import calibration, conformal, decision_curve
-from mammo.metrics.resampling import LabelledRows, Resampling
+from mammo.evaluation import aggregation, operating_point, subgroups
+from mammo.metrics import auc_tests, bootstrap, calibration, conformal, decision_curve
+from mammo.metrics.resampling import Interval, LabelledRows, Resampling
 
+METRIC_COLUMNS = ["point", "metric", "value", "low", "high", "n", "n_patients"]
+WITHOUT_THRESHOLD = "all"  # the point of metrics that need none
 COLUMNS = {
-    "metrics": ["model", "samples", "level", *evaluate.METRIC_COLUMNS],
+    "metrics": ["model", "samples", "level", *METRIC_COLUMNS],
     "operating_points": ["model", *operating_point.COLUMNS],
     "subgroups": ["model", *subgroups.COLUMNS],
     "errors": ["model", *subgroups.ERROR_COLUMNS],
@@ -29,66 +31,103 @@ COLUMNS = {
 THRESHOLD_PROBS = np.linspace(0.01, 0.99, 99).round(2)
 
 
-def of_predictions(
-    predictions: pd.DataFrame, cases: pd.DataFrame, samples: str, params: EvaluateConfig, seed: int
+def tabulate_predictions(
+    predictions: pd.DataFrame, cases: pd.DataFrame, samples: str, config: EvaluateConfig, seed: int
 ) -> dict[str, pd.DataFrame]:
-    """Tables by name, without the column `model`.
+    """Return all tables by name, without the column `model`.
 
-    predictions: tables.PREDICTIONS or tables.OUT_OF_FOLD; cases: tables.CASES plus `size`, all samples; samples: what
-    the rows are, for metrics.csv. A cross-validation has no calibration, decision curve or conformal sets: its folds
-    are models of their own.
+    predictions: schemas.PREDICTIONS or schemas.OUT_OF_FOLD; cases: schemas.CASES plus `size`, all samples; samples:
+    what the rows are, for metrics.csv. A cross-validation has no calibration, decision curve or conformal sets: its
+    folds are models of their own.
     """
-    called = operating_point.apply_threshold(
-        predictions, operating_point.thresholds(predictions, params.rule, params.value)
-    )
-    found = {
-        "metrics": _metrics(predictions, cases, params, seed).assign(samples=samples),
-        "operating_points": operating_point.table(predictions, params.rule, params.value),
-        "subgroups": subgroups.table(called, cases, confidence=params.confidence),
-        "errors": subgroups.errors(called, cases, params.errors),
+    reported = operating_point.decide(predictions, config)
+    tables = {
+        "metrics": _tabulate_levels(predictions, cases, config, seed).assign(samples=samples),
+        "operating_points": operating_point.tabulate_drift(predictions, config.rule, config.value),
+        "subgroups": subgroups.evaluate_subgroups(reported, cases, confidence=config.confidence),
+        "errors": subgroups.rank_errors(reported, cases, config.errors),
     }
     if "fold" in predictions:
-        return found
+        return tables
     validation, test = (predictions[predictions["split"] == split] for split in ("val", "test"))
-    summary, reliability = _calibration(validation, test, params)
-    return found | {
+    summary, reliability = _calibration(validation, test, config)
+    return tables | {
         "calibration": summary,
         "reliability": reliability,
         "decision_curve": _decision_curve(test),
-        "conformal": _conformal(validation, test, params, seed),
+        "conformal": _conformal(validation, test, config, seed),
     }
 
 
-def _metrics(predictions: pd.DataFrame, cases: pd.DataFrame, params: EvaluateConfig, seed: int) -> pd.DataFrame:
+def _tabulate_levels(predictions: pd.DataFrame, cases: pd.DataFrame, config: EvaluateConfig, seed: int) -> pd.DataFrame:
+    """Return `tabulate_metrics` at every configured level that the samples can be raised to."""
     possible = aggregation.possible_levels(cases)
     parts = [
-        evaluate.metric_table(
-            aggregation.aggregate(predictions, cases, level),
-            params.rule,
-            params.value,
-            prevalence=params.prevalence,
-            min_specificity=params.min_specificity,
-            confidence=params.confidence,
-            resamples=params.resamples,
-            seed=seed,
-        ).assign(level=level)
-        for level in params.levels
+        tabulate_metrics(aggregation.aggregate(predictions, cases, level), config, seed).assign(level=level)
+        for level in config.levels
         if level in possible
     ]
     return pd.concat(parts, ignore_index=True)
 
 
+def tabulate_metrics(predictions: pd.DataFrame, config: EvaluateConfig, seed: int) -> pd.DataFrame:
+    """Return rows of metrics.csv for one model at one level, without the columns model, samples and level.
+
+    predictions: schemas.PREDICTIONS or schemas.OUT_OF_FOLD, as they are or raised to a level (`aggregate`). Point
+    "all" has what needs no threshold, the others (`reported_points`) the metrics of the decisions, each at thresholds
+    that were chosen on the validation rows of these very predictions. auc has bootstrap limits by patient, auc_delong
+    the same value with clustered DeLong limits, which also hold for few patients.
+    """
+    rows = predictions[predictions["split"] != "val"]
+    parts = [_interval_rows(WITHOUT_THRESHOLD, _score_intervals(rows, config, seed))]
+    for point, (rule, value) in operating_point.reported_points(config.rule, config.value).items():
+        thresholds = operating_point.choose_thresholds(predictions, rule, value)
+        intervals = _decision_intervals(operating_point.apply_threshold(predictions, thresholds), config, seed)
+        parts.append(_interval_rows(point, intervals))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _score_intervals(rows: pd.DataFrame, config: EvaluateConfig, seed: int) -> dict[str, Interval]:
+    """Return intervals of what needs no threshold; rows: the reported ones."""
+    labelled, prob, resampling = (
+        LabelledRows.from_table(rows),
+        rows["prob"].to_numpy(),
+        Resampling.from_config(config, seed),
+    )
+    by_bootstrap = bootstrap.curve_intervals(labelled, prob, resampling, config.min_specificity)
+    by_delong = auc_tests.delong_interval(labelled, prob, config.confidence)
+    return {"auc": by_bootstrap["auc"], "auc_delong": by_delong, **by_bootstrap}
+
+
+def _decision_intervals(rows: pd.DataFrame, config: EvaluateConfig, seed: int) -> dict[str, Interval]:
+    """Return intervals of the metrics at a threshold; rows: `apply_threshold`."""
+    return bootstrap.decision_intervals(
+        LabelledRows.from_table(rows),
+        rows["predicted_positive"].to_numpy(),
+        Resampling.from_config(config, seed),
+        config.prevalence,
+    )
+
+
+def _interval_rows(point: str, intervals: dict[str, Interval]) -> pd.DataFrame:
+    rows = [
+        (point, name, interval.value, interval.low, interval.high, interval.n, interval.n_patients)
+        for name, interval in intervals.items()
+    ]
+    return pd.DataFrame(rows, columns=METRIC_COLUMNS)
+
+
 def _calibration(
-    validation: pd.DataFrame, test: pd.DataFrame, params: EvaluateConfig
+    validation: pd.DataFrame, test: pd.DataFrame, config: EvaluateConfig
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     label, patient_id = test["label"].to_numpy(), test["patient_id"].to_numpy(str)
     rows, curves = [], []
     for method, fit in calibration.METHODS.items():
         prob = fit(validation["label"].to_numpy(), validation["prob"].to_numpy())(test["prob"].to_numpy())
-        measures = calibration.summary(label, prob, patient_id, confidence=params.confidence)
+        measures = calibration.summary(label, prob, patient_id, confidence=config.confidence)
         rows.append({"method": method, **measures})
         if not np.isnan(prob).any():  # a method that could not be fitted has no curve
-            curve = calibration.reliability_curve(label, prob, patient_id, confidence=params.confidence)
+            curve = calibration.reliability_curve(label, prob, patient_id, confidence=config.confidence)
             table = pd.DataFrame(asdict(curve)).rename(columns={"share": "share_malignant"})
             curves.append(table.assign(method=method, bin=range(1, len(table) + 1)))
     return pd.DataFrame(rows), pd.concat(curves, ignore_index=True)
@@ -106,22 +145,21 @@ def _decision_curve(test: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _conformal(validation: pd.DataFrame, test: pd.DataFrame, params: EvaluateConfig, seed: int) -> pd.DataFrame:
-    to_sets = conformal.fit(validation["label"].to_numpy(), validation["prob"].to_numpy(), params.conformal)
-    labelled = LabelledRows.from_table(test)
-    rows = []
-    for confidence, sets in zip(params.conformal, to_sets(test["prob"].to_numpy()), strict=True):
-        found = conformal.measure_sets(labelled, sets, confidence, Resampling.from_config(params, seed))
+def _conformal(validation: pd.DataFrame, test: pd.DataFrame, config: EvaluateConfig, seed: int) -> pd.DataFrame:
+    to_sets = conformal.fit(validation["label"].to_numpy(), validation["prob"].to_numpy(), config.conformal)
+    labelled, rows = LabelledRows.from_table(test), []
+    for confidence, sets in zip(config.conformal, to_sets(test["prob"].to_numpy()), strict=True):
+        result = conformal.measure_sets(labelled, sets, confidence, Resampling.from_config(config, seed))
         rows.append(
             {
                 "confidence": confidence,
-                "coverage": found.coverage.value,
-                "coverage_low": found.coverage.low,
-                "coverage_high": found.coverage.high,
-                "decided": found.decided.value,
-                "accuracy_decided": found.accuracy.value,
-                "sensitivity_decided": found.sensitivity.value,
-                "specificity_decided": found.specificity.value,
+                "coverage": result.coverage.value,
+                "coverage_low": result.coverage.low,
+                "coverage_high": result.coverage.high,
+                "decided": result.decided.value,
+                "accuracy_decided": result.accuracy.value,
+                "sensitivity_decided": result.sensitivity.value,
+                "specificity_decided": result.specificity.value,
                 "n": len(test),
             }
         )

@@ -1,11 +1,12 @@
-"""Finished models on data from elsewhere. Nothing is trained, fitted or chosen there.
+"""Evaluation of finished models on another data set, on which nothing is trained, fitted or chosen.
 
-The operating point and the calibration come from the validation rows that the models already have; the rows of the
-external set stand where the test rows stood. Its patients are strangers to the training data by name.
+The operating point and the calibration come from the validation rows that the models already have; the external rows
+take the place of the test rows. No external patient is a validation patient.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -21,7 +22,7 @@ from mammo.data.datasets import Located
 from mammo.data.images import preprocess
 from mammo.data.images.dicom import PixelError
 from mammo.data.images.transforms import Film
-from mammo.evaluation.evaluate import Evaluated
+from mammo.evaluation.comparison_rows import EvaluatedRow
 from mammo.metrics import calibration, discrimination
 
 CALIBRATORS = ["raw", "platt"]  # of calibration.METHODS: as the models say it, and recalibrated on validation
@@ -35,36 +36,45 @@ COLUMNS = [
 ]
 
 
-def ingest_params(loaded: Config, name: str) -> IngestConfig:
-    """How the data set `external.<name>` is read: as `ingest` reads its own, in the same unit and types."""
-    known = loaded.external
-    if name not in known:
-        raise ConfigError(f"unknown external data set {name!r}; external has: {', '.join(known) or 'none'}")
-    if name == loaded.ingest.dataset:
+@dataclass(frozen=True)
+class FilmPreparation:
+    """The preprocessing of the films below `root`, the same as that of the training films."""
+
+    root: Path
+    unit: str
+    preprocess: PreprocessConfig
+    workers: int
+
+
+def external_ingest_config(config: Config, name: str) -> IngestConfig:
+    """Return how the data set `external.<name>` is read: as `ingest` reads its own, in the same unit and types."""
+    if name not in config.external:
+        raise ConfigError(f"unknown external data set {name!r}; external has: {', '.join(config.external) or 'none'}")
+    if name == config.ingest.dataset:
         raise ConfigError(f"external.{name}: the models were trained on {name}, which is not external to them")
-    own = known[name]
-    return loaded.ingest.model_copy(
+    external = config.external[name]
+    return config.ingest.model_copy(
         update={
             "dataset": name,
-            "source": own.source,
-            "root": own.root,
-            "expect": own.expect,
-            "on_error": own.on_error,
-            "idc": IdcConfig(patients=own.patients),
+            "source": external.source,
+            "root": external.root,
+            "expect": external.expect,
+            "on_error": external.on_error,
+            "idc": IdcConfig(patients=external.patients),
         }
     )
 
 
 @contextmanager
-def blaming(name: str) -> Iterator[None]:
-    """Errors of sources and readers speak of `ingest`; say which section of params.yaml they are about."""
+def name_section_in_errors(name: str) -> Iterator[None]:
+    """Say in errors of sources and readers, which speak of `ingest`, that they are about `external.<name>`."""
     try:
         yield
     except InputError as error:
         raise InputError(f"external.{name}, where this says `ingest`: {error}") from error
 
 
-def check(located: Located, ingest: IngestConfig) -> None:
+def check_copy(located: Located, ingest: IngestConfig) -> None:
     """Raise DatasetError where the copy is not what `expect` and `on_error` ask for."""
     if ingest.expect == "full":
         published = datasets.load_dataset(ingest.dataset).published(list(ingest.abnormality_types))
@@ -73,15 +83,11 @@ def check(located: Located, ingest: IngestConfig) -> None:
         datasets.refuse_excluded(located.excluded, ingest.dataset)
 
 
-def prepare(
-    cases: pd.DataFrame,
-    root: Path,
-    unit: str,
-    settings: PreprocessConfig,
-    images: npt.NDArray[np.unsignedinteger],
-    workers: int,
+def prepare_films(
+    cases: pd.DataFrame, preparation: FilmPreparation, images: npt.NDArray[np.unsignedinteger]
 ) -> dict[str, str]:
-    """Fill `images` (n, h, w), on disk, with what a model sees of each case; returns by sample_id why one failed."""
+    """Fill `images` (n, h, w), on disk, with the model input of each case; return failures as reasons by sample_id."""
+    root, unit, settings = preparation.root, preparation.unit, preparation.preprocess
 
     def attempt(case: dict[str, object]) -> Film | str:
         try:
@@ -91,8 +97,8 @@ def prepare(
 
     damaged: dict[str, str] = {}
     records = cast(list[dict[str, object]], cases.to_dict(orient="records"))
-    done = parallel_map(attempt, records, workers, "preprocessing")
-    for number, (sample_id, image) in enumerate(zip(cases["sample_id"], done, strict=True)):
+    prepared = parallel_map(attempt, records, preparation.workers, "preprocessing")
+    for number, (sample_id, image) in enumerate(zip(cases["sample_id"], prepared, strict=True)):
         if isinstance(image, str):
             damaged[sample_id] = image
         else:
@@ -100,8 +106,8 @@ def prepare(
     return damaged
 
 
-def frozen(predictions: pd.DataFrame, external: pd.DataFrame) -> pd.DataFrame:
-    """The validation rows of `predictions` with the rows of `external` as their test set; both tables.PREDICTIONS.
+def replace_test_rows(predictions: pd.DataFrame, external: pd.DataFrame) -> pd.DataFrame:
+    """Return the validation rows of `predictions` with `external` as their test rows; both schemas.PREDICTIONS.
 
     Raises InputError where a patient is in both.
     """
@@ -115,32 +121,32 @@ def frozen(predictions: pd.DataFrame, external: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([validation, external.assign(split="test")], ignore_index=True)
 
 
-def calibrated(predictions: pd.DataFrame, params: EvaluateConfig) -> dict[str, float]:
-    """`<measure>_<calibrator>` on the test rows, each calibrator being fitted on the validation rows."""
+def measure_calibration(predictions: pd.DataFrame, config: EvaluateConfig) -> dict[str, float]:
+    """Return `<measure>_<calibrator>` on the test rows, each calibrator being fitted on the validation rows."""
     validation, test = (predictions[predictions["split"] == split] for split in ("val", "test"))
-    found: dict[str, float] = {}
+    measures: dict[str, float] = {}
     for name in CALIBRATORS:
         calibrator = calibration.METHODS[name](validation["label"].to_numpy(), validation["prob"].to_numpy())
         summary = calibration.summary(
             test["label"].to_numpy(),
             calibrator(test["prob"].to_numpy()),
             test["patient_id"].to_numpy(str),
-            confidence=params.confidence,
+            confidence=config.confidence,
         )
-        found |= {f"{measure}_{name}": summary[measure] for measure in MEASURES}
-    return found
+        measures |= {f"{measure}_{name}": summary[measure] for measure in MEASURES}
+    return measures
 
 
-def official_auc(predictions: pd.DataFrame) -> float:
-    """AUC on the test rows of the data set that the model comes from: what the external AUC is read against."""
+def measure_official_auc(predictions: pd.DataFrame) -> float:
+    """Return the AUC on the test rows of the models' own data set, beside which the external AUC is read."""
     test = predictions[predictions["split"] == "test"]
     return discrimination.auc(test["label"], test["prob"])
 
 
-def table(rows: dict[str, dict[str, object]], evaluated: dict[str, Evaluated]) -> pd.DataFrame:
-    """metrics/external/<name>.csv, one row per model; rows: what else than the evaluation a row says, by model."""
+def tabulate_rows(descriptions: dict[str, dict[str, object]], evaluated: dict[str, EvaluatedRow]) -> pd.DataFrame:
+    """Return metrics/external/<name>.csv, one row per model; descriptions: the columns besides its evaluation."""
     parts = [
-        {"model": name, "n_malignant": int(found.rows["label"].sum()), **found.values(), **rows[name]}
-        for name, found in evaluated.items()
+        {"model": name, "n_malignant": int(row.rows["label"].sum()), **row.to_metrics(), **descriptions[name]}
+        for name, row in evaluated.items()
     ]
     return pd.DataFrame(parts)[COLUMNS]

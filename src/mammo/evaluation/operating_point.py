@@ -1,12 +1,13 @@
 """Operating points: chosen on validation rows, frozen, reported on the rows that nothing was chosen on.
 
-A prediction table is tables.PREDICTIONS (reported: split "test") or tables.OUT_OF_FOLD (reported: "oof"; each fold has
-its own threshold, from its own inner validation rows). Called means prob >= threshold.
+A prediction table is schemas.PREDICTIONS (reported: split "test") or schemas.OUT_OF_FOLD (reported: "oof"; each fold
+has its own threshold, from its own inner validation rows). Predicted positive means prob >= threshold.
 """
 
 import numpy as np
 import pandas as pd
 
+from mammo.core.config import EvaluateConfig
 from mammo.core.errors import InputError
 from mammo.metrics import discrimination
 from mammo.metrics.thresholds import THRESHOLD_RULES
@@ -20,24 +21,26 @@ FIXED_POINTS = {
 }
 RATES = {"sensitivity": discrimination.sensitivity, "specificity": discrimination.specificity}
 COLUMNS = ["rule", "threshold", "metric", "validation", "test", "drift"]
+# By label and decision.
+OUTCOMES = {(1, 1): "true positive", (1, 0): "false negative", (0, 1): "false positive", (0, 0): "true negative"}
 
 
-def points(rule: str, value: float) -> dict[str, tuple[str, float]]:
-    """Every reported point as (rule, value) by name: the chosen one first, then the fixed ones."""
+def reported_points(rule: str, value: float) -> dict[str, tuple[str, float]]:
+    """Return every reported point as (rule, value) by name: the chosen one first, then the fixed ones."""
     return {OPERATING: (rule, value), **FIXED_POINTS}
 
 
-def describe(point: str, rule: str, value: float) -> str:
-    """The name of a point for a table: the chosen one is named by its rule, a fixed one by itself."""
+def name_point(point: str, rule: str, value: float) -> str:
+    """Return the name of a point for a table: the chosen one is named by its rule, a fixed one by itself."""
     if point != OPERATING:
         return point
     return rule if rule == "youden" else f"{rule}={value:g}"
 
 
-def thresholds(predictions: pd.DataFrame, rule: str, value: float) -> "pd.Series[float]":
-    """The threshold that a rule of metrics.THRESHOLD_RULES chooses on the validation rows, by fold (0 without folds).
+def choose_thresholds(predictions: pd.DataFrame, rule: str, value: float) -> "pd.Series[float]":
+    """Choose the threshold by a rule of THRESHOLD_RULES on the validation rows, by fold (0 without folds).
 
-    Sees no other row. Raises InputError, naming the fold, for an unknown rule, a value that the rule cannot use, or
+    No other row is used. Raises InputError, naming the fold, for an unknown rule, a value that the rule cannot use, or
     validation rows that lack a class that it needs.
     """
     if rule not in THRESHOLD_RULES:
@@ -51,30 +54,44 @@ def thresholds(predictions: pd.DataFrame, rule: str, value: float) -> "pd.Series
     return pd.Series(chosen, name="threshold", dtype=np.float64).rename_axis("fold")
 
 
-def apply_threshold(predictions: pd.DataFrame, frozen: "pd.Series[float]") -> pd.DataFrame:
-    """The reported rows (test or out of fold) with their `threshold` and `called` (0/1); frozen: see `thresholds`."""
-    return _call(predictions[predictions["split"] != "val"], frozen)
+def apply_threshold(predictions: pd.DataFrame, thresholds: "pd.Series[float]") -> pd.DataFrame:
+    """Return the reported rows (test or out of fold) with their `threshold` and `predicted_positive` (0/1).
 
-
-def table(predictions: pd.DataFrame, rule: str, value: float) -> pd.DataFrame:
-    """Rows of operating_points.csv without the model: each point's rates on validation and test, and test less
-    validation.
-
-    With folds the rates pool the folds' rows, each called at its own threshold, and `threshold` is the folds' mean.
-    A rate whose class is missing is nan.
+    thresholds: by fold, as `choose_thresholds` returns them.
     """
-    drifts = [_drift(predictions, point, *chosen) for point, chosen in points(rule, value).items()]
-    return pd.DataFrame([row for rows in drifts for row in rows], columns=COLUMNS)
+    return _decide(predictions[predictions["split"] != "val"], thresholds)
 
 
-def _drift(predictions: pd.DataFrame, point: str, rule: str, value: float) -> list[dict[str, object]]:
-    frozen = thresholds(predictions, rule, value)
-    validation = _rates(_call(predictions[predictions["split"] == "val"], frozen))
-    test = _rates(apply_threshold(predictions, frozen))
+def decide(predictions: pd.DataFrame, config: EvaluateConfig) -> pd.DataFrame:
+    """Return the reported rows at the configured operating point, chosen on the validation rows and frozen."""
+    return apply_threshold(predictions, choose_thresholds(predictions, config.rule, config.value))
+
+
+def name_outcomes(rows: pd.DataFrame) -> list[str]:
+    """Return the outcome (OUTCOMES) of each row; rows: label and predicted_positive."""
+    return [OUTCOMES[pair] for pair in zip(rows["label"], rows["predicted_positive"], strict=True)]
+
+
+def tabulate_drift(predictions: pd.DataFrame, rule: str, value: float) -> pd.DataFrame:
+    """Return rows of operating_points.csv without the model: each point's rates on validation and test, and the drift.
+
+    Drift is test less validation. With folds the rates pool the folds' rows, each decided at its own threshold, and
+    `threshold` is the folds' mean. A rate whose class is missing is nan.
+    """
+    rows: list[dict[str, object]] = []
+    for point, (point_rule, point_value) in reported_points(rule, value).items():
+        thresholds = choose_thresholds(predictions, point_rule, point_value)
+        rows += _drift(predictions, thresholds, name_point(point, point_rule, point_value))
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _drift(predictions: pd.DataFrame, thresholds: "pd.Series[float]", name: str) -> list[dict[str, object]]:
+    validation = _rates(_decide(predictions[predictions["split"] == "val"], thresholds))
+    test = _rates(apply_threshold(predictions, thresholds))
     return [
         {
-            "rule": describe(point, rule, value),
-            "threshold": float(frozen.mean()),
+            "rule": name,
+            "threshold": float(thresholds.mean()),
             "metric": rate,
             "validation": validation[rate],
             "test": test[rate],
@@ -84,20 +101,20 @@ def _drift(predictions: pd.DataFrame, point: str, rule: str, value: float) -> li
     ]
 
 
-def _rates(called: pd.DataFrame) -> dict[str, float]:
-    counts = discrimination.counts(called["label"].to_numpy(), called["called"].to_numpy())
+def _rates(rows: pd.DataFrame) -> dict[str, float]:
+    counts = discrimination.counts(rows["label"].to_numpy(), rows["predicted_positive"].to_numpy())
     return {name: float(rate(*counts)) for name, rate in RATES.items()}
 
 
-def _call(rows: pd.DataFrame, frozen: "pd.Series[float]") -> pd.DataFrame:
-    threshold = _fold(rows).map(frozen).astype(np.float64)
+def _decide(rows: pd.DataFrame, thresholds: "pd.Series[float]") -> pd.DataFrame:
+    threshold = _fold(rows).map(thresholds).astype(np.float64)
     if threshold.isna().any():
         lacking = sorted(_fold(rows)[threshold.isna()].unique())
         raise InputError(
             f"fold(s) {', '.join(map(str, lacking))} have no validation rows and so no operating point; "
             "cross-validate again"
         )
-    return rows.assign(threshold=threshold, called=(rows["prob"] >= threshold).astype(np.int64))
+    return rows.assign(threshold=threshold, predicted_positive=(rows["prob"] >= threshold).astype(np.int64))
 
 
 def _choose(validation: pd.DataFrame, rule: str, value: float, fold: object) -> float:

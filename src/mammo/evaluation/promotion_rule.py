@@ -1,6 +1,6 @@
-"""Which model of a workspace stands for the registered model, and does it take the champion's place.
+"""The rule by which a trained model takes the place of the registered model's champion.
 
-Decided on validation rows alone: no function here is given a test row's score. Prediction tables: tables.PREDICTIONS.
+It rests on validation rows alone: no function here reads a test row's score. Prediction tables: schemas.PREDICTIONS.
 """
 
 from collections.abc import Mapping
@@ -18,45 +18,47 @@ CHAMPION, CHALLENGER = "champion", "challenger"
 
 @dataclass(frozen=True)
 class Verdict:
-    """The alias that a contender gets, and why."""
+    """The alias of a contender, and the reason for it."""
 
     alias: str
     reason: str
 
 
-def validation(predictions: pd.DataFrame) -> pd.DataFrame:
-    """The rows that a choice may rest on, in the order of their ids."""
+def select_validation_rows(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows that a choice may rest on, in the order of their ids."""
     return predictions[predictions["split"] == "val"].sort_values("sample_id", ignore_index=True)
 
 
-def contender(predictions: Mapping[str, pd.DataFrame], rule: ChampionConfig, evaluate: EvaluateConfig) -> str | None:
-    """The model with the best validation AUC among those that hold the sensitivity floor; None where none does.
+def choose_contender(
+    predictions: Mapping[str, pd.DataFrame], rule: ChampionConfig, evaluate: EvaluateConfig
+) -> str | None:
+    """Return the model with the best validation AUC among those that reach the sensitivity floor, or None.
 
     The sensitivity is that of the validation rows at the operating point, which is chosen on them too. Of equals the
     first.
     """
-    rows = {name: validation(table) for name, table in predictions.items()}
-    held = {
+    rows = {name: select_validation_rows(table) for name, table in predictions.items()}
+    eligible = {
         name: float(discrimination.auc(table["label"], table["prob"]))
         for name, table in rows.items()
-        if sensitivity(table, evaluate) >= rule.sensitivity_floor
+        if measure_sensitivity(table, evaluate) >= rule.sensitivity_floor
     }
-    return max(held, key=lambda name: held[name]) if held else None
+    return max(eligible, key=lambda name: eligible[name]) if eligible else None
 
 
-def sensitivity(rows: pd.DataFrame, evaluate: EvaluateConfig) -> float:
-    """Of validation rows at the operating point that is chosen on them."""
-    threshold = operating_point.thresholds(rows, evaluate.rule, evaluate.value).iloc[0]
+def measure_sensitivity(rows: pd.DataFrame, evaluate: EvaluateConfig) -> float:
+    """Return the sensitivity of validation rows at the operating point that is chosen on them."""
+    threshold = operating_point.choose_thresholds(rows, evaluate.rule, evaluate.value).iloc[0]
     return float(discrimination.sensitivity(*discrimination.counts(rows["label"], rows["prob"] >= threshold)))
 
 
-def verdict(
+def decide_alias(
     contender: pd.DataFrame, champion: pd.DataFrame | None, rule: ChampionConfig, evaluate: EvaluateConfig, seed: int
 ) -> Verdict:
-    """Champion where there is none yet, or where the AUC is better by a paired test on the same validation rows.
+    """Promote a contender that beats the champion's AUC in a paired test on the same validation rows, or is the first.
 
     contender, champion: validation rows. Other rows cannot be compared: what is validation for one may have trained the
-    other. It then is a challenger, and a person decides.
+    other. The contender then is a challenger, and a person decides.
     """
     if champion is None:
         return Verdict(CHAMPION, "the first one")
@@ -65,15 +67,16 @@ def verdict(
             CHALLENGER,
             "the champion has no validation scores of the same samples; others may have trained one of the two",
         )
-    test = auc_tests.paired_auc_test(
+    comparison = auc_tests.paired_auc_test(
         LabelledRows(contender["label"], contender["patient_id"]),
         champion["prob"],
         contender["prob"],
         Resampling.from_config(evaluate, seed),
     )
-    better = test.difference > 0 and test.p_value < rule.significance
+    better = comparison.difference > 0 and comparison.p_value < rule.significance
+    limits = f"{comparison.low:+.3f} to {comparison.high:+.3f}"
     reason = (
-        f"validation AUC minus the champion's {test.difference:+.3f} ({test.low:+.3f} to {test.high:+.3f}), "
-        f"p {test.p_value:.3f}, {test.n} samples of {test.n_patients} patients"
+        f"validation AUC minus the champion's {comparison.difference:+.3f} ({limits}), "
+        f"p {comparison.p_value:.3f}, {comparison.n} samples of {comparison.n_patients} patients"
     )
     return Verdict(CHAMPION if better else CHALLENGER, reason)

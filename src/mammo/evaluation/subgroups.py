@@ -1,7 +1,7 @@
-"""Where a model is worse than elsewhere, and the samples on which it errs most.
+"""AUC by subgroup, tested against all other rows, and the samples on which a model errs most.
 
 A subgroup is compared with all other rows. Patients may be in both (two views, two lesions), so that the two AUCs are
-not independent: the test sums each patient's part in either (statistics.subset_auc_test). Holm's correction is within
+not independent: the test sums each patient's part in either (auc_tests.subset_auc_test). Holm's correction is within
 one table, which is one model over all its subgroups.
 """
 
@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from mammo.core.errors import InputError
+from mammo.evaluation.operating_point import OUTCOMES
 from mammo.metrics import auc_tests
 from mammo.metrics.discrimination import Mask
 from mammo.metrics.resampling import Interval, LabelledRows
@@ -27,12 +28,12 @@ COLUMNS = [
 ]
 ATTRIBUTES = ["pathology", "abnormality_type", "breast_density", "subtlety"]
 ERROR_COLUMNS = ["kind", "rank", "sample_id", "patient_id", "label", "prob", "threshold", *ATTRIBUTES]
-ERROR_KINDS = {"false negative": (1, 0), "false positive": (0, 1)}  # label, called
+ERROR_KINDS = {name: pair for pair, name in OUTCOMES.items() if name.startswith("false")}  # label, decision
 
 
 @dataclass(frozen=True)
 class Subgroup:
-    """Which rows (n,) are in a subgroup, and which it is compared with."""
+    """The rows (n,) in a subgroup, and those it is compared with."""
 
     variable: str
     value: str
@@ -42,53 +43,65 @@ class Subgroup:
 
 
 def tertiles(values: npt.ArrayLike, training: npt.ArrayLike) -> "pd.Categorical[str]":
-    """Cut values (n,) at the tertiles of the training rows (n,) 0/1: small, medium, large; nan stays missing."""
+    """Cut values (n,) at the tertiles of the training rows (n,) 0/1 into small, medium, large; nan stays missing."""
     numbers = np.asarray(values, np.float64)
-    known = numbers[np.asarray(training, bool) & ~np.isnan(numbers)]
-    if not known.size:
+    training_values = numbers[np.asarray(training, bool) & ~np.isnan(numbers)]
+    if not training_values.size:
         raise InputError("no training row has a size, so that there are no tertiles; preprocess again")
     names = np.array(["small", "medium", "large"], object)
-    of_row = names[np.searchsorted(np.quantile(known, [1 / 3, 2 / 3]), numbers).clip(max=2)]
-    of_row[np.isnan(numbers)] = None
-    return pd.Categorical(of_row.tolist(), categories=names.tolist(), ordered=True)
+    sizes = names[np.searchsorted(np.quantile(training_values, [1 / 3, 2 / 3]), numbers).clip(max=2)]
+    sizes[np.isnan(numbers)] = None
+    return pd.Categorical(sizes.tolist(), categories=names.tolist(), ordered=True)
 
 
-def table(
+def size_tertiles(index: pd.DataFrame, sizes: pd.DataFrame) -> pd.DataFrame:
+    """Return sample_id and `size` of every sample: tertiles of the lesion's share of the film, cut on training rows.
+
+    index: schemas.INDEX; sizes: schemas.SIZES.
+    """
+    joined = index[["sample_id", "split"]].merge(sizes, on="sample_id", how="left", validate="one_to_one")
+    return joined[["sample_id"]].assign(size=tertiles(joined["lesion_share"], joined["split"] == "train"))
+
+
+def evaluate_subgroups(
     rows: pd.DataFrame, cases: pd.DataFrame, variables: tuple[str, ...] = VARIABLES, *, confidence: float = 0.95
 ) -> pd.DataFrame:
-    """Rows of subgroups.csv without the model: AUC by subgroup with its interval, and against all other rows.
+    """Return rows of subgroups.csv without the model: AUC by subgroup with its interval, and against all other rows.
 
     rows: the reported samples (sample_id, patient_id, label, prob, and fold where each has its own model, whose AUCs
-    are then averaged). cases: tables.CASES, and further columns that `variables` name (size: see `thirds`).
+    are then averaged). cases: schemas.CASES, and further columns that `variables` name (size: see `size_tertiles`).
     pathology: the benign rows of one kind against all malignant rows, because one kind alone has one class.
     The interval is DeLong's, clustered by patient, which also holds for few patients. `worse` is 1 where the AUC is
     lower and p_holm is below 1 - confidence. What is not estimable is nan and `note` says why. Raises InputError for
     a variable or a sample that is not in `cases`.
     """
     joined = _join(rows, cases, variables)
-    found = [_evaluate(joined, subgroup, confidence) for name in variables for subgroup in _subgroups(joined, name)]
-    result = pd.DataFrame(found, columns=[*COLUMNS, "p"])
+    tests = [
+        _evaluate(joined, subgroup, confidence) for name in variables for subgroup in _list_subgroups(joined, name)
+    ]
+    result = pd.DataFrame(tests, columns=[*COLUMNS, "p"])
     p_holm = auc_tests.holm(result["p"].to_numpy(np.float64))
     worse = (p_holm < 1 - confidence) & (result["difference"] < 0)
     return result.assign(p_holm=p_holm, worse=worse.astype(np.int64))[COLUMNS]
 
 
-def errors(called: pd.DataFrame, cases: pd.DataFrame, count: int) -> pd.DataFrame:
-    """Rows of errors.csv without the model: the `count` worst false negatives and false positives.
+def rank_errors(reported: pd.DataFrame, cases: pd.DataFrame, count: int) -> pd.DataFrame:
+    """Return rows of errors.csv without the model: the `count` worst false negatives and false positives.
 
-    called: operating.reported; cases: tables.CASES. Rank 1 lies farthest from its threshold; sample_id breaks ties.
+    reported: operating_point.apply_threshold; cases: schemas.CASES. Rank 1 lies farthest from its threshold;
+    sample_id breaks ties.
     """
-    _check_samples(called, cases)
-    distance = (called["prob"] - called["threshold"]).abs()
-    ordered = called.assign(distance=distance).sort_values(["distance", "sample_id"], ascending=[False, True])
+    _check_samples(reported, cases)
+    distance = (reported["prob"] - reported["threshold"]).abs()
+    ordered = reported.assign(distance=distance).sort_values(["distance", "sample_id"], ascending=[False, True])
     worst = [
-        ordered[(ordered["label"] == label) & (ordered["called"] == call)]
+        ordered[(ordered["label"] == label) & (ordered["predicted_positive"] == decision)]
         .head(count)
         .assign(kind=kind, rank=lambda rows: range(1, len(rows) + 1))
-        for kind, (label, call) in ERROR_KINDS.items()
+        for kind, (label, decision) in ERROR_KINDS.items()
     ]
-    found = pd.concat(worst, ignore_index=True)
-    return found.merge(cases[["sample_id", *ATTRIBUTES]], on="sample_id", how="left")[ERROR_COLUMNS]
+    errors = pd.concat(worst, ignore_index=True)
+    return errors.merge(cases[["sample_id", *ATTRIBUTES]], on="sample_id", how="left")[ERROR_COLUMNS]
 
 
 def _join(rows: pd.DataFrame, cases: pd.DataFrame, variables: tuple[str, ...]) -> pd.DataFrame:
@@ -108,7 +121,7 @@ def _check_samples(rows: pd.DataFrame, cases: pd.DataFrame) -> None:
         )
 
 
-def _subgroups(rows: pd.DataFrame, variable: str) -> Iterator[Subgroup]:
+def _list_subgroups(rows: pd.DataFrame, variable: str) -> Iterator[Subgroup]:
     """Each value of a variable, in the order of the categories or sorted; missing values are a subgroup too."""
     column = rows[variable]
     malignant = rows["label"].to_numpy() == 1
@@ -133,11 +146,11 @@ def _values(column: "pd.Series[Any]") -> list[Any]:
 
 def _evaluate(rows: pd.DataFrame, subgroup: Subgroup, confidence: float) -> dict[str, object]:
     """One row of the table, and p before correction."""
-    own = _estimable(rows, subgroup.inside)
+    estimable = _estimable(rows, subgroup.inside)
     # Within the same folds: the scores of another fold's model are no fair rest.
-    shared = own & _estimable(rows, subgroup.outside)
-    inside = rows[subgroup.inside & own] if own.any() else rows[subgroup.inside]
-    outside = rows[subgroup.outside & own] if own.any() else rows[subgroup.outside]
+    shared = estimable & _estimable(rows, subgroup.outside)
+    inside = rows[subgroup.inside & estimable] if estimable.any() else rows[subgroup.inside]
+    outside = rows[subgroup.outside & estimable] if estimable.any() else rows[subgroup.outside]
     interval = _interval(inside, confidence)
     test = auc_tests.subset_auc_test(
         LabelledRows.from_table(rows),
@@ -149,7 +162,7 @@ def _evaluate(rows: pd.DataFrame, subgroup: Subgroup, confidence: float) -> dict
     notes = [
         subgroup.note,
         f"{left_out} rows left out: fewer than {MIN_PATIENTS} patients of a class in their fold" if left_out else "",
-        _why_not(inside, interval, outside, test.p_value),
+        _note_missing(inside, interval, outside, test.p_value),
     ]
     return {
         "variable": subgroup.variable,
@@ -171,14 +184,14 @@ def _interval(rows: pd.DataFrame, confidence: float) -> Interval:
 
 
 def _estimable(rows: pd.DataFrame, chosen: Mask) -> Mask:
-    """Which rows (n,) lie in a fold where the chosen rows have an AUC and its variance; without folds all or none."""
+    """Mark the rows (n,) in a fold where the chosen rows have an AUC and its variance; without folds all or none."""
     fold = rows["fold"] if "fold" in rows else pd.Series(0, index=rows.index)
-    good = [name for name, part in rows[chosen].groupby(fold[chosen]) if not _reason(part)]
-    return fold.isin(good).to_numpy(bool)
+    folds = [name for name, part in rows[chosen].groupby(fold[chosen]) if not _reason(part)]
+    return fold.isin(folds).to_numpy(bool)
 
 
 def _reason(rows: pd.DataFrame) -> str:
-    """Why an AUC with its variance cannot be had from these rows, or an empty text."""
+    """Return why these rows give no AUC with its variance, or an empty text."""
     patients = {
         name: rows.loc[rows["label"] == label, "patient_id"].nunique()
         for label, name in enumerate(("benign", "malignant"))
@@ -191,8 +204,8 @@ def _reason(rows: pd.DataFrame) -> str:
     return ""
 
 
-def _why_not(inside: pd.DataFrame, interval: Interval, outside: pd.DataFrame, p_value: float) -> str:
-    """The note on a subgroup whose AUC, interval or comparison could not be had."""
+def _note_missing(inside: pd.DataFrame, interval: Interval, outside: pd.DataFrame, p_value: float) -> str:
+    """Return the note on a subgroup whose AUC, interval or comparison is not estimable."""
     if np.isnan(interval.low):
         reason = _reason(inside) or _reason_in_folds(inside) or "no variation: all pairs are ranked alike"
         return f"{'' if np.isnan(interval.value) else 'interval '}not estimable ({reason})"

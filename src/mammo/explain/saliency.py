@@ -1,10 +1,10 @@
-"""Where a model looked: eight methods under one signature, for any architecture here and any Keras backend.
+"""Saliency maps by eight methods under one signature, for any architecture here and any Keras backend.
 
-A map is (h, w) in 0..1, scaled by its own maximum; it is 0 everywhere where nothing speaks for malignancy. Every method
+A map is (h, w) in 0..1, scaled by its own maximum; it is 0 everywhere if nothing speaks for malignancy. Every method
 explains the logit: the sigmoid's gradient vanishes for confident predictions.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar, cast
 
 import cv2
@@ -13,8 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from mammo.core.errors import InputError
+from mammo.data.samples import Samples
 
 BACKENDS = ("tensorflow", "jax", "torch")
+BATCH = 16  # samples that are explained together
 # A base of 512 to 2,048 channels would cost as many predictions per image, and most channels are silent.
 SCORE_CHANNELS = 64
 NOISE_SAMPLES = 16
@@ -40,30 +42,30 @@ class Explainer:
 
     def __init__(self, model: keras.Model, batch: int = 64):
         _check_backend()
-        features, logit = (_layer(model, name).output for name in ("features", "logit"))
+        features, logit = (_get_layer(model, name).output for name in ("features", "logit"))
         self.image_shape = tuple(model.input_shape[1:])
-        self.seen = _seen(model)
+        self.visible_px = _visible_size(model)
         self.batch = batch
         self.model = model
         self.to_features = keras.Model(model.inputs, features)
         # Other crops than the first need the image too.
         self.features_to_logit = keras.Model([*model.inputs, features], logit)
         self.to_logit = keras.Model(model.inputs, logit)
-        self._pixel_gradient = _compiled(model, lambda images: _gradient(self._logit, images))
-        self._feature_gradient = _compiled(model, self._features_and_gradient)
+        self._pixel_gradient = _compile(model, lambda images: _gradient(self._logit, images))
+        self._feature_gradient = _compile(model, self._features_and_gradient)
 
     def maps(self, images: Images, method: str, seed: int = 0) -> Floats:
-        """Maps (n, h, w) of images (n, h, w, 1) by a method of METHODS; only `seed` decides what is random.
+        """Return maps (n, h, w) of images (n, h, w, 1) by a method of METHODS; only `seed` decides what is random.
 
         Raises InputError for an unknown method, or images of another shape than the model takes.
         """
-        return self.by_method(images, [method], seed)[method]
+        return self.maps_by_method(images, [method], seed)[method]
 
-    def by_method(self, images: Images, methods: Iterable[str], seed: int = 0) -> dict[str, Floats]:
-        """`maps` by each of several methods; those of CAMS share one gradient."""
+    def maps_by_method(self, images: Images, methods: Iterable[str], seed: int = 0) -> dict[str, Floats]:
+        """Return `maps` by each of several methods; those of CAMS share one gradient."""
         methods = list(methods)
         for method in methods:
-            if method not in METHODS:
+            if method not in CAMS and method not in PERTURBING:
                 raise InputError(f"unknown saliency method {method!r}; there are {', '.join(METHODS)}")
         if images.shape[1:] != self.image_shape:
             raise InputError(
@@ -71,40 +73,40 @@ class Explainer:
                 "preprocess to that size (preprocess.size_px), or train the model on this one"
             )
         images = images.astype(np.float32)
-        coarse = self.cams(images, [method for method in methods if method in CAMS])
+        coarse = self.compute_cams(images, [method for method in methods if method in CAMS])
         return {
-            method: self.placed(coarse[method]) if method in coarse else CHANGED[method](self, images, seed)
+            method: self.place(coarse[method]) if method in coarse else PERTURBING[method](self, images, seed)
             for method in methods
         }
 
-    def cams(self, images: Images, names: Sequence[str]) -> dict[str, Floats]:
-        """Coarse maps (n, rows, columns) by methods of CAMS, in the size of `features`."""
+    def compute_cams(self, images: Images, names: Sequence[str]) -> dict[str, Floats]:
+        """Return coarse maps (n, rows, columns) by methods of CAMS, in the size of `features`."""
         if not names:
             return {}
         features, gradient = self._feature_gradient(images)
-        return {name: _array(CAMS[name](features, gradient)) for name in names}
+        return {name: _to_array(CAMS[name](features, gradient)) for name in names}
 
     def pixel_gradient(self, images: Images) -> Floats:
-        """d logit / d pixel, shaped as images (n, h, w, 1)."""
-        return _array(self._pixel_gradient(images))
+        """Return d logit / d pixel, shaped as images (n, h, w, 1)."""
+        return _to_array(self._pixel_gradient(images))
 
     def features(self, images: Images) -> Floats:
-        """What the layer `features` makes of images, (n, rows, columns, channels)."""
+        """Return the output of the layer `features` for images, (n, rows, columns, channels)."""
         return np.asarray(self.to_features.predict_on_batch(images), np.float32)
 
     def logits(self, images: Images) -> Floats:
-        """Logits (n,), `batch` images at a time."""
+        """Return logits (n,), `batch` images at a time."""
         starts = range(0, len(images), self.batch)
         parts = [self.to_logit.predict_on_batch(images[start : start + self.batch]) for start in starts]
         return np.concatenate(parts)[:, 0].astype(np.float32)
 
-    def placed(self, found: Floats) -> Floats:
-        """Coarse maps (n, rows, columns), enlarged to where the first crop lies; each is scaled by its maximum."""
-        return _scaled(np.stack([_enlarged(one, self.seen, self.image_shape[:2]) for one in found]))
+    def place(self, coarse: Floats) -> Floats:
+        """Enlarge coarse maps (n, rows, columns) to where the first crop lies; each is scaled by its maximum."""
+        return _scale(np.stack([_enlarge(cell, self.visible_px, self.image_shape[:2]) for cell in coarse]))
 
-    def visible(self, maps: Array) -> Array:
-        """The part of maps or images (n, h, w) that `features` shows: around it all maps are 0, and so alike."""
-        (height, width), (rows, columns) = self.image_shape[:2], self.seen
+    def crop_visible(self, maps: Array) -> Array:
+        """Crop maps or images (n, h, w) to the part that `features` covers: around it all maps are 0, and so alike."""
+        (height, width), (rows, columns) = self.image_shape[:2], self.visible_px
         top, left = (height - rows) // 2, (width - columns) // 2
         return cast(Array, maps[:, top : top + rows, left : left + columns])
 
@@ -117,7 +119,7 @@ class Explainer:
         return keras.ops.cast(features, "float32"), keras.ops.cast(gradient, "float32")
 
 
-def _layer(model: keras.Model, name: str) -> keras.layers.Layer:
+def _get_layer(model: keras.Model, name: str) -> keras.layers.Layer:
     if name not in {layer.name for layer in model.layers}:
         raise InputError(
             f"the model {model.name!r} has no layer named {name!r}, which saliency maps need; name its last spatial "
@@ -126,8 +128,8 @@ def _layer(model: keras.Model, name: str) -> keras.layers.Layer:
     return model.get_layer(name)
 
 
-def _seen(model: keras.Model) -> tuple[int, int]:
-    """Height and width of the centre of the image that `features` shows."""
+def _visible_size(model: keras.Model) -> tuple[int, int]:
+    """Return height and width of the centre of the image that `features` covers."""
     cropping = [layer for layer in model.layers if layer.name == "crop"]
     height, width = (cropping[0].height, cropping[0].width) if cropping else model.input_shape[1:3]
     return height, width
@@ -143,15 +145,15 @@ def _check_backend() -> None:
 
 
 def _gradient(score: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
-    """d score(at) / d at, where row i of the score (n, 1) depends on row i of `at` alone."""
+    """Return d score(at) / d at, where row i of the score (n, 1) depends on row i of `at` alone."""
     backend = keras.backend.backend()
     if backend == "tensorflow":
         import tensorflow as tf
 
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(at)
-            found = score(at)
-        return tape.gradient(found, at)
+            value = score(at)
+        return tape.gradient(value, at)
     if backend == "jax":
         import jax
 
@@ -163,8 +165,8 @@ def _gradient(score: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
         return torch.autograd.grad(score(inputs).sum(), inputs)[0]
 
 
-def _compiled(model: keras.Model, function: Callable[[Tensor], Any]) -> Callable[[Images], Any]:
-    """`function` of images (n, h, w, 1), which calls `model`, as one graph of the backend; torch has none."""
+def _compile(model: keras.Model, function: Callable[[Tensor], Any]) -> Callable[[Images], Any]:
+    """Compile `function` of images (n, h, w, 1), which calls `model`, to one graph of the backend; torch has none."""
     backend = keras.backend.backend()
     if backend == "tensorflow":
         import tensorflow as tf
@@ -174,23 +176,23 @@ def _compiled(model: keras.Model, function: Callable[[Tensor], Any]) -> Callable
     if backend == "jax":
         import jax
 
-        def of_values(values: list[Tensor], images: Images) -> Any:
+        def call_with_values(values: list[Tensor], images: Images) -> Any:
             with keras.StatelessScope(state_mapping=list(zip(model.variables, values, strict=True))):
                 return function(images)
 
-        compiled = jax.jit(of_values)
+        compiled = jax.jit(call_with_values)
         return lambda images: compiled([variable.value for variable in model.variables], images)
 
-    def without_graph(images: Images) -> Any:
+    def call_eagerly(images: Images) -> Any:
         import torch
 
         with torch.no_grad():
             return function(keras.ops.convert_to_tensor(images))
 
-    return without_graph
+    return call_eagerly
 
 
-def _array(tensor: Tensor) -> Floats:
+def _to_array(tensor: Tensor) -> Floats:
     return np.asarray(keras.ops.convert_to_numpy(tensor), np.float32)
 
 
@@ -234,29 +236,29 @@ CAMS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def score_cam(explainer: Explainer, images: Images, seed: int) -> Floats:
-    """Features weighted by the softmax of the logit that each leaves when the image is seen through it alone.
+    """Weight features by the softmax of the logit of the image masked by each of them.
 
     Wang et al., CVPR Workshops 2020. Only the SCORE_CHANNELS channels that vary most over the image are tried: one
     that is flat masks nothing.
     """
     pairs = zip(images, explainer.features(images), strict=True)
-    return explainer.placed(np.stack([_score_cam(explainer, image, features) for image, features in pairs]))
+    return explainer.place(np.stack([_score_cam(explainer, image, features) for image, features in pairs]))
 
 
 def _score_cam(explainer: Explainer, image: Images, features: Floats) -> Floats:
-    """Coarse map (rows, columns) of one image (h, w, 1)."""
+    """Return the coarse map (rows, columns) of one image (h, w, 1)."""
     varied = np.argsort(-features.std(axis=(0, 1)), kind="stable")[:SCORE_CHANNELS]
     channels = np.moveaxis(features[..., varied], -1, 0)
     low, high = (limit(channels, axis=(1, 2), keepdims=True) for limit in (np.min, np.max))
-    shown = np.divide(channels - low, high - low, out=np.zeros_like(channels), where=high > low)
-    masks = np.stack([_enlarged(mask, explainer.seen, explainer.image_shape[:2]) for mask in shown])
+    scaled = np.divide(channels - low, high - low, out=np.zeros_like(channels), where=high > low)
+    masks = np.stack([_enlarge(mask, explainer.visible_px, explainer.image_shape[:2]) for mask in scaled])
     logits = explainer.logits(masks[..., np.newaxis] * image)
     weights = np.exp(logits - logits.max())
     return np.asarray(np.maximum(np.tensordot(weights / weights.sum(), channels, axes=1), 0), np.float32)
 
 
 def smoothgrad(explainer: Explainer, images: Images, seed: int) -> Floats:
-    """Size of the mean gradient over noisy copies of each image. Smilkov et al., arXiv:1706.03825, 2017.
+    """Map the size of the mean gradient over noisy copies of each image. Smilkov et al., arXiv:1706.03825, 2017.
 
     Unlike the other methods it shows evidence against malignancy too. The noise is the same for every image, so that
     a map does not depend on its batch.
@@ -265,16 +267,16 @@ def smoothgrad(explainer: Explainer, images: Images, seed: int) -> Floats:
     total = np.zeros_like(images)
     for noise in np.random.default_rng(seed).normal(0, NOISE_SD, (NOISE_SAMPLES, *explainer.image_shape)):
         total += explainer.pixel_gradient((images + span * noise).astype(np.float32))
-    return _scaled(np.abs(total[..., 0]))
+    return _scale(np.abs(total[..., 0]))
 
 
 def integrated_gradients(explainer: Explainer, images: Images, seed: int) -> Floats:
-    """What speaks for malignancy in `attribution`."""
-    return _scaled(np.maximum(attribution(explainer, images)[..., 0], 0))
+    """Map what speaks for malignancy in `attribute_pixels`."""
+    return _scale(np.maximum(attribute_pixels(explainer, images)[..., 0], 0))
 
 
-def attribution(explainer: Explainer, images: Images) -> Floats:
-    """Each pixel's part of logit(image) - logit(black), signed, (n, h, w, 1). Sundararajan et al., ICML 2017."""
+def attribute_pixels(explainer: Explainer, images: Images) -> Floats:
+    """Return each pixel's part of logit(image) - logit(black), signed, (n, h, w, 1). Sundararajan et al., ICML 2017."""
     total = np.zeros(images.shape, np.float32)
     for share in (np.arange(PATH_STEPS) + 0.5) / PATH_STEPS:
         total += explainer.pixel_gradient((share * images).astype(np.float32))
@@ -282,15 +284,15 @@ def attribution(explainer: Explainer, images: Images) -> Floats:
 
 
 def occlusion(explainer: Explainer, images: Images, seed: int) -> Floats:
-    """What the logit loses, on average, by the patches that hide a pixel. Zeiler & Fergus, ECCV 2014.
+    """Map the mean loss of the logit over the patches that hide a pixel. Zeiler & Fergus, ECCV 2014.
 
     A patch has the mean grey of its image.
     """
-    return _scaled(np.stack([_occlusion(explainer, image) for image in images]))
+    return _scale(np.stack([_occlusion(explainer, image) for image in images]))
 
 
 def _occlusion(explainer: Explainer, image: Images) -> Floats:
-    """Map (h, w) of one image (h, w, 1)."""
+    """Return the map (h, w) of one image (h, w, 1)."""
     patches = _patches(*image.shape[:2])
     hidden = np.repeat(image[np.newaxis], len(patches), axis=0)
     for copy, patch in zip(hidden, patches, strict=True):
@@ -306,7 +308,7 @@ def _occlusion(explainer: Explainer, image: Images) -> Floats:
 
 
 def _patches(height: int, width: int) -> list[tuple[slice, slice]]:
-    """Overlapping squares that cover an image; those at its far sides may be smaller."""
+    """Return overlapping squares that cover an image; those at its far sides may be smaller."""
     side = max(2, round(min(height, width) / PATCHES_ACROSS))
     return [
         (slice(top, top + side), slice(left, left + side))
@@ -315,25 +317,34 @@ def _patches(height: int, width: int) -> list[tuple[slice, slice]]:
     ]
 
 
-CHANGED: dict[str, Method] = {
+PERTURBING: dict[str, Method] = {
     "scorecam": score_cam,
     "smoothgrad": smoothgrad,
     "integrated_gradients": integrated_gradients,
     "occlusion": occlusion,
 }
-METHODS = (*CAMS, *CHANGED)
+METHODS = (*CAMS, *PERTURBING)
 
 
-def _enlarged(found: Floats, seen: tuple[int, int], shape: tuple[int, ...]) -> Floats:
-    """The map (rows, columns), enlarged to the centre of the image that was seen, with nothing around it."""
+def _enlarge(coarse: Floats, visible_px: tuple[int, int], shape: tuple[int, ...]) -> Floats:
+    """Enlarge a map (rows, columns) to the visible centre of the image, with 0 around it."""
     large = np.zeros(shape, np.float32)
-    top, left = (shape[0] - seen[0]) // 2, (shape[1] - seen[1]) // 2
-    centre = cv2.resize(found, (seen[1], seen[0]), interpolation=cv2.INTER_LINEAR)
-    large[top : top + seen[0], left : left + seen[1]] = centre
+    top, left = (shape[0] - visible_px[0]) // 2, (shape[1] - visible_px[1]) // 2
+    centre = cv2.resize(coarse, (visible_px[1], visible_px[0]), interpolation=cv2.INTER_LINEAR)
+    large[top : top + visible_px[0], left : left + visible_px[1]] = centre
     return large
 
 
-def _scaled(maps: Floats) -> Floats:
-    """Maps (n, h, w) >= 0, each divided by its maximum; an empty map stays empty."""
+def _scale(maps: Floats) -> Floats:
+    """Return maps (n, h, w) >= 0, each divided by its maximum; an empty map stays empty."""
     peak = maps.max(axis=(1, 2), keepdims=True)
     return np.asarray(np.divide(maps, peak, out=np.zeros_like(maps), where=peak > 0), np.float32)
+
+
+def map_batches(
+    explainer: Explainer, samples: Samples, methods: Sequence[str], seed: int
+) -> Iterator[tuple[npt.NDArray[np.int64], dict[str, Floats]]]:
+    """Yield positions of a batch of samples, and its maps (n, h, w) by method; every sample once, in their order."""
+    for start in range(0, len(samples.index), BATCH):
+        positions = np.arange(start, min(start + BATCH, len(samples.index)))
+        yield positions, explainer.maps_by_method(samples.pixels(positions), methods, seed)

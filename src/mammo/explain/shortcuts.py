@@ -1,4 +1,4 @@
-"""How much of a saliency map lies where no diagnosis can come from: the signs of a shortcut (Geirhos et al., 2020).
+"""The share of a saliency map where no diagnosis can come from: a sign of a shortcut (Geirhos et al., 2020).
 
 Three regions of an image, each beside the share that an even map has there, which is the region's area:
 
@@ -20,7 +20,7 @@ import pandas as pd
 from mammo.metrics.clustered_means import clustered_means
 from mammo.metrics.resampling import Resampling
 
-REGIONS = ("outside", "marks", "sides")
+REGIONS = {"outside": "outside the breast", "marks": "on film marks", "sides": "along the image's sides"}
 BLACK = 0  # what preprocessing leaves outside the breast
 WHITE = 245 / 255  # of the depth
 MIN_AREA = {"outside": 0.01, "marks": 0.001, "sides": 0.0}  # of the image; less is a few pixels of noise
@@ -37,42 +37,42 @@ Images = npt.NDArray[np.unsignedinteger]
 Region = npt.NDArray[np.bool_]
 
 
-def shares(maps: Maps, images: Images) -> pd.DataFrame:
-    """One row per map: <region>_share of the map's sum, and <region>_area of the image, for each of REGIONS.
+def measure_shares(maps: Maps, images: Images) -> pd.DataFrame:
+    """Measure one row per map: <region>_share of the map's sum, and <region>_area of the image, for each of REGIONS.
 
     maps: (n, h, w) >= 0; images: (n, h, w) of the pixel store, BLACK outside the breast; of both the part that the
-    model sees (saliency.Explainer.visible). nan where an image has no such region (MIN_AREA), and the share also where
+    model sees (Explainer.crop_visible). nan where an image has no such region (MIN_AREA), and the share also where
     a map is empty.
     """
-    rows = [_shares(heat, image) for heat, image in zip(maps, images, strict=True)]
+    rows = [_measure_map(heat, image) for heat, image in zip(maps, images, strict=True)]
     return pd.DataFrame(rows, columns=[f"{region}_{kind}" for region in REGIONS for kind in ("share", "area")])
 
 
-def _shares(heat: Maps, image: Images) -> list[float]:
-    found: list[float] = []
+def _measure_map(heat: Maps, image: Images) -> list[float]:
+    values: list[float] = []
     total = heat.sum(dtype=np.float64)
-    for name, region in regions(image).items():
+    for name, region in find_regions(image).items():
         area = float(region.mean())
-        known = area > 0 and area >= MIN_AREA[name]
-        share = float(heat[region].sum(dtype=np.float64) / total) if known and total > 0 else np.nan
-        found += [share, area if known else np.nan]
-    return found
+        present = area > 0 and area >= MIN_AREA[name]
+        share = float(heat[region].sum(dtype=np.float64) / total) if present and total > 0 else np.nan
+        values += [share, area if present else np.nan]
+    return values
 
 
-def regions(image: Images) -> dict[str, Region]:
-    """REGIONS of an image (h, w) by name, each (h, w)."""
+def find_regions(image: Images) -> dict[str, Region]:
+    """Return REGIONS of an image (h, w) by name, each (h, w)."""
     return {"outside": _outside(image), "marks": _apart(image) | _strips(image), "sides": _sides(image.shape)}
 
 
 def _outside(image: Images) -> Region:
-    """Black regions that touch a side."""
+    """Find black regions that touch a side."""
     _, parts = cv2.connectedComponents(np.asarray(image <= BLACK, np.uint8))
     rim = np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]])
     return np.asarray(np.isin(parts, rim[rim > 0]))
 
 
 def _apart(image: Images) -> Region:
-    """What is not black and not connected with the largest such part, the breast."""
+    """Find what is not black and not connected with the largest such part, the breast."""
     count, parts, statistics, _ = cv2.connectedComponentsWithStats(np.asarray(image > BLACK, np.uint8))
     if count < 2:
         return np.zeros(image.shape, bool)
@@ -81,20 +81,23 @@ def _apart(image: Images) -> Region:
 
 
 def _strips(image: Images) -> Region:
-    """White strips along the sides, or along the black that fills a crop beyond its film."""
-    found = np.zeros(image.shape, bool)
+    """Find white strips along the sides, or along the black that fills a crop beyond its film."""
+    strips = np.zeros(image.shape, bool)
     for turns in range(4):
-        seen, marked = np.rot90(image, turns), np.rot90(found, turns)
-        white = seen >= WHITE * np.iinfo(image.dtype).max
-        lines = _lines_of_strip(white.mean(axis=1), (seen > BLACK).mean(axis=1))
+        turned, marked = np.rot90(image, turns), np.rot90(strips, turns)
+        white = turned >= WHITE * np.iinfo(image.dtype).max
+        lines = _find_strip(white.mean(axis=1), (turned > BLACK).mean(axis=1))
         marked[lines] |= white[lines]
-    return found
+    return strips
 
 
-def _lines_of_strip(white: Floats, shown: Floats) -> slice:
-    """Which lines (h,) from the first side on are a strip, of the shares of each that are white and not black."""
-    full = (white >= STRIP_WHITE * shown) & (shown >= STRIP_LONG)
-    filled = int(np.argmax(shown >= FILM))
+def _find_strip(white: Floats, film: Floats) -> slice:
+    """Return the lines from the first side on that are a strip.
+
+    white, film: the shares (h,) of each line's pixels that are white and that are not black.
+    """
+    full = (white >= STRIP_WHITE * film) & (film >= STRIP_LONG)
+    filled = int(np.argmax(film >= FILM))
     starts = np.flatnonzero(full[filled : filled + LINES_BEFORE])
     if not len(starts):
         return slice(0, 0)
@@ -105,40 +108,41 @@ def _lines_of_strip(white: Floats, shown: Floats) -> slice:
 
 def _sides(shape: tuple[int, ...]) -> Region:
     width = max(1, round(SIDES * min(shape)))
-    found = np.ones(shape, bool)
-    found[width:-width, width:-width] = False
-    return found
+    sides = np.ones(shape, bool)
+    sides[width:-width, width:-width] = False
+    return sides
 
 
-def summary(rows: pd.DataFrame, how: Resampling) -> pd.DataFrame:
-    """One row per region: the mean share with limits by patient, beside what an even map has there.
+def summarize_shares(rows: pd.DataFrame, resampling: Resampling) -> pd.DataFrame:
+    """Average one row per region: the mean share with limits by patient, beside what an even map has there.
 
-    rows: `shares` with patient_id. Columns: region, mean, low, high, n, n_patients, even, above_even (mean less even)
-    with its limits above_low and above_high, n_undefined (without such a region, or with an empty map).
+    rows: `measure_shares` with patient_id. Columns: region, mean, low, high, n, n_patients, even, above_even (mean
+    less even) with its limits above_low and above_high, n_undefined (without such a region, or with an empty map).
     """
-    return pd.DataFrame(list(_summarised(rows, how)))
+    return pd.DataFrame(list(_summarize_regions(rows, resampling)))
 
 
-def _summarised(rows: pd.DataFrame, how: Resampling) -> Iterator[dict[str, object]]:
+def _summarize_regions(rows: pd.DataFrame, resampling: Resampling) -> Iterator[dict[str, object]]:
     for region in REGIONS:
         share, area = (rows[f"{region}_{kind}"].to_numpy(np.float64) for kind in ("share", "area"))
-        found = clustered_means(np.column_stack([share, area, share - area]), rows["patient_id"], how)
-        above = {"above_even": found.mean[2], "above_low": found.low[2], "above_high": found.high[2]}
+        means = clustered_means(np.column_stack([share, area, share - area]), rows["patient_id"], resampling)
+        above = {"above_even": means.mean[2], "above_low": means.low[2], "above_high": means.high[2]}
         yield {
-            **{"region": region, **found.row(), "even": found.mean[1]},
+            **{"region": region, **means.row(), "even": means.mean[1]},
             **above,
-            "n_undefined": len(rows) - found.n,
+            "n_undefined": len(rows) - means.n,
         }
 
 
-def worst(rows: pd.DataFrame, count: int) -> dict[str, npt.NDArray[np.int64]]:
-    """Positions of up to `count` maps with the largest share in each region, largest first.
+def rank_worst(rows: pd.DataFrame, count: int) -> dict[str, npt.NDArray[np.int64]]:
+    """Return positions of up to `count` maps with the largest share in each region, largest first.
 
-    rows: `shares`. Only maps with more in a region than an even map has there; regions without any are left out.
+    rows: `measure_shares`. Only maps with more in a region than an even map has there; regions without any are
+    omitted.
     """
-    found = {}
+    worst = {}
     for region in REGIONS:
         share, area = (rows[f"{region}_{kind}"].to_numpy(np.float64) for kind in ("share", "area"))
         order = np.argsort(-share, kind="stable")
-        found[region] = order[share[order] > area[order]][:count]
-    return {region: positions for region, positions in found.items() if len(positions)}
+        worst[region] = order[share[order] > area[order]][:count]
+    return {region: positions for region, positions in worst.items() if len(positions)}

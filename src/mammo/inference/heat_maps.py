@@ -52,11 +52,11 @@ class HeatMapWriter:
         title: str,
     ) -> str:
         """panels: the images (2, h, w) and their masks."""
-        from mammo.reporting.figures import evaluation  # matplotlib, only where something is drawn
+        from mammo.reporting.figures import contact_sheets, png  # matplotlib, only where something is drawn
 
         maps = np.stack([np.zeros_like(heat), heat])
         path = self._path(file)
-        evaluation.save(evaluation.samples(*panels, [file.name, title], maps), path)
+        png.save_figure(contact_sheets.draw_contact_sheet(*panels, [file.name, title], maps), path)
         return str(path)
 
     def _path(self, file: Path) -> Path:

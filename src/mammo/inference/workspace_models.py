@@ -119,7 +119,7 @@ def fit_decisions(predictions: pd.DataFrame, rule: str, value: float, confidence
     label, prob = validation["label"].to_numpy(), validation["prob"].to_numpy()
     slope, shift = calibration.platt_line(label, prob)
     quantiles = conformal.quantiles(label, prob, confidences)
-    threshold = float(operating_point.thresholds(predictions, rule, value).iloc[0])
+    threshold = float(operating_point.choose_thresholds(predictions, rule, value).iloc[0])
     return {
         "operating_point": OperatingPoint(rule=rule, value=value, threshold=threshold),
         "calibration": None if math.isnan(slope) else Platt(slope=slope, shift=shift),

@@ -23,7 +23,7 @@ def promote(loaded: Config, records: list[Record], published: Published) -> str:
         for name in row_names.table_row_names(loaded.models)
     }
     rule = loaded.tracking.champion
-    name = promotion_rule.contender(predictions, rule, loaded.evaluate)
+    name = promotion_rule.choose_contender(predictions, rule, loaded.evaluate)
     if name is None:
         return f"no model holds a validation sensitivity of {rule.sensitivity_floor:g}: none is registered"
     registered = registered_name(loaded)
@@ -31,11 +31,11 @@ def promote(loaded: Config, records: list[Record], published: Published) -> str:
     holder = model_registry.find_version(registered, promotion_rule.CHAMPION)
     if holder is not None and holder.content == run.data.tags["content"]:
         return f"{registered}: {name} is the champion already (version {holder.number})"
-    validation = promotion_rule.validation(predictions[name])
-    decided = promotion_rule.verdict(validation, _validation(holder), rule, loaded.evaluate, loaded.seed)
+    validation = promotion_rule.select_validation_rows(predictions[name])
+    decided = promotion_rule.decide_alias(validation, _validation(holder), rule, loaded.evaluate, loaded.seed)
     tags = {
         "val_auc": f"{discrimination.auc(validation['label'], validation['prob']):.4f}",
-        "val_sensitivity": f"{promotion_rule.sensitivity(validation, loaded.evaluate):.4f}",
+        "val_sensitivity": f"{promotion_rule.measure_sensitivity(validation, loaded.evaluate):.4f}",
         **_test_auc(name, records),
     }
     note = f"{name}, {decided.alias}: {decided.reason}. Test numbers are reported and were not looked at."
@@ -63,7 +63,7 @@ def _validation(holder: model_registry.Version | None) -> pd.DataFrame | None:
     if not holder.model:
         return pd.DataFrame(columns=list(schemas.PREDICTIONS.columns))
     path = model_registry.download_version_artifact(holder, f"{holder.model}.csv")
-    return promotion_rule.validation(read_table(path, schemas.PREDICTIONS))
+    return promotion_rule.select_validation_rows(read_table(path, schemas.PREDICTIONS))
 
 
 def _test_auc(name: str, records: list[Record]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The comparison table: read it, choose rows and the tests between them, and write it for people."""
+"""The comparison table of the workspace: read it, choose rows and the tests between them, and write it as Markdown."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,32 +6,96 @@ from pathlib import Path
 import pandas as pd
 
 from mammo.core.errors import InputError
+from mammo.core.paths import COMPARISON, LEVEL_METRICS, PAIRED_TESTS
 from mammo.evaluation import operating_point
-from mammo.evaluation.evaluate import WITHOUT_THRESHOLD
-
-COMPARISON = Path("metrics/comparison.csv")
+from mammo.evaluation.clinical_tables import WITHOUT_THRESHOLD
 
 HEADLINE_METRICS = ("auc", "sensitivity", "specificity", "accuracy")
 TABLE_METRICS = (*HEADLINE_METRICS, "ppv", "npv", "f1")
+POINTS = (WITHOUT_THRESHOLD, operating_point.OPERATING)  # of LEVEL_METRICS, what the comparison table has
+LIMITS = ("_low", "_high")
+NO_TESTS = pd.DataFrame(columns=["model_a", "model_b", "difference", "low", "high", "p", "p_holm"])
+SMALLER_IS_BETTER = {"brier", "likelihood_ratio_negative"}
 
 
-def with_interval(row: pd.Series, metric: str) -> str:
-    """`0.758 (0.712-0.801)`; a value that cannot be estimated is a dash."""
+def read_comparison() -> pd.DataFrame:
+    """Read the comparison table of the workspace; raises InputError where there is none yet."""
+    return _read(COMPARISON, "dvc repro")
+
+
+def select_rows(names: Sequence[str] = (), level: str | None = None, sort: str | None = None) -> pd.DataFrame:
+    """Select the rows of `names` in their order, all by default: model, samples, weights, unit, metrics with limits.
+
+    level: samples are aggregated to it, as in metrics/evaluation/metrics.csv. sort: a metric, best first. Raises
+    InputError for an unknown name, level or metric, listing the known ones.
+    """
+    comparison = read_comparison()
+    rows = comparison if level is None else _aggregate(comparison, level)
+    if unknown := [name for name in names if name not in set(rows["model"])]:
+        where = COMPARISON if level is None else f"{LEVEL_METRICS}, level {level}"
+        raise InputError(f"{', '.join(unknown)}: not in {where}; there are {', '.join(rows['model'])}")
+    if names:
+        rows = rows.set_index("model", drop=False).loc[list(dict.fromkeys(names))]
+    return rows.reset_index(drop=True) if sort is None else _sort(rows, sort)
+
+
+def select_tests(names: Sequence[str]) -> pd.DataFrame:
+    """Select the paired tests among `names`: model_a, model_b, difference of the AUC (b - a), low, high, p, p_holm.
+
+    Holm's correction is that over all pairs of the table. Models that were not tested on the same samples have none.
+    """
+    tests = _read(PAIRED_TESTS, "dvc repro evaluate")
+    return tests[tests["model_a"].isin(names) & tests["model_b"].isin(names)].reset_index(drop=True)
+
+
+def _read(path: Path, command: str) -> pd.DataFrame:
+    if not path.is_file():
+        raise InputError(f"{path} does not exist; run `{command}`")
+    return pd.read_csv(path)
+
+
+def _aggregate(comparison: pd.DataFrame, level: str) -> pd.DataFrame:
+    """Return the comparison table with the metrics of a level."""
+    metrics = _read(LEVEL_METRICS, "dvc repro evaluate")
+    levels = list(dict.fromkeys(metrics["level"]))
+    if level not in levels:
+        raise InputError(f"level {level!r} was not evaluated; there are {', '.join(levels)} (evaluate.levels)")
+    metrics = metrics[(metrics["level"] == level) & metrics["point"].isin(POINTS)]
+    wide = [
+        metrics.pivot_table(index="model", columns="metric", values=part, dropna=False).add_suffix(suffix)
+        for part, suffix in (("value", ""), ("low", LIMITS[0]), ("high", LIMITS[1]))
+    ]
+    counts = metrics[metrics["metric"] == "auc"].set_index("model")[["samples", "n", "n_patients"]]
+    described = comparison.set_index("model")[["unit", "weights"]]
+    rows = counts.join([described, *wide]).reindex(list(dict.fromkeys(metrics["model"])))
+    return rows.rename_axis("model").reset_index()
+
+
+def _sort(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
+    numbers = [name for name in rows.select_dtypes("number").columns if not name.endswith(LIMITS)]
+    if metric not in numbers:
+        raise InputError(f"cannot sort by {metric!r}; there are {', '.join(numbers)}")
+    ascending = metric in SMALLER_IS_BETTER
+    return rows.sort_values(metric, ascending=ascending, kind="stable", na_position="last", ignore_index=True)
+
+
+def format_interval(row: pd.Series, metric: str) -> str:
+    """Return `0.758 (0.712-0.801)`; a value that cannot be estimated is a dash."""
     if pd.isna(row[metric]):
         return "-"
     value, low, high = (f"{row[name]:.3f}" for name in (metric, f"{metric}_low", f"{metric}_high"))
     return f"{value} ({low}-{high})" if pd.notna(row[f"{metric}_low"]) else value
 
 
-def retrained(row: pd.Series) -> str:
-    """`0.640 ± 0.012 (3)`: mean and SD of the AUC over so many trainings; a dash where there was one."""
+def format_retrainings(row: pd.Series) -> str:
+    """Return `0.640 ± 0.012 (3)`: mean and SD of the AUC over so many trainings; a dash where there was one."""
     if pd.isna(row.get("retrained")):
         return "-"
     return f"{row['auc_retrained_mean']:.3f} ± {row['auc_retrained_sd']:.3f} ({row['retrained']:.0f})"
 
 
-def comparison_markdown(comparison: pd.DataFrame, columns: Sequence[str] = TABLE_METRICS) -> str:
-    """The comparison table for people: every metric in `columns` with its interval; the AUC over trainings if any."""
+def render_markdown(comparison: pd.DataFrame, columns: Sequence[str] = TABLE_METRICS) -> str:
+    """Write the comparison table as Markdown: `columns` with intervals, the AUC over trainings if any."""
     repeated = "retrained" in comparison and comparison["retrained"].notna().any()
     head = [
         "model",
@@ -44,74 +108,9 @@ def comparison_markdown(comparison: pd.DataFrame, columns: Sequence[str] = TABLE
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for _, row in comparison.iterrows():
         count = f"{row['n']:.0f} ({row['n_patients']:.0f})"
-        values = [*(with_interval(row, name) for name in columns), *([retrained(row)] if repeated else [])]
+        values = [
+            *(format_interval(row, name) for name in columns),
+            *([format_retrainings(row)] if repeated else []),
+        ]
         lines.append("| " + " | ".join([row["model"], row["weights"], row["samples"], count, *values]) + " |")
     return "\n".join(lines) + "\n"
-
-
-LEVELS = Path("metrics/evaluation/metrics.csv")
-PAIRED_TESTS = Path("metrics/paired_tests.csv")
-POINTS = (WITHOUT_THRESHOLD, operating_point.OPERATING)  # what the comparison table shows of a level's metrics
-LIMITS = ("_low", "_high")
-NO_TESTS = pd.DataFrame(columns=["model_a", "model_b", "difference", "low", "high", "p", "p_holm"])
-SMALLER_IS_BETTER = {"brier", "likelihood_ratio_negative"}
-
-
-def rows(names: Sequence[str] = (), level: str | None = None, sort: str | None = None) -> pd.DataFrame:
-    """The rows of `names` in their order, all where there are none: model, samples, weights, unit, metrics with limits.
-
-    level: a sample is raised to it (mammo.levels), as in metrics/evaluation/metrics.csv. sort: a metric, best first.
-    Raises InputError for what is not there, naming what is.
-    """
-    comparison = read_comparison()
-    found = comparison if level is None else _at_level(comparison, level)
-    if unknown := [name for name in names if name not in set(found["model"])]:
-        where = COMPARISON if level is None else f"{LEVELS}, level {level}"
-        raise InputError(f"{', '.join(unknown)}: not in {where}; there are {', '.join(found['model'])}")
-    if names:
-        found = found.set_index("model", drop=False).loc[list(dict.fromkeys(names))]
-    return found.reset_index(drop=True) if sort is None else _sorted(found, sort)
-
-
-def tests(names: Sequence[str]) -> pd.DataFrame:
-    """The paired tests among `names`: model_a, model_b, difference of the AUC (b - a), low, high, p, p_holm.
-
-    Holm's correction is that over all pairs of the table. Models that were not tested on the same samples have none.
-    """
-    if not PAIRED_TESTS.is_file():
-        raise InputError(f"{PAIRED_TESTS} does not exist; run `dvc repro evaluate`")
-    found = pd.read_csv(PAIRED_TESTS)
-    return found[found["model_a"].isin(names) & found["model_b"].isin(names)].reset_index(drop=True)
-
-
-def _at_level(comparison: pd.DataFrame, level: str) -> pd.DataFrame:
-    if not LEVELS.is_file():
-        raise InputError(f"{LEVELS} does not exist; run `dvc repro evaluate`")
-    long = pd.read_csv(LEVELS)
-    levels = list(dict.fromkeys(long["level"]))
-    if level not in levels:
-        raise InputError(f"level {level!r} was not evaluated; there are {', '.join(levels)} (evaluate.levels)")
-    long = long[(long["level"] == level) & long["point"].isin(POINTS)]
-    wide = [
-        long.pivot_table(index="model", columns="metric", values=part, dropna=False).add_suffix(suffix)
-        for part, suffix in (("value", ""), ("low", LIMITS[0]), ("high", LIMITS[1]))
-    ]
-    counts = long[long["metric"] == "auc"].set_index("model")[["samples", "n", "n_patients"]]
-    known = comparison.set_index("model")[["unit", "weights"]]
-    found = counts.join([known, *wide]).reindex(list(dict.fromkeys(long["model"])))
-    return found.rename_axis("model").reset_index()
-
-
-def _sorted(found: pd.DataFrame, metric: str) -> pd.DataFrame:
-    numbers = [name for name in found.select_dtypes("number").columns if not name.endswith(LIMITS)]
-    if metric not in numbers:
-        raise InputError(f"cannot sort by {metric!r}; there are {', '.join(numbers)}")
-    ascending = metric in SMALLER_IS_BETTER
-    return found.sort_values(metric, ascending=ascending, kind="stable", na_position="last", ignore_index=True)
-
-
-def read_comparison() -> pd.DataFrame:
-    """The comparison table of the workspace; raises InputError where there is none yet."""
-    if not COMPARISON.is_file():
-        raise InputError(f"{COMPARISON} does not exist; run `dvc repro` first")
-    return pd.read_csv(COMPARISON)

@@ -14,21 +14,23 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from mammo.core import row_names, schemas
 from mammo.core.files import write_text
 from mammo.core.records import Record
-from mammo.core.row_names import ENSEMBLE, TWO_VIEWS
+from mammo.core.row_names import ENSEMBLE, TWO_VIEWS, is_baseline
 from mammo.reporting import comparison
-from mammo.reporting.evaluation_report import Content, artifact_hashes, metric_name, why_not
-from mammo.reporting.figures.evaluation import is_baseline, not_estimable
+from mammo.reporting.cells import format_metric, format_share
+from mammo.reporting.evaluation_report.content import Content, hash_artifacts
+from mammo.reporting.evaluation_report.headline import explain_missing
+from mammo.reporting.figures.evaluation import not_estimable
 
 METRICS = ("auc", "average_precision", "sensitivity", "specificity", "ppv", "npv", "accuracy", "f1", "brier")
 
 
 class UnknownModelError(schemas.TableError):
-    """A card was asked for what is no model of the comparison table; the message names those there are."""
+    """Raised for a name that has no card; the message lists the models of the comparison table."""
 
 
 def names(content: Content) -> list[str]:
-    """The models that get a card: the rows reported on the official test, but the baselines."""
-    on_test = content.comparison[content.comparison["samples"] == "official test"]
+    """Return the models that get a card: the rows reported on the official test, except the baselines."""
+    on_test = content.comparison[content.comparison["samples"] == row_names.OFFICIAL_TEST]
     return [name for name in on_test["model"] if not is_baseline(name)]
 
 
@@ -38,7 +40,7 @@ def write(path: Path, name: str, content: Content) -> None:
 
 
 def render(name: str, content: Content) -> str:
-    """The card of one model as Markdown; raises UnknownModelError for a name that is not in `names(content)`."""
+    """Render the card of one model as Markdown; raises UnknownModelError for a name that is not in `names(content)`."""
     if name not in names(content):
         raise UnknownModelError(f"no model card for {name!r}; there are {', '.join(names(content))}")
     row = content.comparison[content.comparison["model"] == name].iloc[0]
@@ -60,15 +62,15 @@ def render(name: str, content: Content) -> str:
         calibration=[_calibration(row) for _, row in rows["calibration"].iterrows()],
         operating_points=[_drift(row) for _, row in rows["operating_points"].iterrows()],
         hashes={record.name: record.content() for record in records},
-        artifacts=artifact_hashes(records),
+        artifacts=hash_artifacts(records),
     )
 
 
 def training_record(name: str, content: Content) -> Record | None:
-    """The record of what made the model: its training, its continued training, or the ensemble stage."""
+    """Return the record of the stage that made the model: train, continue_training or ensemble."""
     stage = "ensemble" if row_names.is_combined(name) else name
-    found = _record(content, "train", name)
-    return found if found is not None else _record(content, stage, None)
+    record = _record(content, "train", name)
+    return record if record is not None else _record(content, stage, None)
 
 
 def _record(content: Content, stage: str, model: str | None) -> Record | None:
@@ -80,7 +82,7 @@ def _environment() -> Environment:
     return Environment(
         loader=PackageLoader("mammo.reporting"),
         autoescape=True,
-        finalize=_on_one_line,
+        finalize=_to_single_line,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -88,7 +90,7 @@ def _environment() -> Environment:
     )
 
 
-def _on_one_line(value: Any) -> Any:
+def _to_single_line(value: Any) -> Any:
     """Text that cannot break a table's row; jinja's autoescape sees to HTML, and a macro's output is done already."""
     if hasattr(value, "__html__"):
         return value
@@ -100,13 +102,13 @@ def _architecture(name: str, content: Content) -> str:
         return f"ensemble ({name.removeprefix(ENSEMBLE)}) of the probabilities of the members that its record names"
     if name.startswith(TWO_VIEWS):
         return f"{name.removeprefix(TWO_VIEWS)}, its log-odds averaged over a lesion's (or breast's) CC and MLO view"
-    if name == "continue_training":
+    if name == row_names.CONTINUED:
         return f"{content.params.continue_training.start}, trained on from its finished checkpoint"
     return name
 
 
 def _training_facts(trained: Record | None) -> dict[str, str]:
-    """What was set, and what came out of the training before the test rows were looked at."""
+    """Return the parameters of a training, and its metrics on training and validation rows."""
     if trained is None:
         return {}
     facts = {name: _text(value) for name, value in trained.parameters.items()}
@@ -125,17 +127,16 @@ def _split_counts(content: Content) -> list[list[str]]:
 
 def _counts(split: str, rows: pd.DataFrame) -> list[str]:
     malignant = int(rows["label"].sum())
-    share = f" ({malignant / len(rows):.1%})" if len(rows) else ""
-    return [split, str(len(rows)), str(rows["patient_id"].nunique()), f"{malignant}{share}"]
+    return [split, str(len(rows)), str(rows["patient_id"].nunique()), format_share(malignant, len(rows))]
 
 
 def _metrics(row: pd.Series) -> list[list[str]]:
     known = [metric for metric in METRICS if metric in row.index]
-    return [[metric_name(metric), _with_reason(row, metric)] for metric in known]
+    return [[format_metric(metric), _with_reason(row, metric)] for metric in known]
 
 
 def _with_reason(row: pd.Series, metric: str) -> str:
-    return why_not(metric) if pd.isna(row[metric]) else comparison.with_interval(row, metric)
+    return explain_missing(metric) if pd.isna(row[metric]) else comparison.format_interval(row, metric)
 
 
 def _subgroup(row: pd.Series) -> list[str]:

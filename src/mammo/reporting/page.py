@@ -56,7 +56,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG; `alt` says what it shows to who cannot see it, `name` is that of its file beside a Markdown page."""
+    """A PNG; `alt` describes it for readers who cannot see it, `name` is that of its file beside a Markdown page."""
 
     alt: str
     caption: str
@@ -108,16 +108,16 @@ Block = Table | Pictures | Tiles | Note | Row
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the report; `how` says in one sentence how to read it."""
+    """A part of the report; `guide` says in one sentence how to read it."""
 
     id: str
     title: str
-    how: str
+    guide: str
     blocks: list[Block]
 
 
 def html(title: str, sections: Sequence[Section], *, synthetic: bool) -> str:
-    """The sections as one HTML page; `synthetic` adds the warning that the films are drawn by a program."""
+    """Render the sections as one HTML page; `synthetic` adds the warning that the films are drawn by a program."""
     environment = Environment(
         loader=PackageLoader("mammo.reporting"),
         autoescape=True,
@@ -139,7 +139,7 @@ def html(title: str, sections: Sequence[Section], *, synthetic: bool) -> str:
 
 
 def markdown(sections: Sequence[Section], folder: str, *, synthetic: bool) -> str:
-    """The sections in GitHub's Markdown, without a title; the pictures are `<folder>/<name>.png`, not written here."""
+    """Render the sections in GitHub's Markdown, without a title; it refers to the pictures as `<folder>/<name>.png`."""
     parts = [f"**{DISCLAIMER}**"]
     if synthetic:
         parts.append(f"**Synthetic cohort:** {SYNTHETIC}")
@@ -148,9 +148,9 @@ def markdown(sections: Sequence[Section], folder: str, *, synthetic: bool) -> st
 
 
 def pictures(sections: Sequence[Section]) -> dict[str, bytes]:
-    """The PNGs that `markdown` refers to, by name."""
-    single = [one for section in sections for block in section.blocks for one in _blocks(block)]
-    return {one.name: one.png for block in single if isinstance(block, Pictures) for one in block.pictures}
+    """Return the PNGs that `markdown` refers to, by name."""
+    parts = [part for section in sections for block in section.blocks for part in _blocks(block)]
+    return {picture.name: picture.png for part in parts if isinstance(part, Pictures) for picture in part.pictures}
 
 
 def _blocks(block: Block) -> Sequence[Block]:
@@ -159,10 +159,10 @@ def _blocks(block: Block) -> Sequence[Block]:
 
 def _section(section: Section, folder: str) -> Iterator[str]:
     yield f"## {_text(section.title)}"
-    yield f"*How to read it: {_text(section.how)}*"
+    yield f"*How to read it: {_text(section.guide)}*"
     for block in section.blocks:
-        for one in _blocks(block):
-            yield from _block(one, folder)
+        for part in _blocks(block):
+            yield from _block(part, folder)
 
 
 def _block(block: Block, folder: str) -> Iterator[str]:
@@ -171,9 +171,9 @@ def _block(block: Block, folder: str) -> Iterator[str]:
     elif isinstance(block, Tiles):
         yield " · ".join(f"**{_text(number)}** {_text(what)}" for number, what in block.tiles)
     elif isinstance(block, Pictures):
-        for one in block.pictures:
-            yield f"![{_text(one.alt)}]({folder}/{one.name}.png)"
-            yield _text(one.caption)
+        for picture in block.pictures:
+            yield f"![{_text(picture.alt)}]({folder}/{picture.name}.png)"
+            yield _text(picture.caption)
     elif isinstance(block, Table) and block.folded:
         yield f"<details><summary>{_text(block.caption)}</summary>"
         yield _rows(block)

@@ -21,9 +21,9 @@ import numpy.typing as npt
 from mammo.core.config import HealthConfig
 from mammo.core.errors import InputError
 from mammo.metrics import discrimination
+from mammo.metrics.thresholds import WATCH_THRESHOLD
 from mammo.training.checkpoint import Epoch
 
-THRESHOLD = 0.5  # for watching only; the operating point is chosen after training
 WARNINGS = {
     "val_low_sensitivity": "validation sensitivity is below train.health.sensitivity_floor",
     "overfitting": "validation loss is above training loss by more than train.health.overfitting_gap",
@@ -54,7 +54,7 @@ def measure_epoch(
 
 def validation_metrics(label: npt.NDArray[np.int64], prob: npt.NDArray[np.float64]) -> Epoch:
     """AUC, log-loss, sensitivity and specificity at 0.5, the SD of the scores and the share called malignant."""
-    called = (prob >= THRESHOLD).astype(np.int64)
+    called = (prob >= WATCH_THRESHOLD).astype(np.int64)
     table = discrimination.counts(label, called)
     clipped = np.clip(prob, 1e-7, 1 - 1e-7)
     return {

@@ -6,6 +6,7 @@ colour-blind readers can tell them apart (Okabe & Ito 2008). Nothing touches pyp
 
 import io
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -18,8 +19,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from PIL import Image
 
 from mammo.data.cohort.summary import ALL, BOTH_VIEWS, CLASSES, LEVELS, SPLITS, Flow
-from mammo.reporting.figures import evaluation
-from mammo.reporting.figures.evaluation import GUIDE_COLOUR
+from mammo.reporting.figures.png import encode_png
+from mammo.reporting.figures.style import GUIDE_COLOUR
 
 Line = Literal["-", "--"] | tuple[float, tuple[float, ...]]
 
@@ -52,82 +53,86 @@ VARIABLE_NAMES = {
 }
 
 
-def value_name(variable: str, value: str) -> str:
-    """A value as readers should see it: BI-RADS 0 is an incomplete assessment, density 0 is no category."""
+def name_value(variable: str, value: str) -> str:
+    """Return a value as readers should see it: BI-RADS 0 is an incomplete assessment, density 0 is no category."""
     return VALUE_NOTES.get((variable, value), value)
 
 
-def variable_name(variable: str) -> str:
-    """A column's name as people write it."""
+def name_variable(variable: str) -> str:
+    """Return a column's name as people write it."""
     return VARIABLE_NAMES.get(variable, variable)
 
 
-def png(figure: Figure) -> bytes:
-    """The figure as PNG with a palette, a third of the size of `figures.png`: it is small enough to be kept in git."""
+def encode_small_png(figure: Figure) -> bytes:
+    """Encode a figure as PNG with a palette: a third of the size of `encode_png`, small enough to be kept in git."""
     buffer = io.BytesIO()
-    with Image.open(io.BytesIO(evaluation.png(figure))) as drawn:
-        drawn.convert("RGB").quantize(PALETTE_COLOURS, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+    with Image.open(io.BytesIO(encode_png(figure))) as image:
+        image.convert("RGB").quantize(PALETTE_COLOURS, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
 
-def flow(counted: Flow, unit: str) -> Figure:
-    """From published rows to the samples of the splits, with what was left out on the way (as in STARD 2015)."""
+@dataclass(frozen=True)
+class BoxStyle:
+    """The look of a box of the flow chart."""
+
+    edge: str
+    face: str = "white"
+    width: float = 24
+    line_width: float = 1.6
+    weight: Literal["normal", "bold"] = "normal"
+
+
+MAIN_BOX = BoxStyle("#555555", width=30, weight="bold")
+SIDE_BOX = BoxStyle(GUIDE_COLOUR, face="#f3f3f1", line_width=1)
+
+
+def draw_flow(counted: Flow, unit: str) -> Figure:
+    """Draw the flow from published rows to the samples of the splits, with what was left out (as in STARD 2015)."""
     figure = Figure(figsize=(10, 4.4))
     axes = figure.subplots()
     axes.set(xlim=(0, 100), ylim=(-3, 41))
     axes.set_axis_off()
-    _box(axes, (50, 36), f"{counted.published_rows:,} published rows", bold=True)
-    _box(axes, (86, 29), f"{counted.excluded_rows:,} rows excluded", faint=True)
-    _box(
-        axes, (50, 22), f"{counted.used_rows:,} rows = {counted.samples:,} samples\n(one sample: one {unit})", bold=True
-    )
-    _box(axes, (86, 14.5), f"{counted.dropped_samples:,} samples dropped\n(would leak into test)", faint=True)
-    _arrow(axes, (50, 33.6), (50, 25.2))
+    used = f"{counted.used_rows:,} rows = {counted.samples:,} samples\n(one sample: one {unit})"
+    _draw_box(axes, (50, 36), f"{counted.published_rows:,} published rows", MAIN_BOX)
+    _draw_box(axes, (86, 29), f"{counted.excluded_rows:,} rows excluded", SIDE_BOX)
+    _draw_box(axes, (50, 22), used, MAIN_BOX)
+    _draw_box(axes, (86, 14.5), f"{counted.dropped_samples:,} samples dropped\n(would leak into test)", SIDE_BOX)
+    _draw_arrow(axes, (50, 33.6), (50, 25.2))
     for height in (29, 14.5):
-        _arrow(axes, (50, height), (74, height))
+        _draw_arrow(axes, (50, height), (74, height))
     axes.plot([50, 50], [18.8, 8.5], color="#555555", linewidth=1)
     axes.plot([18, 82], [8.5, 8.5], color="#555555", linewidth=1)
     for split, place in zip(SPLITS, (18, 50, 82), strict=True):
-        _arrow(axes, (place, 8.5), (place, 4.2))
+        _draw_arrow(axes, (place, 8.5), (place, 4.2))
         text = f"{split}: {counted.split_samples[split]:,} samples\n{counted.patients[split]:,} patients"
-        _box(axes, (place, 1), text, colour=SPLIT_COLOURS[split])
+        _draw_box(axes, (place, 1), text, BoxStyle(SPLIT_COLOURS[split]))
     return figure
 
 
-def _box(
-    axes: Axes,
-    centre: tuple[float, float],
-    text: str,
-    *,
-    bold: bool = False,
-    faint: bool = False,
-    colour: str = "#555555",
-) -> None:
-    width, height = 30 if bold else 24, 6.4 if "\n" in text else 4.8
-    corner = (centre[0] - width / 2, centre[1] - height / 2)
+def _draw_box(axes: Axes, centre: tuple[float, float], text: str, look: BoxStyle) -> None:
+    height = 6.4 if "\n" in text else 4.8
     axes.add_patch(
         FancyBboxPatch(
-            corner,
-            width,
+            (centre[0] - look.width / 2, centre[1] - height / 2),
+            look.width,
             height,
             boxstyle="round,pad=0,rounding_size=0.8",
-            facecolor="#f3f3f1" if faint else "white",
-            edgecolor=GUIDE_COLOUR if faint else colour,
-            linewidth=1 if faint else 1.6,
+            facecolor=look.face,
+            edgecolor=look.edge,
+            linewidth=look.line_width,
         )
     )
-    weight = "bold" if bold else "normal"
-    axes.text(*centre, text, ha="center", va="center", fontsize=TEXT_SIZE, weight=weight, linespacing=1.35)
+    axes.text(*centre, text, ha="center", va="center", fontsize=TEXT_SIZE, weight=look.weight, linespacing=1.35)
 
 
-def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
+def _draw_arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
     axes.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": "#555555", "shrinkA": 0, "shrinkB": 0})
 
 
-def prevalence(table: pd.DataFrame) -> Figure:
-    """Malignant share by value of each variable and split, with intervals; the lines are the shares over all.
+def draw_prevalence(table: pd.DataFrame) -> Figure:
+    """Draw the malignant share by value of each variable and split, with intervals; the lines are the shares over all.
 
-    A hollow point has no interval: too few patients. table: data_summary.prevalence.
+    A hollow point has no interval: too few patients. table: cohort.summary.prevalence.
     """
     overall = table[table["variable"] == ALL].set_index("split")["prevalence"]
     variables = [name for name in dict.fromkeys(table["variable"]) if name != ALL]
@@ -138,7 +143,7 @@ def prevalence(table: pd.DataFrame) -> Figure:
     for axes in panels[len(variables) :]:
         axes.set_axis_off()
     for axes, variable in zip(panels, variables, strict=False):
-        _prevalence_panel(axes, variable, table[table["variable"] == variable], overall)
+        _draw_prevalence_panel(axes, variable, table[table["variable"] == variable], overall)
     handles = [
         Line2D([], [], color=SPLIT_COLOURS[split], marker=SPLIT_MARKERS[split], linestyle=SPLIT_LINES[split])
         for split in SPLITS
@@ -149,32 +154,32 @@ def prevalence(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def _prevalence_panel(axes: Axes, variable: str, table: pd.DataFrame, overall: "pd.Series[float]") -> None:
+def _draw_prevalence_panel(axes: Axes, variable: str, table: pd.DataFrame, overall: "pd.Series[float]") -> None:
     values = list(dict.fromkeys(table["value"]))
     for number, split in enumerate(SPLITS):
-        own = table[(table["split"] == split) & table["prevalence"].notna()]
-        places = np.array([values.index(value) for value in own["value"]]) + 0.22 * (number - 1)
+        rows = table[(table["split"] == split) & table["prevalence"].notna()]
+        places = np.array([values.index(value) for value in rows["value"]]) + 0.22 * (number - 1)
         colour = SPLIT_COLOURS[split]
         axes.axvline(overall.get(split, np.nan), color=colour, linestyle=SPLIT_LINES[split], linewidth=0.9, alpha=0.55)
-        axes.hlines(places, own["low"], own["high"], color=colour, linewidth=1.3)
-        for known, face in ((own["low"].notna(), colour), (own["low"].isna(), "white")):
-            shares, heights = own.loc[known, "prevalence"], places[known.to_numpy()]
+        axes.hlines(places, rows["low"], rows["high"], color=colour, linewidth=1.3)
+        for known, face in ((rows["low"].notna(), colour), (rows["low"].isna(), "white")):
+            shares, heights = rows.loc[known, "prevalence"], places[known.to_numpy()]
             axes.plot(shares, heights, SPLIT_MARKERS[split], color=colour, markerfacecolor=face, markersize=4.5)
     for place in range(1, len(values), 2):
         axes.axhspan(place - 0.5, place + 0.5, color="#f3f3f1", zorder=0)
-    axes.set_yticks(range(len(values)), [value_name(variable, value) for value in values], fontsize=SMALL_SIZE)
+    axes.set_yticks(range(len(values)), [name_value(variable, value) for value in values], fontsize=SMALL_SIZE)
     axes.set(xlim=(-0.02, 1.02), ylim=(len(values) - 0.45, -0.55))
-    axes.set_title(variable_name(variable), fontsize=TITLE_SIZE)
+    axes.set_title(name_variable(variable), fontsize=TITLE_SIZE)
     axes.set_xlabel("share malignant", fontsize=SMALL_SIZE)
     axes.xaxis.set_major_formatter(PercentFormatter(1))
     axes.grid(axis="x", color="#eeeeee")
-    _plain(axes)
+    _hide_frame(axes)
 
 
-def pathology(table: pd.DataFrame) -> Figure:
-    """Samples by pathology as parts of 100 %, one bar per split and abnormality type; the numbers are samples.
+def draw_pathology(table: pd.DataFrame) -> Figure:
+    """Draw samples by pathology as parts of 100 %, one bar per split and abnormality type; the numbers are samples.
 
-    table: data_summary.pathology.
+    table: cohort.summary.pathology.
     """
     bars = set(zip(table["abnormality_type"], table["split"], strict=True))
     types = list(dict.fromkeys(table["abnormality_type"]))
@@ -183,21 +188,23 @@ def pathology(table: pd.DataFrame) -> Figure:
     axes = figure.subplots()
     shares = table.assign(share=table["n"] / table.groupby(["abnormality_type", "split"])["n"].transform("sum"))
     for place, (kind, split) in enumerate(order):
-        own = shares[(shares["abnormality_type"] == kind) & (shares["split"] == split)].set_index("pathology")
-        _stack(axes, place, own, PATHOLOGY_COLOURS)
+        rows = shares[(shares["abnormality_type"] == kind) & (shares["split"] == split)].set_index("pathology")
+        _draw_stack(axes, place, rows, PATHOLOGY_COLOURS)
     several = len(types) > 1
     names = [f"{kind}, {split}" if several else split for kind, split in order]
     axes.set_yticks(range(len(order)), names, fontsize=TEXT_SIZE)
     axes.set(xlim=(0, 1), ylim=(len(order) - 0.4, -0.6))
     axes.xaxis.set_major_formatter(PercentFormatter(1))
     axes.set_xlabel("share of the samples", fontsize=TEXT_SIZE)
-    _plain(axes)
-    _legend_above(axes, [name for name in PATHOLOGY_COLOURS if (table["pathology"] == name).any()], PATHOLOGY_COLOURS)
+    _hide_frame(axes)
+    _add_legend_above(
+        axes, [name for name in PATHOLOGY_COLOURS if (table["pathology"] == name).any()], PATHOLOGY_COLOURS
+    )
     return figure
 
 
-def _stack(axes: Axes, place: int, parts: pd.DataFrame, colours: Mapping[str, str]) -> None:
-    """One bar of 100 %; a part is labelled with its `n` where there is room for it. parts: share, n by name."""
+def _draw_stack(axes: Axes, place: int, parts: pd.DataFrame, colours: Mapping[str, str]) -> None:
+    """Draw one bar of 100 %; a part is labelled with its `n` where there is room for it. parts: share, n by name."""
     left = 0.0
     for name, colour in colours.items():
         if name not in parts.index:
@@ -213,7 +220,7 @@ def _stack(axes: Axes, place: int, parts: pd.DataFrame, colours: Mapping[str, st
         left += share
 
 
-def _legend_above(axes: Axes, names: list[str], colours: Mapping[str, str]) -> None:
+def _add_legend_above(axes: Axes, names: list[str], colours: Mapping[str, str]) -> None:
     handles = [axes.barh(0, 0, color=colours[name], label=name) for name in names]
     axes.legend(
         handles=handles,
@@ -226,44 +233,44 @@ def _legend_above(axes: Axes, names: list[str], colours: Mapping[str, str]) -> N
     )
 
 
-def abnormalities_per(table: pd.DataFrame) -> Figure:
-    """How many films, breasts and patients show one, two ... abnormalities; table: data_summary.abnormalities_per."""
+def draw_abnormalities_per(table: pd.DataFrame) -> Figure:
+    """Draw the number of abnormalities per film, breast and patient; table: cohort.summary.abnormalities_per."""
     levels = list(dict.fromkeys(table["level"]))
     figure = Figure(figsize=(3.6 * len(levels), 2.7))
     for axes, level in zip(np.ravel(figure.subplots(1, len(levels), squeeze=False)), levels, strict=True):
-        own = table[table["level"] == level]
-        axes.bar(own["abnormalities"], own["units"], color=SPLIT_COLOURS["train"], width=0.75)
-        for count, units in zip(own["abnormalities"], own["units"], strict=True):
+        rows = table[table["level"] == level]
+        axes.bar(rows["abnormalities"], rows["units"], color=SPLIT_COLOURS["train"], width=0.75)
+        for count, units in zip(rows["abnormalities"], rows["units"], strict=True):
             axes.text(count, units, f"{units:,}", ha="center", va="bottom", fontsize=7)
         axes.set_title(f"per {level}", fontsize=TITLE_SIZE)
         axes.set_xlabel("abnormalities", fontsize=SMALL_SIZE)
         axes.set_ylabel(f"{level}s", fontsize=SMALL_SIZE)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=14, integer=True))
-        axes.set_ylim(0, 1.12 * own["units"].max())
-        _plain(axes)
+        axes.set_ylim(0, 1.12 * rows["units"].max())
+        _hide_frame(axes)
     figure.tight_layout()
     return figure
 
 
-def views_per_breast(table: pd.DataFrame) -> Figure:
-    """Breasts with both views or with one alone, as parts of 100 % per split; table: data_summary.views_per_breast."""
-    own = table[table["split"] != ALL].set_index("split")
+def draw_views_per_breast(table: pd.DataFrame) -> Figure:
+    """Draw breasts with both views or one alone, as shares per split; table: cohort.summary.views_per_breast."""
+    rows = table[table["split"] != ALL].set_index("split")
     figure = Figure(figsize=(4.4, 1.9))
     axes = figure.subplots()
-    for place, (_, row) in enumerate(own.iterrows()):
+    for place, (_, row) in enumerate(rows.iterrows()):
         parts = pd.DataFrame({"n": row, "share": row / max(1, row.sum())})
-        _stack(axes, place, parts, VIEW_COLOURS)
-    axes.set_yticks(range(len(own)), list(own.index), fontsize=TEXT_SIZE)
-    axes.set(xlim=(0, 1), ylim=(len(own) - 0.4, -0.6))
+        _draw_stack(axes, place, parts, VIEW_COLOURS)
+    axes.set_yticks(range(len(rows)), list(rows.index), fontsize=TEXT_SIZE)
+    axes.set(xlim=(0, 1), ylim=(len(rows) - 0.4, -0.6))
     axes.xaxis.set_major_formatter(PercentFormatter(1))
     axes.set_xlabel("share of the breasts", fontsize=SMALL_SIZE)
-    _plain(axes)
-    _legend_above(axes, [name for name in VIEW_COLOURS if own[name].any()], VIEW_COLOURS)
+    _hide_frame(axes)
+    _add_legend_above(axes, [name for name in VIEW_COLOURS if rows[name].any()], VIEW_COLOURS)
     return figure
 
 
-def folds(table: pd.DataFrame) -> Figure:
-    """Samples per fold by class, and its malignant share written on top; table: data_summary.folds."""
+def draw_folds(table: pd.DataFrame) -> Figure:
+    """Draw samples per fold by class, and its malignant share written on top; table: cohort.summary.folds."""
     figure = Figure(figsize=(4.4, 2.7))
     axes = figure.subplots()
     base = np.zeros(len(table))
@@ -276,13 +283,13 @@ def folds(table: pd.DataFrame) -> Figure:
     axes.set_ylim(0, 1.15 * base.max())
     axes.set_xlabel("fold (above: share malignant)", fontsize=SMALL_SIZE)
     axes.set_ylabel("samples", fontsize=SMALL_SIZE)
-    _plain(axes)
+    _hide_frame(axes)
     axes.legend(fontsize=SMALL_SIZE, frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
     return figure
 
 
-def film_sizes(films: pd.DataFrame) -> Figure:
-    """Height against width of the films, and their aspect; films: data_summary.film_table.
+def draw_film_sizes(films: pd.DataFrame) -> Figure:
+    """Draw height against width of the films, and their aspect; films: cohort.summary.film_table.
 
     The area of a point grows with the number of films that share its size.
     """
@@ -290,8 +297,8 @@ def film_sizes(films: pd.DataFrame) -> Figure:
     left, right = figure.subplots(1, 2)
     edges = np.linspace(films["aspect"].min() - 0.05, films["aspect"].max() + 0.05, 25)
     for split in SPLITS:
-        own = films[films["split"] == split]
-        sizes = own.groupby(["width_px", "height_px"]).size().reset_index(name="n")
+        rows = films[films["split"] == split]
+        sizes = rows.groupby(["width_px", "height_px"]).size().reset_index(name="n")
         left.scatter(
             sizes["width_px"],
             sizes["height_px"],
@@ -302,9 +309,9 @@ def film_sizes(films: pd.DataFrame) -> Figure:
             linewidth=0,
             label=split,
         )
-        if len(own):
+        if len(rows):
             right.stairs(
-                np.histogram(own["aspect"], edges)[0] / len(own),
+                np.histogram(rows["aspect"], edges)[0] / len(rows),
                 edges,
                 color=SPLIT_COLOURS[split],
                 linestyle=SPLIT_LINES[split],
@@ -316,21 +323,21 @@ def film_sizes(films: pd.DataFrame) -> Figure:
     right.set(xlabel="height / width", ylabel="share of the films", title="aspect")
     right.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     right.set_xlim(edges[0], edges[-1])
-    _finish(figure, [left, right])
+    _finish_panels(figure, [left, right])
     return figure
 
 
-def lesion_sizes(lesions: pd.DataFrame) -> Figure:
-    """Cumulative share of the samples by lesion size, benign and malignant, per split; data_summary.lesion_table."""
+def draw_lesion_sizes(lesions: pd.DataFrame) -> Figure:
+    """Draw the cumulative share of samples by lesion size, class and split; lesions: cohort.summary.lesion_table."""
     figure = Figure(figsize=(10, 3.2))
     panels = figure.subplots(1, len(SPLITS), sharex=True, sharey=True)
     for axes, split in zip(panels, SPLITS, strict=True):
         for name in CLASSES:
-            own = lesions.loc[(lesions["split"] == split) & (lesions["class"] == name), "lesion_share"]
-            if own.empty:
+            rows = lesions.loc[(lesions["split"] == split) & (lesions["class"] == name), "lesion_share"]
+            if rows.empty:
                 continue
-            label = f"{name}, n {len(own):,}"
-            axes.ecdf(own, color=CLASS_COLOURS[name], linestyle=CLASS_LINES[name], linewidth=1.6, label=label)
+            label = f"{name}, n {len(rows):,}"
+            axes.ecdf(rows, color=CLASS_COLOURS[name], linestyle=CLASS_LINES[name], linewidth=1.6, label=label)
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.2g}%"))
@@ -338,44 +345,44 @@ def lesion_sizes(lesions: pd.DataFrame) -> Figure:
         axes.yaxis.set_major_formatter(PercentFormatter(1))
         axes.set(title=split, xlabel="lesion, share of the film")
     panels[0].set_ylabel("share of samples with a lesion\nno larger", fontsize=TEXT_SIZE)
-    _finish(figure, list(panels), grid=True)
+    _finish_panels(figure, list(panels), grid=True)
     return figure
 
 
-def intensities(histograms: pd.DataFrame) -> Figure:
-    """Distribution of the grey values that a model sees, per split, between black and white.
+def draw_intensities(histograms: pd.DataFrame) -> Figure:
+    """Draw the distribution of the grey values of model inputs, per split, between black and white.
 
-    histograms: data_summary.intensities. Black and white themselves would tower over the rest.
+    histograms: cohort.summary.intensities. Black and white themselves would tower over the rest.
     """
     figure = Figure(figsize=(4.4, 3.1))
     axes = figure.subplots()
     for split in SPLITS:
-        own = histograms[histograms["split"] == split].set_index("level")["pixels"].sort_index().iloc[1:-1]
-        if not own.sum():
+        rows = histograms[histograms["split"] == split].set_index("level")["pixels"].sort_index().iloc[1:-1]
+        if not rows.sum():
             continue
-        point = own.groupby(own.index // LEVELS_PER_POINT).mean()
+        point = rows.groupby(rows.index // LEVELS_PER_POINT).mean()
         grey = (point.index + 0.5) * LEVELS_PER_POINT / LEVELS
         colour, line = SPLIT_COLOURS[split], SPLIT_LINES[split]
-        axes.plot(grey, point * LEVELS / own.sum(), color=colour, linestyle=line, linewidth=1.5, label=split)
+        axes.plot(grey, point * LEVELS / rows.sum(), color=colour, linestyle=line, linewidth=1.5, label=split)
     axes.set(xlabel="grey value (0: black, 1: white)", ylabel="density", xlim=(0, 1))
     axes.set_ylim(bottom=0)
-    _finish(figure, [axes], grid=True)
+    _finish_panels(figure, [axes], grid=True)
     return figure
 
 
-def _finish(figure: Figure, panels: list[Axes], grid: bool = False) -> None:
+def _finish_panels(figure: Figure, panels: list[Axes], grid: bool = False) -> None:
     for axes in panels:
         axes.title.set_fontsize(TITLE_SIZE)
         axes.xaxis.label.set_fontsize(TEXT_SIZE)
         axes.yaxis.label.set_fontsize(TEXT_SIZE)
         if grid:
             axes.grid(color="#eeeeee")
-        _plain(axes)
+        _hide_frame(axes)
         if axes.get_legend_handles_labels()[0]:
             axes.legend(fontsize=SMALL_SIZE, frameon=False)
     figure.tight_layout()
 
 
-def _plain(axes: Axes) -> None:
+def _hide_frame(axes: Axes) -> None:
     axes.tick_params(labelsize=SMALL_SIZE)
     axes.spines[["top", "right"]].set_visible(False)

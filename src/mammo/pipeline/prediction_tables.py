@@ -1,0 +1,40 @@
+"""The prediction tables behind the rows of the comparison table, as the stages evaluate and report read them."""
+
+import pandas as pd
+
+from mammo.core import row_names, schemas
+from mammo.core.config import Config
+from mammo.core.files import read_splits, read_table
+from mammo.core.paths import CASES, ENSEMBLES, OUT_OF_FOLD, PREDICTIONS, SPLITS
+from mammo.evaluation import baselines
+
+
+def read_tested(config: Config) -> dict[str, pd.DataFrame]:
+    """Read the predictions (schemas.PREDICTIONS) of all rows on the test set: models, ensembles, baselines."""
+    files = {name: PREDICTIONS / f"{name}.csv" for name in row_names.table_row_names(config.models)}
+    files |= {name: ENSEMBLES / f"{name}.csv" for name in row_names.ensemble_names(config.ensemble)}
+    cases = read_splits(SPLITS).merge(
+        read_table(CASES, schemas.CASES), on=["sample_id", "patient_id"], validate="one_to_one"
+    )
+    predictions = {name: read_table(path, schemas.PREDICTIONS) for name, path in files.items()}
+    return predictions | baselines.predict_baselines(cases)
+
+
+def read_repeats(config: Config) -> dict[str, list[pd.DataFrame]]:
+    """Read the predictions (schemas.OUT_OF_FOLD) of the cross-validations by row, one table per draw of the folds."""
+    tables = {
+        row_names.cross_validated_name(model): read_table(OUT_OF_FOLD / f"{model}.csv", schemas.OUT_OF_FOLD)
+        for model in config.cross_validate.models
+    }
+    return {
+        name: [rows.drop(columns="repeat") for _, rows in predictions.groupby("repeat")]
+        for name, predictions in tables.items()
+    }
+
+
+def read_seeds(name: str, config: Config) -> list[pd.DataFrame]:
+    """Read the predictions of a model under all its seeds; empty where it was trained under one."""
+    if name not in config.seeds.models:
+        return []
+    members = [name, *row_names.seed_member_names(name, config.seed, config.seeds).values()]
+    return [read_table(PREDICTIONS / f"{member}.csv", schemas.PREDICTIONS) for member in members]

@@ -1,0 +1,137 @@
+"""The content of an evaluation report and its model cards: tables, records and images, and how they are read."""
+
+import importlib.metadata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from mammo.core import schemas
+from mammo.core.config import Config, flatten
+from mammo.core.records import Record
+from mammo.core.row_names import is_baseline
+from mammo.evaluation.clinical_tables import COLUMNS
+
+TEXT_COLUMNS = [
+    "model",
+    "samples",
+    "level",
+    "point",
+    "metric",
+    "variable",
+    "value",
+    "note",
+    "method",
+    "rule",
+    "kind",
+    "sample_id",
+    "patient_id",
+    "pathology",
+    "abnormality_type",
+    "breast_density",
+    "subtlety",
+]
+# metrics.csv alone uses the name `value` for a number.
+NUMBERS_NAMED_AS_TEXT = {"metrics": {"value"}}
+# They change how a run is computed or where it is logged, and no result (dvc.yaml).
+WITHOUT_INFLUENCE = ("compute", "tracking")
+PACKAGES = [
+    "mammo",
+    "dvc",
+    "jinja2",
+    "keras",
+    "matplotlib",
+    "mlflow",
+    "numpy",
+    "opencv-python-headless",
+    "pandas",
+    "scikit-learn",
+    "scipy",
+    "tensorflow",
+]
+
+
+@dataclass(frozen=True)
+class Content:
+    """The content of a report and its model cards.
+
+    tables: by the names of clinical_tables.COLUMNS (`read_tables`). roc: model, false_positive_rate, sensitivity,
+    optionally low and high. training_curves, gradcam, shortcut_images: PNG by model. localisation, shortcuts, sanity:
+    summary.csv, shortcuts.csv and sanity.csv of every explained model, with the column model; retrained: summary.csv of
+    the stage retrained_maps likewise, whose checks are in `sanity` too. error_images: PNG by (model, sample_id)
+    (contact_sheets.encode_case).
+    """
+
+    params: Config
+    fingerprint: str
+    cases: pd.DataFrame
+    splits: pd.DataFrame
+    excluded: pd.DataFrame
+    dropped: pd.DataFrame
+    comparison: pd.DataFrame
+    paired_tests: pd.DataFrame
+    roc: pd.DataFrame
+    tables: Mapping[str, pd.DataFrame]
+    records: Sequence[Record]
+    versions: Mapping[str, str]
+    training_curves: Mapping[str, bytes] = field(default_factory=dict)
+    gradcam: Mapping[str, bytes] = field(default_factory=dict)
+    localisation: pd.DataFrame = field(default_factory=pd.DataFrame)
+    sanity: pd.DataFrame = field(default_factory=pd.DataFrame)
+    retrained: pd.DataFrame = field(default_factory=pd.DataFrame)
+    shortcuts: pd.DataFrame = field(default_factory=pd.DataFrame)
+    shortcut_images: Mapping[str, bytes] = field(default_factory=dict)
+    error_images: Mapping[tuple[str, str], bytes] = field(default_factory=dict)
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the films are drawn by the program."""
+        return self.params.ingest.source == "demo"
+
+    @property
+    def percent(self) -> str:
+        """The confidence of all intervals, as `95 %`."""
+        return f"{100 * self.params.evaluate.confidence:g} %"
+
+    def models(self, *, baselines: bool = False) -> list[str]:
+        """Return the names of the rows of the comparison table, in its order."""
+        return [name for name in self.comparison["model"] if baselines or not is_baseline(name)]
+
+
+def read_tables(folder: Path) -> dict[str, pd.DataFrame]:
+    """Read the tables of metrics/evaluation by name; raises TableError naming a missing file or column."""
+    return {name: _read_table(folder / f"{name}.csv", columns) for name, columns in COLUMNS.items()}
+
+
+def _read_table(path: Path, columns: list[str]) -> pd.DataFrame:
+    if not path.is_file():
+        raise schemas.TableError(f"{path} does not exist; `dvc repro evaluate` writes it")
+    texts = set(TEXT_COLUMNS) - NUMBERS_NAMED_AS_TEXT.get(path.stem, set())
+    table = pd.read_csv(path, dtype=dict.fromkeys(texts & set(columns), str), keep_default_na=False, na_values=[""])
+    missing = [column for column in columns if column not in table.columns]
+    if missing:
+        raise schemas.TableError(f"{path}: columns missing: {', '.join(missing)} (needed: {', '.join(columns)})")
+    numbers = [column for column in columns if column not in texts]
+    return table.astype(dict.fromkeys(numbers, "float64")).fillna(dict.fromkeys(texts & set(columns), ""))
+
+
+def package_versions() -> dict[str, str]:
+    """Return the installed versions of the packages that a result rests on."""
+    return {name: importlib.metadata.version(name) for name in PACKAGES}
+
+
+def hash_records(content: Content) -> dict[str, str]:
+    """Return the SHA-256 of every record by its name."""
+    return {record.name: record.content() for record in content.records}
+
+
+def hash_artifacts(records: Sequence[Record]) -> dict[str, str]:
+    """Return the SHA-256 of every artifact by its path."""
+    return {path: digest for record in records for path, digest in sorted(record.artifacts.items())}
+
+
+def flatten_parameters(params: Config) -> dict[str, str]:
+    """Return the parameters that results rest on, flat: `train.epochs` -> `20`."""
+    chosen = {name: value for name, value in params.model_dump().items() if name not in WITHOUT_INFLUENCE}
+    return {key: str(value) for key, value in flatten(chosen).items()}

@@ -1,0 +1,110 @@
+"""The sections on ROC curves and on paired tests of the AUC."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from mammo.core import row_names
+from mammo.core.row_names import is_baseline
+from mammo.reporting import comparison
+from mammo.reporting.cells import (
+    format_p,
+    full_picture,
+    interval_cell,
+    metric_tables,
+    render_figure,
+    to_number,
+)
+from mammo.reporting.evaluation_report.content import Content
+from mammo.reporting.figures import evaluation
+from mammo.reporting.page import Block, Cell, Note, Picture, Pictures, Section, Table
+
+
+def build_roc(content: Content) -> Section:
+    """Build the section on ROC curves and the metrics that need no threshold."""
+    guide = (
+        "The closer a curve comes to the upper left corner the better; the diagonal is chance, the AUC is the share of "
+        "malignant-benign pairs ranked rightly, and a model below the reader's grey curve (baseline_birads) knows less "
+        "than the radiologist's own assessment."
+    )
+    return Section("roc", "ROC curves", guide, [*_roc_pictures(content), *_levels(content)])
+
+
+def _roc_pictures(content: Content) -> list[Block]:
+    if content.roc.empty:
+        return [Note("ROC curves: not estimable (no sample, or a class is missing).")]
+    rows = content.comparison.set_index("model", drop=False)
+    legend = {name: f"{name} {comparison.format_interval(row, 'auc')}" for name, row in _by_model(rows)}
+    points = {
+        name: (1 - row["specificity"], row["sensitivity"])
+        for name, row in _by_model(rows)
+        if pd.notna(row["specificity"]) and pd.notna(row["sensitivity"])
+    }
+    overview = evaluation.draw_roc(content.roc, legend, points, "ROC on the official test samples")
+    captions = [legend.get(name, name) for name in dict.fromkeys(content.roc["model"])]
+    blocks: list[Block] = [full_picture(overview, f"ROC curves; AUC: {'; '.join(captions)}", "All rows of the table")]
+    banded = [name for name, curve in content.roc.groupby("model", sort=False) if evaluation.has_band(curve)]
+    pictures = [_band(content, str(name), legend) for name in banded if not is_baseline(str(name))]
+    return [*blocks, Pictures(pictures)] if pictures else blocks
+
+
+def _band(content: Content, name: str, legend: Mapping[str, str]) -> Picture:
+    figure = evaluation.draw_roc_band(content.roc, name, name)
+    text = f"ROC curve of {legend.get(name, name)} with its {content.percent} band"
+    return render_figure(figure, text, f"{name}, {content.percent} band")
+
+
+def _levels(content: Content) -> list[Block]:
+    """Tabulate metrics that need no threshold, for every level of aggregation."""
+    table = content.tables["metrics"]
+    free = table[table["point"] == "all"]
+    if free.empty:
+        return [Note("Metrics by level: not estimable (metrics/evaluation/metrics.csv holds none).")]
+    return metric_tables(free, ["model", "samples", "level"], "Without a threshold, by level of aggregation")
+
+
+def _by_model(rows: pd.DataFrame) -> list[tuple[str, pd.Series]]:
+    return [(str(name), row) for name, row in rows.iterrows()]
+
+
+def build_paired_tests(content: Content) -> Section:
+    """Build the section on paired tests of the rows over the same samples."""
+    table = content.paired_tests
+    guide = (
+        "The difference is the AUC of the second minus that of the first on the same samples; p after Holm's "
+        "correction below .05 is evidence that the two rank differently, a larger one none that they are equal."
+    )
+    if table.empty:
+        return Section("paired-tests", "Paired tests", guide, [Note("Paired tests: not estimable (no pair of rows).")])
+    clear = table[table["p_holm"] < 0.05]
+    blocks: list[Block] = [Note("No pair differs significantly after Holm's correction.")]
+    if len(clear):
+        blocks = [_paired_table("Pairs that differ significantly", clear)]
+    best = _best_member(content)
+    gained = table[
+        (table["model_a"] == best) & table["model_b"].str.startswith((row_names.ENSEMBLE, row_names.TWO_VIEWS))
+    ]
+    if len(gained):
+        blocks.append(_paired_table(f"Ensembles against {best}, their best member on validation", gained))
+    return Section("paired-tests", "Paired tests", guide, [*blocks, _paired_table("All pairs", table)])
+
+
+def _best_member(content: Content) -> str | None:
+    """Return the single model of the best validation AUC; None where no training is recorded."""
+    trained = [record for record in content.records if record.stage in ("train", row_names.CONTINUED)]
+    aucs = {record.model or record.stage: record.metrics.get("val_auc") or 0.0 for record in trained}
+    return max(aucs, key=lambda name: aucs[name], default=None)
+
+
+def _paired_table(caption: str, table: pd.DataFrame) -> Table:
+    rows = [
+        [
+            Cell(row["model_a"]),
+            Cell(row["model_b"]),
+            interval_cell(row, "difference", bare=True),
+            Cell(format_p(row["p"]), to_number(row["p"])),
+            Cell(format_p(row["p_holm"]), to_number(row["p_holm"])),
+        ]
+        for _, row in table.iterrows()
+    ]
+    return Table(caption, ["first", "second", "AUC difference", "p", "p (Holm)"], [("", rows)])

@@ -1,0 +1,53 @@
+"""Figures of a training, drawn from its history (metrics/history/<model>.csv) and its validation predictions."""
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from mammo.evaluation.comparison_rows import tabulate_roc
+from mammo.metrics import discrimination
+from mammo.metrics.thresholds import WATCH_THRESHOLD
+from mammo.reporting.figures import evaluation
+
+
+def draw_history(history: pd.DataFrame, best_epoch: int, title: str) -> Figure:
+    """Draw loss and clinical validation metrics over the epochs, with the best epoch and restarts marked.
+
+    history: one row per epoch with loss, val_loss, val_auc, val_sensitivity, val_specificity and optionally restarts,
+    their number so far; best_epoch: counted from 1.
+    """
+    table = history.set_axis(pd.RangeIndex(1, len(history) + 1))
+    figure = Figure(figsize=(9, 3.4))
+    left, right = figure.subplots(1, 2)
+    for column, label in (("loss", "training (weighted, augmented)"), ("val_loss", "validation")):
+        left.plot(table[column], marker=".", label=label)
+    for column in ("val_auc", "val_sensitivity", "val_specificity"):
+        right.plot(table[column], marker=".", label=column.removeprefix("val_"))
+    left.set(title=title, xlabel="epoch", ylabel="loss")
+    right.set(title=f"validation (threshold {WATCH_THRESHOLD})", xlabel="epoch", ylim=(-0.02, 1.02))
+    restarts = list(table.index[table.get("restarts", pd.Series(0.0, table.index)).diff() > 0])
+    for axes in (left, right):
+        axes.axvline(best_epoch, color="#999999", linestyle=":", label="best")
+        for number, epoch in enumerate(restarts):
+            axes.axvline(epoch - 0.5, color="#d62728", linestyle="--", label="restart" if number == 0 else None)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(fontsize=8, frameon=False)
+    figure.tight_layout()
+    return figure
+
+
+def draw_validation_roc(name: str, validation: pd.DataFrame) -> Figure:
+    """Draw the ROC curve of a model on its validation rows; validation: label and prob."""
+    decided = _decide(validation)
+    counts = discrimination.counts(decided["label"], decided["predicted_positive"])
+    point = (1 - float(discrimination.specificity(*counts)), float(discrimination.sensitivity(*counts)))
+    curve = tabulate_roc(name, decided)
+    return evaluation.draw_roc(curve, {name: name}, {name: point}, "ROC, validation")
+
+
+def draw_validation_confusion(name: str, validation: pd.DataFrame) -> Figure:
+    """Draw the confusion matrix of a model on its validation rows; validation: label and prob."""
+    return evaluation.draw_confusion(_decide(validation), f"{name}, validation, threshold {WATCH_THRESHOLD}")
+
+
+def _decide(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.assign(predicted_positive=(rows["prob"] >= WATCH_THRESHOLD).astype(int))
