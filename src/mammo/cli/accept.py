@@ -3,7 +3,6 @@
 import argparse
 import sys
 from collections.abc import Iterator
-from contextlib import redirect_stdout
 from typing import TYPE_CHECKING
 
 from mammo.cli import output
@@ -34,7 +33,7 @@ def run(args: argparse.Namespace) -> None:
     """Commit the stages whose code is the same program; exit with 1 where one is refused."""
     from mammo.pipeline.accept import accept
 
-    with redirect_stdout(sys.stderr):
+    with output.progress_to_stderr():
         result = accept(args.stages, args.dry_run)
     if args.json:
         print(output.as_json(vars(result) | {"dry_run": args.dry_run}), end="")

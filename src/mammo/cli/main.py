@@ -11,19 +11,8 @@ from collections.abc import Sequence
 from mammo.cli import accept, compare, data, export, predict, profile, report, reproduce, results, search, ui
 from mammo.core.errors import InputError
 
-COMMANDS = (
-    predict,
-    export,
-    data,
-    compare,
-    report,
-    search,
-    accept,
-    reproduce,
-    profile,
-    results,
-    ui,
-)  # as the help lists them
+# As the help lists them.
+COMMANDS = (predict, export, data, compare, report, search, accept, reproduce, profile, results, ui)
 
 
 def main(words: Sequence[str] | None = None) -> None:
