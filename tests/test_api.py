@@ -15,7 +15,7 @@ from mammo.core import schemas
 from mammo.core.config import load_config
 from mammo.core.errors import InputError
 from mammo.core.files import read_table, sha256
-from mammo.display import Shown
+from mammo.display import NotebookResult
 from mammo.evaluation import comparison_rows
 from mammo.inference import bundle
 from mammo.pipeline import dvc
@@ -168,7 +168,7 @@ def test_outside_a_checkout_the_error_says_where_to_start(tmp_path: Path, monkey
 def test_results_display_themselves_and_escape_what_they_show() -> None:
     figure = Figure(figsize=(1, 1))
     figure.subplots().plot([0, 1])
-    shown = Shown("<b>", {"a&b": pd.DataFrame({"<i>": [1 / 3]})}, {"<u>": figure})
+    shown = NotebookResult("<b>", {"a&b": pd.DataFrame({"<i>": [1 / 3]})}, {"<u>": figure})
     page = shown._repr_html_()
     assert not re.search(r"<h4><b>|<i>|<u>|a&b", page)
     assert "0.333" in page

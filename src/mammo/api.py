@@ -1,4 +1,4 @@
-"""The few functions that a notebook user calls: thin calls into what the stages use, anywhere inside a checkout.
+"""The functions that a notebook user calls, anywhere inside a checkout: thin calls into what the stages use.
 
 What is trained here is kept in data/notebook/ and as a run on the tracking server, beside what `dvc repro` makes and
 never in its place: a notebook tries things, and the pipeline's results stay those of params.yaml. Errors that a user
@@ -25,7 +25,7 @@ from mammo.core.errors import InputError
 from mammo.core.files import sha256, write_table
 from mammo.core.paths import DVC_YAML, MODELS, NOTEBOOK, PIXELS
 from mammo.data.samples import Samples, open_store
-from mammo.display import Shown
+from mammo.display import NotebookResult
 from mammo.evaluation import comparison_rows, operating_point
 from mammo.evaluation.comparison_rows import EvaluatedRow
 from mammo.explain.saliency import Explainer
@@ -51,7 +51,7 @@ SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
-class Dataset(Shown):
+class Dataset(NotebookResult):
     """The prepared samples, whole patients in each split; `train`, `val` and `test` have an index and its images."""
 
     train: Samples = field(kw_only=True, repr=False)
@@ -60,7 +60,7 @@ class Dataset(Shown):
 
 
 @dataclass(frozen=True)
-class Training(Shown):
+class Training(NotebookResult):
     """A model that was trained here: its file, its history by epoch, and what it predicts (tables.PREDICTIONS)."""
 
     model_path: Path = field(kw_only=True)
@@ -69,7 +69,7 @@ class Training(Shown):
 
 
 @dataclass(frozen=True)
-class Evaluation(Shown):
+class Evaluation(NotebookResult):
     """A model on the test rows, at the operating point that its validation rows chose."""
 
     metrics: pd.DataFrame = field(kw_only=True, repr=False)
@@ -77,7 +77,7 @@ class Evaluation(Shown):
 
 
 @dataclass(frozen=True)
-class Comparison(Shown):
+class Comparison(NotebookResult):
     """Models on the same test rows: their metrics with intervals, and paired tests of their AUCs."""
 
     metrics: pd.DataFrame = field(kw_only=True, repr=False)
@@ -85,22 +85,22 @@ class Comparison(Shown):
 
 
 @dataclass(frozen=True)
-class Explanation(Shown):
+class Explanation(NotebookResult):
     """Where a model looked: the shown samples, and their maps (n, h, w) in 0..1."""
 
     samples: pd.DataFrame = field(kw_only=True, repr=False)
     maps: npt.NDArray[np.float32] = field(kw_only=True, repr=False)
 
 
-def prepare_data_only() -> Shown:
-    """Get the data, split them by patient and turn films into arrays (`dvc repro preprocess`): how many of what."""
+def prepare_data_only() -> NotebookResult:
+    """Download the data, split them by patient and prepare arrays (`dvc repro preprocess`); return the counts."""
     with _workspace():
         dvc.run_dvc("repro", "preprocess")
-        return Shown("Prepared data", {"samples": _counts(open_store(PIXELS))})
+        return NotebookResult("Prepared data", {"samples": _counts(open_store(PIXELS))})
 
 
 def create_robust_dataset() -> Dataset:
-    """The prepared data as splits of whole patients, prepared first where they are not; a patient in two is refused."""
+    """Return the data as splits of whole patients, prepared first where needed; refuse a patient in two splits."""
     with _workspace():
         if not (PIXELS / "index.csv").is_file():
             dvc.run_dvc("repro", "preprocess")
@@ -134,7 +134,7 @@ def continue_training(model_path: str | Path | None = None, epochs: int | None =
     """Train a finished model on, under `continue_training.learning_rate`.
 
     model_path: a .keras file or a model's name; by default what was trained last here, else the pipeline's
-    `continue_training.model`. Its recipe is that of `continue_training.model`.
+    `continue_training.model`. Its other settings are those of `continue_training.model`.
     """
     source = None if model_path is None else _resolve(model_path)
     with _workspace() as config:
@@ -146,7 +146,7 @@ def continue_training(model_path: str | Path | None = None, epochs: int | None =
 
 
 def evaluate_only(model_path: str | Path) -> Evaluation:
-    """Metrics with intervals by patient, on the test rows, of a .keras file, a bundle, or a model's name."""
+    """Return the metrics of a .keras file, a bundle or a model's name on the test rows, with intervals by patient."""
     source = _resolve(model_path)
     with _workspace() as config:
         name, predictions = _predict_source(source, config)
@@ -165,7 +165,7 @@ def evaluate_only(model_path: str | Path) -> Evaluation:
 
 
 def compare_models(*model_paths: str | Path) -> Comparison:
-    """Models side by side on the same test rows, with paired tests of their AUCs (clustered DeLong, Holm-corrected).
+    """Compare models on the same test rows, with paired tests of their AUCs (clustered DeLong, Holm-corrected).
 
     model_paths: .keras files, bundles, names; by default all that were trained here and all of the finished pipeline.
     """
@@ -190,39 +190,38 @@ def compare_models(*model_paths: str | Path) -> Comparison:
 
 
 def run_working_gradcam(model_path: str | Path, num_samples: int = 8, method: str = "gradcam") -> Explanation:
-    """Where a model looked, on test samples with every outcome: true and false positives and negatives."""
+    """Draw heat maps of a model on test samples with every outcome: true and false positives and negatives."""
     source = _resolve(model_path)
     with _workspace() as config:
         name, model = _load_model(source)
         samples = open_store(PIXELS)
         predictions, test = _predict(model, samples, config.predict.flips), samples.take("test")
-        frozen = operating_point.choose_thresholds(predictions, config.evaluate.rule, config.evaluate.value)
-        called = (
-            operating_point.apply_threshold(predictions, frozen).set_index("sample_id").loc[test.index["sample_id"]]
-        )
-        rows = called.assign(outcome=operating_point.name_outcomes(called)).reset_index()
-        turn = rows.groupby("outcome").cumcount()
-        shown = np.sort(np.argsort(turn, kind="stable")[:num_samples])
-        maps = Explainer(model).maps(test.pixels(shown).astype(np.float32), method)
-        masks = np.load(PIXELS / "masks.npy", mmap_mode="r")[test.index.index.to_numpy()[shown]]
-        chosen = rows.iloc[shown].reset_index(drop=True)
-        titles = [f"{one.sample_id}\n{one.outcome}, {one.prob:.2f}" for one in chosen.itertuples()]
-        sheet = contact_sheets.draw_contact_sheet(test.pixels(shown)[..., 0].astype(np.uint8), masks, titles, maps)
-        return Explanation(
-            f"Where {name} looked ({method}; outlined: the lesion)", {}, {method: sheet}, samples=chosen, maps=maps
-        )
+        decided = _decide(predictions, config).set_index("sample_id").loc[test.index["sample_id"]]
+        rows = decided.assign(outcome=operating_point.name_outcomes(decided)).reset_index()
+        rank = rows.groupby("outcome").cumcount()
+        places = np.sort(np.argsort(rank, kind="stable")[:num_samples])
+        images = test.pixels(places)
+        maps = Explainer(model).maps(images.astype(np.float32), method)
+        masks = np.load(PIXELS / "masks.npy", mmap_mode="r")[test.index.index.to_numpy()[places]]
+        chosen = rows.iloc[places].reset_index(drop=True)
+        titles = [f"{row.sample_id}\n{row.outcome}, {row.prob:.2f}" for row in chosen.itertuples()]
+        sheet = contact_sheets.draw_contact_sheet(images[..., 0].astype(np.uint8), masks, titles, maps)
+        title = f"Where {name} looked ({method}; outlined: the lesion)"
+        return Explanation(title, {}, {method: sheet}, samples=chosen, maps=maps)
 
 
 def run_complete_improvement(
     epochs: int | None = None, model_type: str = LIGHT
 ) -> tuple[pd.DataFrame, Comparison, Predictor]:
-    """Cross-validate, train plainly, enhanced and on, and compare: (cv_metrics, comparison_results, best_model).
+    """Cross-validate, train plain, enhanced and continued models, and compare them.
+
+    Returns (cv_metrics, comparison_results, best_model).
 
     cv_metrics: a row per fold of the training patients. best_model: of the three trainings, the one with the highest
     AUC on the validation rows; the test rows choose nothing.
     """
     cv_metrics = _cross_validate(model_type, epochs)
-    plain = simple_train(epochs or _epochs(model_type), model_type)
+    plain = simple_train(epochs or _total_epochs(model_type), model_type)
     trained = [plain, run_enhanced_training(epochs, model_type), continue_training(plain.model_path, epochs)]
     comparison = compare_models(*(training.model_path for training in trained))
     best = max(trained, key=lambda training: _auc(training.predictions, "val"))
@@ -231,9 +230,9 @@ def run_complete_improvement(
 
 
 def _train(name: str, model_type: str, config: Config, start: Path | None = None) -> Training:
-    """Train as the stages do, from `start` or from the architecture's initial weights; kept and tracked as `name`."""
+    """Train as the stages do, from `start` or from the architecture's initial weights; save and track it as `name`."""
     keras.backend.clear_session()
-    task = _task(name, model_type, config, start)
+    task = _training_task(name, model_type, config, start)
     path = NOTEBOOK / f"{name}.keras"
     with train_run.start(task, config.tracking.experiment) as training:
         if start is None:
@@ -259,7 +258,7 @@ def _train(name: str, model_type: str, config: Config, start: Path | None = None
     )
 
 
-def _task(name: str, model_type: str, config: Config, start: Path | None) -> TrainingTask:
+def _training_task(name: str, model_type: str, config: Config, start: Path | None) -> TrainingTask:
     """Return the training of `name`; one that goes on from `start` sees another order of batches than the first."""
     training_config = config.for_model(model_type)
     parameters = {"architecture": model_type}
@@ -301,11 +300,16 @@ def _with_model(config: Config, name: str, changes: dict[str, Any]) -> Config:
 
 
 def _fold_metrics(predictions: pd.DataFrame, config: Config) -> dict[str, float]:
-    frozen = operating_point.choose_thresholds(predictions, config.evaluate.rule, config.evaluate.value)
-    called = operating_point.apply_threshold(predictions, frozen)
-    table = discrimination.counts(called["label"].to_numpy(), called["predicted_positive"].to_numpy())
+    decided = _decide(predictions, config)
+    table = discrimination.counts(decided["label"].to_numpy(), decided["predicted_positive"].to_numpy())
     rates = {name: float(classification.AT_THRESHOLD[name](*table)) for name in ("sensitivity", "specificity")}
-    return {"n": float(len(called)), "auc": discrimination.auc(called["label"], called["prob"]), **rates}
+    return {"n": float(len(decided)), "auc": discrimination.auc(decided["label"], decided["prob"]), **rates}
+
+
+def _decide(predictions: pd.DataFrame, config: Config) -> pd.DataFrame:
+    """Return the rows that are reported, decided at the operating point that the validation rows chose."""
+    thresholds = operating_point.choose_thresholds(predictions, config.evaluate.rule, config.evaluate.value)
+    return operating_point.apply_threshold(predictions, thresholds)
 
 
 def _predict(model: keras.Model, samples: Samples, flips: bool) -> pd.DataFrame:
@@ -314,7 +318,7 @@ def _predict(model: keras.Model, samples: Samples, flips: bool) -> pd.DataFrame:
     return predictions[list(schemas.PREDICTIONS.columns)]
 
 
-def _epochs(model_type: str) -> int:
+def _total_epochs(model_type: str) -> int:
     with _workspace() as config:
         return total_epochs(config.for_model(model_type))
 
@@ -394,13 +398,13 @@ def _examples(samples: Samples) -> Figure:
 
 
 def _metrics(evaluated: Mapping[str, EvaluatedRow]) -> pd.DataFrame:
-    """A row per model: n, patients, and the headline metrics with their intervals, as the comparison table has them."""
+    """Return a row per model: n, patients, and the headline metrics with their intervals, as the comparison table."""
     rows = {}
-    for name, found in evaluated.items():
-        values = pd.Series(found.to_metrics())
+    for name, row in evaluated.items():
+        values = pd.Series(row.to_metrics())
         count = f"{values['n']:.0f} ({values['n_patients']:.0f})"
-        shown = {metric: format_interval(values, metric) for metric in HEADLINE_METRICS}
-        rows[name] = {"n (patients)": count, **shown, "threshold": values["threshold"]}
+        metrics = {metric: format_interval(values, metric) for metric in HEADLINE_METRICS}
+        rows[name] = {"n (patients)": count, **metrics, "threshold": values["threshold"]}
     return pd.DataFrame.from_dict(rows, orient="index")
 
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 import pandas as pd
 from matplotlib.figure import Figure
 
-DPI = 60  # of a displayed figure: a notebook keeps what it shows
+DPI = 60  # of a displayed figure: a notebook stores what it displays
 
 
 @dataclass(frozen=True)
-class Shown:
-    """What a function of mammo.api returns; a cell that ends with it shows its tables and figures."""
+class NotebookResult:
+    """The result of a function of mammo.api; a cell that ends with it displays its tables and figures."""
 
     title: str
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)

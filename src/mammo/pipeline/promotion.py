@@ -1,4 +1,4 @@
-"""The champion of the registered model: asked for when a workspace is published for the first time."""
+"""The champion of the registered model, verdict when a workspace is published for the first time."""
 
 import pandas as pd
 
@@ -16,48 +16,48 @@ from mammo.tracking.publishing import Published
 DEMO = "demo"
 
 
-def promote(loaded: Config, records: list[Record], published: Published) -> str:
-    """Register the workspace's best model on validation as champion or challenger; returns what was decided."""
+def promote(config: Config, records: list[Record], published: Published) -> str:
+    """Register the workspace's best model on validation as champion or challenger; return the decision as text."""
     predictions = {
         name: read_table(PREDICTIONS / f"{name}.csv", schemas.PREDICTIONS)
-        for name in row_names.table_row_names(loaded.models)
+        for name in row_names.table_row_names(config.models)
     }
-    rule = loaded.tracking.champion
-    name = promotion_rule.choose_contender(predictions, rule, loaded.evaluate)
+    rule = config.tracking.champion
+    name = promotion_rule.choose_contender(predictions, rule, config.evaluate)
     if name is None:
         return f"no model holds a validation sensitivity of {rule.sensitivity_floor:g}: none is registered"
-    registered = registered_name(loaded)
-    run = published.runs[_trained(name, records)]
+    registered = registered_name(config)
+    run = published.runs[_training_place(name, records)]
     holder = model_registry.find_version(registered, promotion_rule.CHAMPION)
     if holder is not None and holder.content == run.data.tags["content"]:
         return f"{registered}: {name} is the champion already (version {holder.number})"
     validation = promotion_rule.select_validation_rows(predictions[name])
-    decided = promotion_rule.decide_alias(validation, _validation(holder), rule, loaded.evaluate, loaded.seed)
+    verdict = promotion_rule.decide_alias(validation, _validation_rows(holder), rule, config.evaluate, config.seed)
     tags = {
         "val_auc": f"{discrimination.auc(validation['label'], validation['prob']):.4f}",
-        "val_sensitivity": f"{promotion_rule.measure_sensitivity(validation, loaded.evaluate):.4f}",
+        "val_sensitivity": f"{promotion_rule.measure_sensitivity(validation, config.evaluate):.4f}",
         **_test_auc(name, records),
     }
-    note = f"{name}, {decided.alias}: {decided.reason}. Test numbers are reported and were not looked at."
-    spec = VersionSpec(registered, name, decided.alias, tags, note)
+    note = f"{name}, {verdict.alias}: {verdict.reason}. Test numbers are reported and were not looked at."
+    spec = VersionSpec(registered, name, verdict.alias, tags, note)
     version = model_registry.register_version(run, spec)
-    return f"{registered}: {name} is version {version.number}, {decided.alias} ({decided.reason})"
+    return f"{registered}: {name} is version {version.number}, {verdict.alias} ({verdict.reason})"
 
 
-def registered_name(loaded: Config) -> str:
-    """`mammo-cbis_ddsm-lesion`: models of other data or units are no rivals; the synthetic cohort is other data."""
-    data = DEMO if loaded.ingest.source == DEMO else loaded.ingest.dataset
-    return f"{loaded.tracking.experiment}-{data}-{loaded.ingest.unit}"
+def registered_name(config: Config) -> str:
+    """Return a name such as `mammo-cbis_ddsm-lesion`: models of other data, the synthetic ones too, do not compete."""
+    data = DEMO if config.ingest.source == DEMO else config.ingest.dataset
+    return f"{config.tracking.experiment}-{data}-{config.ingest.unit}"
 
 
-def _trained(name: str, records: list[Record]) -> int:
-    """Where the record is that trained the model."""
+def _training_place(name: str, records: list[Record]) -> int:
+    """Return the place of the record that trained the model."""
     stages = [record.name for record in records]
     return stages.index(name if name == row_names.CONTINUED else f"train@{name}")
 
 
-def _validation(holder: model_registry.Version | None) -> pd.DataFrame | None:
-    """The validation rows of the champion, from its run; none where a person registered it."""
+def _validation_rows(holder: model_registry.Version | None) -> pd.DataFrame | None:
+    """Return the validation rows of the champion, from its run; none where a person registered it."""
     if holder is None:
         return None
     if not holder.model:
@@ -67,6 +67,6 @@ def _validation(holder: model_registry.Version | None) -> pd.DataFrame | None:
 
 
 def _test_auc(name: str, records: list[Record]) -> dict[str, str]:
-    """What the version shows of the official test, to be read and not chosen by."""
+    """Return the AUC on the official test, which the version shows and no choice rests on."""
     (row,) = (record for record in records if record.stage == "evaluate" and record.model == name)
     return {"test_auc": f"{row.metrics['auc']:.4f}"} if row.metrics["auc"] is not None else {}
