@@ -30,11 +30,11 @@ def sections(content: dict[str, Any], path: str = "") -> Iterator[str]:
 def keys(content: dict[str, Any], path: str = "") -> Iterator[str]:
     """Dotted paths of everything that must be there."""
     for key, value in content.items():
-        own = f"{path}.{key}" if path else key
+        rows = f"{path}.{key}" if path else key
         if path not in NAMED:
-            yield own
+            yield rows
         if isinstance(value, dict):
-            yield from keys(value, own)
+            yield from keys(value, rows)
 
 
 def holder(content: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:
@@ -58,7 +58,7 @@ def refusal(content: object) -> str:
 
 
 def test_the_committed_file_loads() -> None:
-    models = {name: CONTENT["model_defaults"] | own for name, own in CONTENT["models"].items()}
+    models = {name: CONTENT["model_defaults"] | rows for name, rows in CONTENT["models"].items()}
     assert load_config(COMMITTED).model_dump(mode="json") == CONTENT | {"models": models}
 
 

@@ -96,9 +96,9 @@ def test_what_has_not_begun_is_dropped_when_the_reader_leaves() -> None:
 
 def test_the_bar_starts_where_earlier_work_ended(capsys: pytest.CaptureFixture[str]) -> None:
     assert list(parallel_map(str, [1, 2], 1, "resumed", done=8)) == ["1", "2"]
-    shown = capsys.readouterr().err
-    assert "8/10" in shown
-    assert "10/10" in shown
+    displayed = capsys.readouterr().err
+    assert "8/10" in displayed
+    assert "10/10" in displayed
 
 
 def test_opencv_keeps_to_one_thread_per_worker_and_gets_its_own_back() -> None:

@@ -65,9 +65,9 @@ ALL = ["CASES", "EXCLUDED", "SPLITS", "INDEX", "PREDICTIONS", "OUT_OF_FOLD", "MA
 
 
 def schema(name: str) -> pa.DataFrameSchema:
-    found = getattr(schemas, name)
-    assert isinstance(found, pa.DataFrameSchema)
-    return found
+    result = getattr(schemas, name)
+    assert isinstance(result, pa.DataFrameSchema)
+    return result
 
 
 def valid(name: str) -> pd.DataFrame:
@@ -323,10 +323,10 @@ folders = st.dictionaries(st.from_regex(r"[a-c]/[a-c]{1,2}\.csv", fullmatch=True
 @example({"a/a.csv": b"x"}, {"b/a.csv": b"x"})
 @example({"a/a.csv": b"x", "a/b.csv": b"y"}, {"a/a.csv": b"y", "a/b.csv": b"x"})
 def test_folders_have_the_same_hash_only_with_the_same_names_and_contents(
-    one: dict[str, bytes], other: dict[str, bytes]
+    first: dict[str, bytes], second: dict[str, bytes]
 ) -> None:
-    assert (digest(one) == digest(other)) == (one == other)
-    assert digest(one) == digest(dict(reversed(one.items())))
+    assert (digest(first) == digest(second)) == (first == second)
+    assert digest(first) == digest(dict(reversed(first.items())))
 
 
 def test_a_files_hash_is_the_published_one(tmp_path: Path) -> None:

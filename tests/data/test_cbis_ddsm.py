@@ -36,14 +36,14 @@ def locate(root: Path, unit: str = "lesion", types: list[str] = TYPES, workers: 
     return cbis_ddsm.locate(root, unit, types, workers)
 
 
-def same_rows(one: pd.DataFrame, other: pd.DataFrame) -> None:
-    pd.testing.assert_frame_equal(one.reset_index(drop=True), other.reset_index(drop=True))
+def same_rows(first: pd.DataFrame, second: pd.DataFrame) -> None:
+    pd.testing.assert_frame_equal(first.reset_index(drop=True), second.reset_index(drop=True))
 
 
-def same(one: Located, other: Located) -> None:
-    same_rows(one.cases, other.cases)
-    same_rows(one.excluded, other.excluded)
-    assert one.files == other.files
+def same(first: Located, second: Located) -> None:
+    same_rows(first.cases, second.cases)
+    same_rows(first.excluded, second.excluded)
+    assert first.files == second.files
 
 
 def csv_paths(root: Path) -> list[Path]:
@@ -368,11 +368,11 @@ def test_swapped_file_names_still_give_the_mask(root: Path, lesions: Located) ->
     before = contents(lesions)
     shared = [folder for folder in (root / "jpeg").iterdir() if len(list(folder.iterdir())) == 2]
     for folder in shared:
-        one, other = folder.iterdir()
-        name = one.name
-        one.rename(folder / "moved.jpg")
-        other.rename(folder / name)
-        (folder / "moved.jpg").rename(folder / other.name)
+        first, second = folder.iterdir()
+        name = first.name
+        first.rename(folder / "moved.jpg")
+        second.rename(folder / name)
+        (folder / "moved.jpg").rename(folder / second.name)
     after = locate(root)
     assert len(shared) > 50
     assert contents(after) == before
@@ -587,10 +587,10 @@ def test_a_film_that_two_views_claim_is_of_neither(victim: Victim, lesions: Loca
 
 
 def test_a_mask_that_two_abnormalities_claim_is_of_neither(victim: Victim) -> None:
-    other = next(row for row in read_rows(victim.table) if row != victim.row)
-    cells = {name: "/".join(other[name].split("/")[1:]) for name in (CROP, MASK)}
+    second = next(row for row in read_rows(victim.table) if row != victim.row)
+    cells = {name: "/".join(second[name].split("/")[1:]) for name in (CROP, MASK)}
     victim.rewrite(**cells)
-    encode(victim.film, decode(next(series(victim.root, other[FILM]).iterdir())))
+    encode(victim.film, decode(next(series(victim.root, second[FILM]).iterdir())))
     located = locate(victim.root)
     assert located.excluded["reason"].tolist() == ["its mask is also that of another abnormality"] * 2
 
@@ -605,8 +605,8 @@ def test_a_path_that_the_tables_cannot_hold_is_told(victim: Victim, name: str) -
 
 
 def test_of_rows_that_contradict_each_other_none_is_used(victim: Victim, lesions: Located) -> None:
-    other = "BENIGN" if victim.row["pathology"] == "MALIGNANT" else "MALIGNANT"
-    write_rows(victim.table, [*read_rows(victim.table), victim.row | {"pathology": other}])
+    second = "BENIGN" if victim.row["pathology"] == "MALIGNANT" else "MALIGNANT"
+    write_rows(victim.table, [*read_rows(victim.table), victim.row | {"pathology": second}])
     located = locate(victim.root)
     assert located.excluded["reason"].tolist() == ["another row describes the same abnormality differently"] * 2
     same_rows(located.cases, lesions.cases[lesions.cases["sample_id"] != sample_id(victim.row)])
@@ -623,8 +623,8 @@ def test_an_image_takes_the_most_suspicious_assessment_of_its_abnormalities(coho
     lesions, images = (locate(cohort, unit=unit).cases for unit in ("lesion", "image"))
     rank = {birads: position for position, birads in enumerate(BIRADS_ORDER)}
     worst = lesions.assign(rank=lesions["birads"].map(rank)).groupby(["patient_id", "laterality", "view"])["rank"].max()
-    found = images.set_index(["patient_id", "laterality", "view"])["birads"].map(rank)
-    assert (found.sort_index() == worst.sort_index()).all()
+    result = images.set_index(["patient_id", "laterality", "view"])["birads"].map(rank)
+    assert (result.sort_index() == worst.sort_index()).all()
 
 
 def test_a_duplicate_row_does_not_cost_its_image(victim: Victim) -> None:
@@ -650,9 +650,9 @@ def malignant_by_view(rows: pd.DataFrame) -> pd.Series:
 
 def test_an_image_is_malignant_exactly_if_any_of_its_abnormalities_is(cohort: Path, images: Located) -> None:
     expected = malignant_by_view(published(cohort))
-    found = images.cases.set_index(VIEW)["label"].astype(bool)
-    assert found.sort_index().to_dict() == expected.to_dict()
-    assert len(found) == len(expected)
+    result = images.cases.set_index(VIEW)["label"].astype(bool)
+    assert result.sort_index().to_dict() == expected.to_dict()
+    assert len(result) == len(expected)
 
 
 def test_the_cohort_has_images_with_mixed_labels(cohort: Path) -> None:
@@ -669,8 +669,8 @@ def test_an_image_with_an_excluded_abnormality_is_excluded_whole(root: Path, les
     assert own.sum() == 1
     assert located.excluded.loc[~own, "reason"].str.startswith("another abnormality of this image: 0 masks").all()
     assert len(located.excluded) == len(masks)
-    kept = images.cases[images.cases["sample_id"] != of_several["sample_id"]]
-    same_rows(located.cases, kept)
+    remaining = images.cases[images.cases["sample_id"] != of_several["sample_id"]]
+    same_rows(located.cases, remaining)
     assert len(locate(root).cases) == len(lesions.cases) - 1
 
 
@@ -737,9 +737,9 @@ def test_what_is_partly_in_the_official_test_is_test(root: Path, images: Located
 def test_a_breast_is_malignant_exactly_if_any_of_its_abnormalities_is(cohort: Path, breasts: Located) -> None:
     rows = published(cohort)
     expected = (rows["pathology"] == "MALIGNANT").groupby([rows[column] for column in BREAST]).any()
-    found = breasts.cases.set_index(BREAST)["label"].astype(bool)
-    assert found.sort_index().to_dict() == expected.to_dict()
-    assert found.index.is_unique
+    result = breasts.cases.set_index(BREAST)["label"].astype(bool)
+    assert result.sort_index().to_dict() == expected.to_dict()
+    assert result.index.is_unique
 
 
 def test_a_breast_is_named_by_patient_and_side(breasts: Located) -> None:
@@ -772,9 +772,9 @@ def test_the_masks_of_a_breast_stay_with_their_film(cohort: Path, breasts: Locat
 def test_a_breast_takes_the_worst_of_its_images(images: Located, breasts: Located) -> None:
     rank = {birads: position for position, birads in enumerate(BIRADS_ORDER)}
     of_breast = images.cases.assign(birads=images.cases["birads"].map(rank)).groupby(BREAST)
-    found = breasts.cases.assign(birads=breasts.cases["birads"].map(rank)).set_index(BREAST)
+    result = breasts.cases.assign(birads=breasts.cases["birads"].map(rank)).set_index(BREAST)
     for column in ("birads", "subtlety", "breast_density", "label"):
-        assert found[column].to_dict() == of_breast[column].max().to_dict()
+        assert result[column].to_dict() == of_breast[column].max().to_dict()
 
 
 # Other layouts

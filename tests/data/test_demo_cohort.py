@@ -231,7 +231,7 @@ def test_readers_see_the_label_and_the_signal_is_what_they_see() -> None:
         breasts = demo._plan(np.random.default_rng(0), 600, signal)
         lesions = [lesion for breast in breasts for finding in breast.findings for lesion in finding.lesions]
         malignant = pd.Series([lesion.pathology == "MALIGNANT" for lesion in lesions])
-        ideal = auc(malignant, pd.Series([lesion.drawn.suspicion for lesion in lesions]))
+        ideal = auc(malignant, pd.Series([lesion.appearance.suspicion for lesion in lesions]))
         return ideal, auc(malignant, pd.Series([BI_RADS_RANK[lesion.assessment] for lesion in lesions]))
 
     assert reading(0.0) == pytest.approx((0.5, 0.5), abs=0.06)

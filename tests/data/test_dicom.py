@@ -137,11 +137,11 @@ def test_a_linear_window_shows_but_takes_nothing_away_from_the_pixels(path: Path
     plain = dicom.decode(path)
     write_dicom(path, ramp(12), BitsStored=12, HighBit=11, WindowCenter=[1500, 9], WindowWidth=[1000, 9])
     assert np.array_equal(dicom.decode(path), plain)
-    shown = image_io.read_grey(path)
-    assert shown.dtype == np.uint8
-    assert (shown[ramp(12) <= 999] == 0).all()
-    assert (shown[ramp(12) >= 2000] == 255).all()
-    middle = shown[(ramp(12) > 1490) & (ramp(12) < 1510)]
+    displayed = image_io.read_grey(path)
+    assert displayed.dtype == np.uint8
+    assert (displayed[ramp(12) <= 999] == 0).all()
+    assert (displayed[ramp(12) >= 2000] == 255).all()
+    middle = displayed[(ramp(12) > 1490) & (ramp(12) < 1510)]
     assert np.abs(middle.astype(int) - 127).max() <= 4
 
 
@@ -151,15 +151,15 @@ def test_a_window_applies_to_rescaled_values(path: Path) -> None:
         **{"BitsStored": 12, "HighBit": 11, "RescaleSlope": 2, "RescaleIntercept": -1000},
         **{"WindowCenter": 2000, "WindowWidth": 1000},
     )
-    shown = image_io.read_grey(path)
-    assert (shown[2 * ramp(12).astype(int) - 1000 <= 1499] == 0).all()
-    assert (shown[2 * ramp(12).astype(int) - 1000 >= 2500] == 255).all()
+    displayed = image_io.read_grey(path)
+    assert (displayed[2 * ramp(12).astype(int) - 1000 <= 1499] == 0).all()
+    assert (displayed[2 * ramp(12).astype(int) - 1000 >= 2500] == 255).all()
 
 
 def test_a_dark_film_without_a_window_shows_from_its_lowest_to_its_highest_value(path: Path) -> None:
     write_dicom(path, ramp(12) + np.uint16(500))
-    shown = image_io.read_grey(path)
-    assert (shown.min(), shown.max()) == (0, 255)
+    displayed = image_io.read_grey(path)
+    assert (displayed.min(), displayed.max()) == (0, 255)
 
 
 def test_an_empty_window_is_none(path: Path) -> None:
@@ -314,14 +314,14 @@ def test_a_damaged_jpeg_stream_is_named_and_does_not_end_the_process(
     content = bytearray(packed.read_bytes())
     content[content.index(b"\xff\xd8\xff") + 2 + offset] = value
     packed.write_bytes(content)
-    with pytest.raises(DicomError, match=rf"{packed}: no decoder at hand reads its pixels, compressed as JPEG"):
+    with pytest.raises(DicomError, match=rf"{packed}: no installed decoder reads its pixels, compressed as JPEG"):
         dicom.decode(packed)
 
 
 def test_tags_come_as_text_and_an_absent_one_is_empty(path: Path) -> None:
     write_dicom(path, ramp(), SeriesInstanceUID="1.2.3", PatientID="Mass-Training_P_00001_LEFT_CC_1")
-    found = dicom.read_tags(path, "SeriesInstanceUID", "PatientID", "ViewPosition")
-    assert found == {
+    result = dicom.read_tags(path, "SeriesInstanceUID", "PatientID", "ViewPosition")
+    assert result == {
         "SeriesInstanceUID": "1.2.3",
         "PatientID": "Mass-Training_P_00001_LEFT_CC_1",
         "ViewPosition": "",

@@ -100,9 +100,9 @@ def test_progress_is_shown_in_bytes_and_ends_at_all(
     server.faults[path_of(remotes[0])] = [Fault(cut_after=SIZE // 2)]
     server.faults[path_of(remotes[1])] = [Fault(body=bytes(SIZE))]
     _download.fetch(remotes, "all of it")
-    shown = capsys.readouterr().err
-    assert "all of it: 100%" in shown
-    assert re.search(r"2\.62M/2\.62M", shown.splitlines()[-1].split("\r")[-1])
+    displayed = capsys.readouterr().err
+    assert "all of it: 100%" in displayed
+    assert re.search(r"2\.62M/2\.62M", displayed.splitlines()[-1].split("\r")[-1])
 
 
 # Interruptions

@@ -129,16 +129,16 @@ def test_no_patient_has_the_name_of_another_data_sets_patient(originals, name, u
 
 @pytest.mark.parametrize("name", MARKING)
 def test_every_unit_accounts_for_every_row(originals, name):
-    found = {rows_of(originals[name].locate(unit)) for unit in ("lesion", "image", "breast")}
-    assert len(found) == 1
+    result = {rows_of(originals[name].locate(unit)) for unit in ("lesion", "image", "breast")}
+    assert len(result) == 1
 
 
 @pytest.mark.parametrize(("name", "unit"), UNITS)
 def test_workers_change_nothing(originals, name, unit):
-    one, two = originals[name].locate(unit), originals[name].locate(unit, workers=2)
-    pd.testing.assert_frame_equal(one.cases, two.cases)
-    pd.testing.assert_frame_equal(one.excluded, two.excluded)
-    assert one.files == two.files
+    first, two = originals[name].locate(unit), originals[name].locate(unit, workers=2)
+    pd.testing.assert_frame_equal(first.cases, two.cases)
+    pd.testing.assert_frame_equal(first.excluded, two.excluded)
+    assert first.files == two.files
 
 
 @pytest.mark.parametrize(("name", "unit"), UNITS)
@@ -353,8 +353,8 @@ def test_nothing_usable_is_an_error_with_a_reason(copy_of):
 
 
 def row(film: str, **values: object) -> Row:
-    given = {"laterality": "LEFT", "view": "CC", "pathology": "BENIGN", "image_path": f"{film}.dcm"} | values
-    return Row("x_1", film, **given)
+    parameters = {"laterality": "LEFT", "view": "CC", "pathology": "BENIGN", "image_path": f"{film}.dcm"} | values
+    return Row("x_1", film, **parameters)
 
 
 def case(rows: list[Row], unit: str) -> pd.Series:
@@ -368,9 +368,9 @@ def test_an_image_is_as_malignant_as_its_worst_finding_even_one_of_another_type(
         row("a", abnormality_id="1", abnormality_type="mass", birads=2),
         row("a", abnormality_id="2", abnormality_type="asymmetry", pathology="MALIGNANT", birads=5),
     ]
-    found = case(rows, "image")
-    assert (found["label"], found["pathology"], found["birads"]) == (1, "MALIGNANT", 5)
-    assert (found["abnormality_type"], found["abnormality_id"]) == ("mass+asymmetry", "1;2")
+    result = case(rows, "image")
+    assert (result["label"], result["pathology"], result["birads"]) == (1, "MALIGNANT", 5)
+    assert (result["abnormality_type"], result["abnormality_id"]) == ("mass+asymmetry", "1;2")
 
 
 def test_an_image_with_an_unusable_finding_is_left_out_whole():
@@ -389,8 +389,8 @@ def test_a_breast_keeps_its_label_when_only_the_other_view_is_usable():
         row("a", abnormality_id="1", abnormality_type="mass", pathology="MALIGNANT", reason="a.dcm is damaged"),
         row("b", view="MLO"),
     ]
-    found = case(rows, "breast")
-    assert (found["view"], found["image_path"], found["label"]) == ("MLO", "b.dcm", 1)
+    result = case(rows, "breast")
+    assert (result["view"], result["image_path"], result["label"]) == ("MLO", "b.dcm", 1)
 
 
 def test_a_breast_is_excluded_where_one_films_label_is_unknown():
@@ -409,8 +409,8 @@ def test_the_masks_of_a_breast_stand_in_the_order_of_its_films():
         row("b", view="MLO", abnormality_id="2", abnormality_type="mass", box="box:5,6,7,8"),
         row("a"),
     ]
-    found = case(rows, "breast")
-    assert (found["image_path"], found["mask_path"]) == ("a.dcm|b.dcm", "|box:1,2,3,4;box:5,6,7,8")
+    result = case(rows, "breast")
+    assert (result["image_path"], result["mask_path"]) == ("a.dcm|b.dcm", "|box:1,2,3,4;box:5,6,7,8")
 
 
 def test_two_visits_of_a_patient_are_two_samples_of_a_breast():
@@ -523,9 +523,9 @@ def test_inbreast_labels_are_the_category_of_the_film(originals):
     by_breast = cases.groupby(["patient_id", "laterality"])[["birads", "label"]].first()
     for patient, sides in fixtures.INBREAST.items():
         for side, (birads, _) in sides.items():
-            found = by_breast.loc[(f"inbreast_{patient}", fixtures.SIDES[side])]
-            assert found["birads"] == int(birads[0])
-            assert found["label"] == int(birads[0] >= "4")
+            result = by_breast.loc[(f"inbreast_{patient}", fixtures.SIDES[side])]
+            assert result["birads"] == int(birads[0])
+            assert result["label"] == int(birads[0] >= "4")
 
 
 def test_inbreast_a_padded_density_is_missing(originals):
@@ -640,7 +640,7 @@ def test_cmmd_a_breast_without_biopsy_is_excluded_not_normal(originals):
 
 def test_cmmd_reads_the_view_as_a_word_and_as_a_code(originals):
     views = originals["cmmd"].locate().cases.groupby(["patient_id", "laterality"])["view"]
-    assert {tuple(sorted(found)) for _, found in views} == {("CC", "MLO")}
+    assert {tuple(sorted(result)) for _, result in views} == {("CC", "MLO")}
 
 
 def test_cmmd_names_do_not_depend_on_the_tree(copy_of):

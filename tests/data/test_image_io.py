@@ -85,9 +85,9 @@ def test_a_square_is_centred_on_its_box_and_holds_it(box: Box, context: float) -
     arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9))),
     st.tuples(st.integers(-9, 8), st.integers(-9, 8), st.integers(1, 18), st.integers(1, 18)),
 )
-def test_a_crop_is_the_film_on_endless_black(image: Grey, drawn: tuple[int, int, int, int]) -> None:
-    top, left = min(drawn[0], image.shape[0] - 1), min(drawn[1], image.shape[1] - 1)
-    bottom, right = max(1, top + drawn[2]), max(1, left + drawn[3])
+def test_a_crop_is_the_film_on_endless_black(image: Grey, draws: tuple[int, int, int, int]) -> None:
+    top, left = min(draws[0], image.shape[0] - 1), min(draws[1], image.shape[1] - 1)
+    bottom, right = max(1, top + draws[2]), max(1, left + draws[3])
     endless = np.pad(image, 30)
     expected = endless[top + 30 : bottom + 30, left + 30 : right + 30]
     assert np.array_equal(transforms.crop(image, (top, left, bottom, right)), expected)
@@ -333,11 +333,11 @@ def test_the_breast_is_found_without_what_else_is_on_the_film(
     )
     if right:
         film, truth = (np.ascontiguousarray(np.fliplr(array)) for array in (film, truth))
-    found = breast_mask(film)
-    assert found.shape == film.shape
-    assert set(np.unique(found)) == {0, 1}
-    assert overlap(found, truth) > 0.9
-    assert transforms.bounding_box(found) == pytest.approx(transforms.bounding_box(truth), abs=4 * scale)
+    result = breast_mask(film)
+    assert result.shape == film.shape
+    assert set(np.unique(result)) == {0, 1}
+    assert overlap(result, truth) > 0.9
+    assert transforms.bounding_box(result) == pytest.approx(transforms.bounding_box(truth), abs=4 * scale)
 
 
 def test_the_label_is_not_breast() -> None:
@@ -353,10 +353,10 @@ def test_a_white_border_along_the_breast_is_cut_off(depth: type[np.unsignedinteg
     film[:, :18] = 255
     if depth is np.uint16:
         film = film.astype(np.uint16) * 16  # of 12 bits, that leave most of the range empty
-    found = breast_mask(film)
-    assert not found[:, :16].any()
-    assert overlap(found, truth * (np.arange(truth.shape[1]) >= 18)) > 0.95
-    assert transforms.percentile_levels(film, found, (1, 99.5))[1] < 0.6 * film.max()
+    result = breast_mask(film)
+    assert not result[:, :16].any()
+    assert overlap(result, truth * (np.arange(truth.shape[1]) >= 18)) > 0.95
+    assert transforms.percentile_levels(film, result, (1, 99.5))[1] < 0.6 * film.max()
 
 
 def test_a_bright_muscle_at_the_edge_stays() -> None:
@@ -369,9 +369,9 @@ def test_a_bright_muscle_at_the_edge_stays() -> None:
 
 @pytest.mark.parametrize("level", [0, 255])
 def test_a_film_without_contrast_counts_whole(level: int) -> None:
-    found = breast_mask(np.full(FILM, level, np.uint8))
-    assert transforms.bounding_box(found) == (0, 0, *FILM)
-    assert found.mean() > 0.99
+    result = breast_mask(np.full(FILM, level, np.uint8))
+    assert transforms.bounding_box(result) == (0, 0, *FILM)
+    assert result.mean() > 0.99
 
 
 def test_the_breasts_of_the_cohort_hold_their_lesions_and_are_one_piece(cohort: Path) -> None:
@@ -448,9 +448,9 @@ def test_16_bits_are_kept_and_shown_as_8(tmp_path: Path, suffix: str) -> None:
     film = film_with_breast()[0].astype(np.uint16) * 31 + 7
     path = write(tmp_path / f"film{suffix}", film)
     assert np.array_equal(io.read_film(path), film)
-    shown = io.read_grey(path)
-    assert shown.dtype == np.uint8
-    assert (shown.min(), shown.max()) == (0, 255)
+    displayed = io.read_grey(path)
+    assert displayed.dtype == np.uint8
+    assert (displayed.min(), displayed.max()) == (0, 255)
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif"])

@@ -75,12 +75,12 @@ def apart(one: Film, other: Film) -> int:
 def films() -> list[Film]:
     """Both views of six synthetic breasts, as scanned: labels, tape and white borders included."""
     rng = np.random.default_rng(5)
-    drawn: list[Film] = []
+    draws: list[Film] = []
     for density in (1, 2, 3, 4, 2, 3):
         anatomy = _phantoms.draw_anatomy(rng, density)
         projections = [_phantoms.Projection("LEFT", view, 512) for view in ("CC", "MLO")]
-        drawn += [_phantoms.draw_film(rng, anatomy, projection, []).pixels for projection in projections]
-    return drawn
+        draws += [_phantoms.draw_film(rng, anatomy, projection, []).pixels for projection in projections]
+    return draws
 
 
 # The hash
@@ -99,13 +99,13 @@ def test_other_films_are_not_the_same_not_even_the_other_view_of_the_breast(film
 
 def test_of_real_films_a_changed_copy_is_the_same_and_another_film_is_not(real_root: Path) -> None:
     folders = sorted((real_root / "jpeg").iterdir())[::60]
-    shown = [io.read_grey(path) for folder in folders for path in sorted(folder.iterdir())[:1]]
-    shown = [film for film in shown if film.shape == (800, 800) and np.unique(film).size > 200]
-    hashes = [leakage.perceptual_hash(film) for film in shown]
-    assert len(shown) > 20
-    assert leakage.hash_distances(hashes, hashes)[np.triu_indices(len(shown), 1)].min() > leakage.MAX_DISTANCE
+    displayed = [io.read_grey(path) for folder in folders for path in sorted(folder.iterdir())[:1]]
+    displayed = [film for film in displayed if film.shape == (800, 800) and np.unique(film).size > 200]
+    hashes = [leakage.perceptual_hash(film) for film in displayed]
+    assert len(displayed) > 20
+    assert leakage.hash_distances(hashes, hashes)[np.triu_indices(len(displayed), 1)].min() > leakage.MAX_DISTANCE
     for change in CHANGES.values():
-        assert max(apart(film, change(film)) for film in shown) <= leakage.MAX_DISTANCE
+        assert max(apart(film, change(film)) for film in displayed) <= leakage.MAX_DISTANCE
 
 
 @settings(max_examples=60, deadline=None)
@@ -120,9 +120,9 @@ def test_any_film_has_a_hash_that_the_manifest_takes_and_that_mirroring_keeps(fi
 @settings(max_examples=60, deadline=None)
 @given(st.lists(HASHES, min_size=1, max_size=4), st.lists(HASHES, min_size=1, max_size=4))
 def test_distances_count_the_bits_that_differ(one: list[str], other: list[str]) -> None:
-    found = leakage.hash_distances(one, other)
+    result = leakage.hash_distances(one, other)
     counted = [[(int(a, 16) ^ int(b, 16)).bit_count() for b in other] for a in one]
-    assert found.tolist() == counted
+    assert result.tolist() == counted
 
 
 @pytest.mark.parametrize("foreign", ["0" * (DIGITS - 1), None, float("nan")])
@@ -203,10 +203,10 @@ def sound() -> Sound:
 def counts(audit: dict[str, Any]) -> dict[str, int]:
     """What an audit counted: side, kind -> number, without the zeros."""
     return {
-        f"{sides} {kind}": found
+        f"{sides} {kind}": result
         for sides, check in audit["checks"].items()
-        for kind, found in check.items()
-        if kind != "nearest_distance" and found
+        for kind, result in check.items()
+        if kind != "nearest_distance" and result
     }
 
 
@@ -356,11 +356,11 @@ def test_whatever_films_patients_share_the_split_has_no_leak(
     paths = manifest["path"]
     for one, other in shared:
         manifest = copied(manifest, paths[one % len(paths)], paths[other % len(paths)])
-    found = split_of(cases, manifest)
-    audit = leakage.audit(cases, found.splits, manifest)
+    result = split_of(cases, manifest)
+    audit = leakage.audit(cases, result.splits, manifest)
     assert audit["leaks"] == 0
-    assert audit["dropped"]["rows"] == len(found.dropped) == len(cases) - len(found.splits)
-    assert set(cases.loc[cases["official_split"] == "test", "sample_id"]) <= set(found.splits["sample_id"])
+    assert audit["dropped"]["rows"] == len(result.dropped) == len(cases) - len(result.splits)
+    assert set(cases.loc[cases["official_split"] == "test", "sample_id"]) <= set(result.splits["sample_id"])
     json.dumps(audit, allow_nan=False)
 
 
@@ -441,9 +441,9 @@ def test_a_tampered_split_fails_the_stage_and_is_not_written_but_its_audit_is(
     untouched = splits.split_cases
 
     def tampered(*arguments: Any) -> Split:
-        found = untouched(*arguments)
-        sample = some(found.splits, "train")["sample_id"]
-        return Split(moved(found.splits, sample, "test", None), found.dropped)
+        result = untouched(*arguments)
+        sample = some(result.splits, "train")["sample_id"]
+        return Split(moved(result.splits, sample, "test", None), result.dropped)
 
     if kind == "patients":
         monkeypatch.setattr(splits, "split_cases", tampered)

@@ -85,20 +85,20 @@ def overlap(one: Mask, other: Mask) -> float:
 @pytest.mark.parametrize("right", [False, True])
 def test_the_lesion_lies_where_its_mask_says(tmp_path: Path, unit: str, suffix: str, right: bool) -> None:
     film, mask = (mirrored(array) if right else array for array in left_film())
-    made = preprocess.prepare_case(case_of(tmp_path, film, mask, suffix), tmp_path, unit, SETTINGS)
-    assert made.image.shape == made.mask.shape == preprocess.square_shape(unit, 64) == (64, 64)
-    assert set(np.unique(made.mask)) == {0, 1}
-    assert made.lesion_share == pytest.approx(mask.mean(), rel=0.05)
-    bright = (made.image >= 190).astype(np.uint8)
-    assert overlap(bright, made.mask) > 0.8
+    prepared = preprocess.prepare_case(case_of(tmp_path, film, mask, suffix), tmp_path, unit, SETTINGS)
+    assert prepared.image.shape == prepared.mask.shape == preprocess.square_shape(unit, 64) == (64, 64)
+    assert set(np.unique(prepared.mask)) == {0, 1}
+    assert prepared.lesion_share == pytest.approx(mask.mean(), rel=0.05)
+    bright = (prepared.image >= 190).astype(np.uint8)
+    assert overlap(bright, prepared.mask) > 0.8
 
 
 @pytest.mark.parametrize("context", [1.0, 2.0, 4.0])
 def test_context_is_the_side_of_the_crop_over_that_of_the_lesion(
     tmp_path: Path, case: dict[str, object], context: float
 ) -> None:
-    made = preprocess.prepare_case(case, tmp_path, "lesion", SETTINGS.model_copy(update={"context": context}))
-    rows = np.flatnonzero(made.mask.any(axis=1))
+    prepared = preprocess.prepare_case(case, tmp_path, "lesion", SETTINGS.model_copy(update={"context": context}))
+    rows = np.flatnonzero(prepared.mask.any(axis=1))
     assert (rows[-1] - rows[0] + 1) / 64 == pytest.approx(1 / context, abs=2 / 64)
 
 
@@ -121,7 +121,7 @@ def test_a_mask_of_half_the_size_marks_the_same(tmp_path: Path, case: dict[str, 
     half = mask[::2, ::2] * np.uint8(255)
     smaller = case | {"mask_path": write(tmp_path / "half.png", half)}
     for unit in ("lesion", "image"):
-        one, other = (preprocess.prepare_case(given, tmp_path, unit, SETTINGS) for given in (case, smaller))
+        one, other = (preprocess.prepare_case(parameters, tmp_path, unit, SETTINGS) for parameters in (case, smaller))
         assert overlap(one.mask, other.mask) > 0.9
         assert difference(one.image, other.image) < 4
 
@@ -136,7 +136,7 @@ def test_a_box_marks_as_its_mask_does(tmp_path: Path, case: dict[str, object], u
     filled[top:bottom, left:right] = 255
     masked = case | {"mask_path": write(tmp_path / "filled.png", filled)}
     boxed = case | {"mask_path": f"box:{top},{left},{bottom},{right}"}
-    one, other = (preprocess.prepare_case(given, tmp_path, unit, SETTINGS) for given in (masked, boxed))
+    one, other = (preprocess.prepare_case(parameters, tmp_path, unit, SETTINGS) for parameters in (masked, boxed))
     assert np.array_equal(one.image, other.image)
     assert np.array_equal(one.mask, other.mask)
     assert one.lesion_share == pytest.approx(other.lesion_share)
@@ -157,10 +157,10 @@ def test_a_film_without_a_mark_has_an_empty_mask_and_no_lesion(
     tmp_path: Path, case: dict[str, object], nothing: object
 ) -> None:
     unmarked = case | {"mask_path": nothing}
-    made = preprocess.prepare_case(unmarked, tmp_path, "image", SETTINGS)
-    assert not made.mask.any()
-    assert made.lesion_share == 0
-    assert np.array_equal(made.image, preprocess.prepare_case(case, tmp_path, "image", SETTINGS).image)
+    prepared = preprocess.prepare_case(unmarked, tmp_path, "image", SETTINGS)
+    assert not prepared.mask.any()
+    assert prepared.lesion_share == 0
+    assert np.array_equal(prepared.image, preprocess.prepare_case(case, tmp_path, "image", SETTINGS).image)
     with pytest.raises(PixelError, match=r"film\.png: no lesion is marked"):
         preprocess.prepare_case(unmarked, tmp_path, "lesion", SETTINGS)
 
@@ -173,9 +173,9 @@ def test_a_lesion_of_any_size_gives_a_square(
 ) -> None:
     settings = SETTINGS.model_copy(update={"context": 1.0, "clahe": clahe, "bits": bits})
     boxed = case | {"mask_path": "box:" + ",".join(map(str, box))}
-    made = preprocess.prepare_case(boxed, tmp_path, "lesion", settings)
-    assert made.image.shape == (64, 64)
-    assert made.mask.any()
+    prepared = preprocess.prepare_case(boxed, tmp_path, "lesion", settings)
+    assert prepared.image.shape == (64, 64)
+    assert prepared.mask.any()
 
 
 # Both views
@@ -199,19 +199,19 @@ def one_view(both: dict[str, object], number: int) -> dict[str, object]:
 
 def test_a_breast_is_its_cc_above_its_mlo(tmp_path: Path) -> None:
     both = two_views(tmp_path)
-    made = preprocess.prepare_case(both, tmp_path, "breast", SETTINGS)
-    assert made.image.shape == made.mask.shape == preprocess.square_shape("breast", 64) == (128, 64)
+    prepared = preprocess.prepare_case(both, tmp_path, "breast", SETTINGS)
+    assert prepared.image.shape == prepared.mask.shape == preprocess.square_shape("breast", 64) == (128, 64)
     for number, half in enumerate((slice(64), slice(64, None))):
         alone = preprocess.prepare_case(one_view(both, number), tmp_path, "image", SETTINGS)
-        assert np.array_equal(made.image[half], alone.image)
-        assert np.array_equal(made.mask[half], alone.mask)
+        assert np.array_equal(prepared.image[half], alone.image)
+        assert np.array_equal(prepared.mask[half], alone.mask)
 
 
 def test_the_share_of_a_breast_is_that_of_all_its_pixels(tmp_path: Path) -> None:
     masks = [left_film()[1], left_film((800, 480), (200, 50, 300, 150))[1]]
-    made = preprocess.prepare_case(two_views(tmp_path), tmp_path, "breast", SETTINGS)
+    prepared = preprocess.prepare_case(two_views(tmp_path), tmp_path, "breast", SETTINGS)
     marked, all_px = sum(int(mask.sum()) for mask in masks), sum(mask.size for mask in masks)
-    assert made.lesion_share == pytest.approx(marked / all_px, rel=0.01)
+    assert prepared.lesion_share == pytest.approx(marked / all_px, rel=0.01)
 
 
 @pytest.mark.parametrize(
@@ -219,21 +219,21 @@ def test_the_share_of_a_breast_is_that_of_all_its_pixels(tmp_path: Path) -> None
 )
 def test_a_missing_view_is_black(tmp_path: Path, number: int, black: slice, shown: slice) -> None:
     both = two_views(tmp_path)
-    made = preprocess.prepare_case(one_view(both, number), tmp_path, "breast", SETTINGS)
-    assert made.image.shape == (128, 64)
-    assert not made.image[black].any()
-    assert not made.mask[black].any()
+    prepared = preprocess.prepare_case(one_view(both, number), tmp_path, "breast", SETTINGS)
+    assert prepared.image.shape == (128, 64)
+    assert not prepared.image[black].any()
+    assert not prepared.mask[black].any()
     whole = preprocess.prepare_case(both, tmp_path, "breast", SETTINGS)
-    assert np.array_equal(made.image[shown], whole.image[shown])
+    assert np.array_equal(prepared.image[shown], whole.image[shown])
 
 
 def test_a_view_without_a_lesion_has_an_empty_half(tmp_path: Path) -> None:
     both = two_views(tmp_path)
-    made = preprocess.prepare_case(
+    prepared = preprocess.prepare_case(
         both | {"mask_path": "|" + str(both["mask_path"]).split("|")[1]}, tmp_path, "breast", SETTINGS
     )
-    assert not made.mask[:64].any()
-    assert made.mask[64:].any()
+    assert not prepared.mask[:64].any()
+    assert prepared.mask[64:].any()
 
 
 @pytest.mark.parametrize(
@@ -445,12 +445,12 @@ def test_the_sheet_pairs_every_film_with_its_square(tmp_path: Path, unit: str, b
     made = [preprocess.prepare_case(case, tmp_path, unit, settings) for case in cases]
     sheet = contact_sheets.draw_before_after(
         [preprocess.overview(case, tmp_path, 100) for case in cases],
-        *(np.stack(arrays) for arrays in ([square.image for square in made], [square.mask for square in made])),
+        *(np.stack(arrays) for arrays in ([square.image for square in prepared], [square.mask for square in prepared])),
         ["one", "other"],
     )
     films, squares = sheet.axes[0::2], sheet.axes[1::2]
     assert [axes.get_title() for axes in films] == ["one", "other"]
-    for axes, square in zip(squares, made, strict=True):
+    for axes, square in zip(squares, prepared, strict=True):
         shown = axes.images[0]
         assert np.array_equal(shown.get_array(), square.image)
         assert shown.get_clim() == (0, 2**bits - 1)

@@ -68,9 +68,9 @@ def cases() -> pd.DataFrame:
 @settings(max_examples=40, deadline=None)
 @given(CASE_TABLES, FRACTIONS, FOLDS, SEEDS)
 def test_no_patient_is_in_two_splits_or_folds(cases: pd.DataFrame, fraction: float, folds: int, seed: int) -> None:
-    found = splits.split_cases(cases, NOTHING_SHARED, fraction, folds, seed).splits
-    assert (places_per_patient(found, "split") == 1).all()
-    assert (places_per_patient(found, "fold") == 1).all()
+    result = splits.split_cases(cases, NOTHING_SHARED, fraction, folds, seed).splits
+    assert (places_per_patient(result, "split") == 1).all()
+    assert (places_per_patient(result, "fold") == 1).all()
 
 
 @settings(max_examples=40, deadline=None)
@@ -78,16 +78,16 @@ def test_no_patient_is_in_two_splits_or_folds(cases: pd.DataFrame, fraction: flo
 def test_the_official_test_stays_whole_and_leaking_train_rows_are_listed(
     cases: pd.DataFrame, fraction: float, folds: int, seed: int
 ) -> None:
-    found = splits.split_cases(cases, NOTHING_SHARED, fraction, folds, seed)
+    result = splits.split_cases(cases, NOTHING_SHARED, fraction, folds, seed)
     test = cases[cases["official_split"] == "test"]
     leaking = cases[(cases["official_split"] == "train") & cases["patient_id"].isin(test["patient_id"])]
-    in_test = found.splits[found.splits["split"] == "test"]
+    in_test = result.splits[result.splits["split"] == "test"]
     assert set(in_test["sample_id"]) == set(test["sample_id"])
     assert in_test["fold"].isna().all()
-    pd.testing.assert_frame_equal(found.dropped[schemas.KEY], leaking[schemas.KEY])
-    assert len(found.splits) + len(found.dropped) == len(cases)
-    schemas.check_table(found.splits, schemas.SPLITS, "splits")
-    schemas.check_table(found.dropped, schemas.EXCLUDED, "dropped")
+    pd.testing.assert_frame_equal(result.dropped[schemas.KEY], leaking[schemas.KEY])
+    assert len(result.splits) + len(result.dropped) == len(cases)
+    schemas.check_table(result.splits, schemas.SPLITS, "splits")
+    schemas.check_table(result.dropped, schemas.EXCLUDED, "dropped")
 
 
 @settings(max_examples=40, deadline=None)
@@ -113,9 +113,9 @@ def test_the_same_seed_gives_the_same_split_whatever_the_order_of_the_rows(cases
 
 
 def test_another_seed_gives_another_split(cases: pd.DataFrame) -> None:
-    drawn = [splits.split_cases(cases, NOTHING_SHARED, 0.2, 3, seed).splits for seed in range(5)]
-    assert len({tuple(table["split"]) for table in drawn}) == 5
-    assert len({tuple(table["fold"].fillna(-1)) for table in drawn}) == 5
+    draws = [splits.split_cases(cases, NOTHING_SHARED, 0.2, 3, seed).splits for seed in range(5)]
+    assert len({tuple(table["split"]) for table in draws}) == 5
+    assert len({tuple(table["fold"].fillna(-1)) for table in draws}) == 5
 
 
 def test_the_global_generator_stays_untouched(cases: pd.DataFrame) -> None:
@@ -129,11 +129,11 @@ def test_the_global_generator_stays_untouched(cases: pd.DataFrame) -> None:
 def test_validation_and_folds_have_about_the_training_sets_share_of_malignant_patients_and_types(
     cases: pd.DataFrame, seed: int
 ) -> None:
-    found = splits.split_cases(cases, NOTHING_SHARED, 0.25, 3, seed).splits.merge(
+    result = splits.split_cases(cases, NOTHING_SHARED, 0.25, 3, seed).splits.merge(
         cases.drop(columns="patient_id"), on="sample_id"
     )
     patients = (
-        found[found["split"] != "test"]
+        result[result["split"] != "test"]
         .groupby("patient_id")
         .agg(
             split=("split", "first"),
@@ -154,8 +154,8 @@ def test_a_patient_unlike_any_other_does_not_stop_the_split(cases: pd.DataFrame)
     masses = cases.assign(abnormality_type="mass")
     alone = masses.loc[(masses["official_split"] == "train") & (masses["label"] == 1), "patient_id"].iloc[0]
     masses.loc[masses["patient_id"] == alone, "abnormality_type"] = "calcification"
-    found = splits.split_cases(masses, NOTHING_SHARED, 0.2, 3, 0).splits
-    assert alone in set(found["patient_id"])
+    result = splits.split_cases(masses, NOTHING_SHARED, 0.2, 3, 0).splits
+    assert alone in set(result["patient_id"])
 
 
 def test_how_several_types_are_joined_changes_nothing(cases: pd.DataFrame) -> None:
@@ -180,11 +180,11 @@ def only_in(cases: pd.DataFrame, side: str) -> list[str]:
 
 def test_of_training_patients_who_share_a_film_the_first_stays(cases: pd.DataFrame) -> None:
     first, second, third, *_ = only_in(cases, "train")
-    found = splits.split_cases(cases, sharing((second, third), (first, second)), 0.2, 3, 0)
-    doubles = found.dropped[found.dropped["reason"] != splits.IN_TEST]
+    result = splits.split_cases(cases, sharing((second, third), (first, second)), 0.2, 3, 0)
+    doubles = result.dropped[result.dropped["reason"] != splits.IN_TEST]
     assert set(doubles["patient_id"]) == {second, third}
     assert len(doubles) == cases["patient_id"].isin([second, third]).sum()
-    assert first in set(found.splits["patient_id"])
+    assert first in set(result.splits["patient_id"])
     told = doubles[doubles["patient_id"] == third]["reason"].unique()
     assert list(told) == [f"double of {first}: film of {third} is the same film as film of {second}"]
 
@@ -194,15 +194,15 @@ def test_a_training_patient_who_shares_a_film_with_a_test_patient_goes_and_the_t
 ) -> None:
     training, tested = only_in(cases, "train")[0], only_in(cases, "test")[0]
     for pair in ((training, tested), (tested, training)):
-        found = splits.split_cases(cases, sharing(pair), 0.2, 3, 0)
-        assert training not in set(found.splits["patient_id"])
-        assert (found.splits["split"] == "test").sum() == (cases["official_split"] == "test").sum()
+        result = splits.split_cases(cases, sharing(pair), 0.2, 3, 0)
+        assert training not in set(result.splits["patient_id"])
+        assert (result.splits["split"] == "test").sum() == (cases["official_split"] == "test").sum()
 
 
 def test_two_test_patients_who_share_a_film_both_stay(cases: pd.DataFrame) -> None:
     one, other, *_ = only_in(cases, "test")
-    found = splits.split_cases(cases, sharing((one, other)), 0.2, 3, 0)
-    assert {one, other} <= set(found.splits["patient_id"])
+    result = splits.split_cases(cases, sharing((one, other)), 0.2, 3, 0)
+    assert {one, other} <= set(result.splits["patient_id"])
 
 
 def test_a_patient_on_both_official_sides_is_told_so_also_when_a_double(cases: pd.DataFrame) -> None:
@@ -224,15 +224,15 @@ def test_no_two_patients_who_share_a_film_are_in_training_or_on_two_sides(
     chosen = names[:10] + names[-20:] + names[10:20]
     shared = sharing(*((chosen[one], chosen[other]) for one, other in pairs if one != other))
     try:
-        found = splits.split_cases(cases, shared, 0.3, 2, seed)
+        result = splits.split_cases(cases, shared, 0.3, 2, seed)
     except SplitError:
         return
-    place = found.splits.drop_duplicates("patient_id").set_index("patient_id")["split"].to_dict()
+    place = result.splits.drop_duplicates("patient_id").set_index("patient_id")["split"].to_dict()
     for one, other in zip(shared["patient_id"], shared["other_id"], strict=True):
         places = {place.get(one, "dropped"), place.get(other, "dropped")}
         assert places == {"test"} or "dropped" in places
-    assert len(found.splits) + len(found.dropped) == len(cases)
-    schemas.check_table(found.dropped, schemas.EXCLUDED, "dropped")
+    assert len(result.splits) + len(result.dropped) == len(cases)
+    schemas.check_table(result.dropped, schemas.EXCLUDED, "dropped")
 
 
 # Refused
@@ -313,8 +313,8 @@ def test_inner_validation_takes_its_share_of_the_training_folds(cases: pd.DataFr
 
 def test_inner_validation_follows_the_seed(cases: pd.DataFrame) -> None:
     index = indexed(cases, splits.split_cases(cases, NOTHING_SHARED, 0.2, 3, 0))
-    drawn = [tuple(splits.carve_inner_validation(index, 1, 0.2, seed)["split"]) for seed in (5, 5, 6)]
-    assert drawn[0] == drawn[1] != drawn[2]
+    draws = [tuple(splits.carve_inner_validation(index, 1, 0.2, seed)["split"]) for seed in (5, 5, 6)]
+    assert draws[0] == draws[1] != draws[2]
 
 
 def test_the_largest_seed_serves_every_fold(cases: pd.DataFrame) -> None:
@@ -326,12 +326,12 @@ def test_the_largest_seed_serves_every_fold(cases: pd.DataFrame) -> None:
 
 def test_folds_are_drawn_anew_for_each_repeat_but_the_first(cases: pd.DataFrame) -> None:
     index = indexed(cases, splits.split_cases(cases, NOTHING_SHARED, 0.2, 3, 0))
-    drawn = [splits.redraw_folds(index, repeat, 3, 0) for repeat in (0, 1, 2, 1)]
-    pd.testing.assert_frame_equal(drawn[0], index)
-    pd.testing.assert_frame_equal(drawn[1], drawn[3])
-    folds = [tuple(table["fold"].dropna()) for table in drawn[:3]]
+    draws = [splits.redraw_folds(index, repeat, 3, 0) for repeat in (0, 1, 2, 1)]
+    pd.testing.assert_frame_equal(draws[0], index)
+    pd.testing.assert_frame_equal(draws[1], draws[3])
+    folds = [tuple(table["fold"].dropna()) for table in draws[:3]]
     assert len(set(folds)) == 3
-    for table in drawn:
+    for table in draws:
         schemas.assert_patients_apart(table, "refolded")
         assert (table["fold"].isna() == (table["split"] == "test")).all()
         assert (table.groupby("fold")["label"].nunique() == 2).all()
@@ -370,14 +370,14 @@ def manifest_of(films: pd.Series) -> pd.DataFrame:
 def test_the_official_splits_31_leaking_patients_lose_their_83_train_rows(official: pd.DataFrame) -> None:
     cases = official.assign(image_path=official["image"].str.split("/").str[0])
     manifest = manifest_of(cases["image_path"])
-    found = splits.split_cases(cases, leakage.find_shared_films(cases, manifest), 0.2, 5, 20)
-    assert (found.splits["split"] == "test").sum() == 704
-    assert (found.splits["split"] != "test").sum() == 2864 - 83
-    assert len(found.dropped) == 83
-    assert found.dropped["patient_id"].nunique() == 31
-    assert set(found.dropped["official_split"]) == {"train"}
-    assert set(found.dropped["reason"]) == {splits.IN_TEST}
-    audit = leakage.audit(cases, found.splits, manifest)
+    result = splits.split_cases(cases, leakage.find_shared_films(cases, manifest), 0.2, 5, 20)
+    assert (result.splits["split"] == "test").sum() == 704
+    assert (result.splits["split"] != "test").sum() == 2864 - 83
+    assert len(result.dropped) == 83
+    assert result.dropped["patient_id"].nunique() == 31
+    assert set(result.dropped["official_split"]) == {"train"}
+    assert set(result.dropped["reason"]) == {splits.IN_TEST}
+    audit = leakage.audit(cases, result.splits, manifest)
     assert (audit["leaks"], audit["dropped"]) == (0, {"rows": 83, "patients": 31})
 
 

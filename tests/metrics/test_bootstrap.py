@@ -96,7 +96,7 @@ def test_intervals_come_from_the_metrics_of_the_repeated_rows():
     label, (score,), patient_id = mixed_cohort(0, models=1)
     prob = norm.cdf(score)
     called = prob >= 0.6
-    found = bootstrap.clustered_intervals(LabelledRows(label, patient_id), prob, called, Resampling(200, 9))
+    result = bootstrap.clustered_intervals(LabelledRows(label, patient_id), prob, called, Resampling(200, 9))
     draws = []
     for weights in oracles.patient_resamples(patient_id, 200, seed=9):
         y, p, c = (np.repeat(column, weights) for column in (label, prob, called))
@@ -109,8 +109,8 @@ def test_intervals_come_from_the_metrics_of_the_repeated_rows():
             }
             | {name: float(metric(*table)) for name, metric in classification.AT_THRESHOLD.items()}
         )
-    assert set(found) == set(draws[0])
-    for name, interval in found.items():
+    assert set(result) == set(draws[0])
+    for name, interval in result.items():
         limits = np.quantile([draw[name] for draw in draws], [0.025, 0.975])
         assert_allclose((interval.low, interval.high), limits, rtol=1e-12)
         assert (interval.n, interval.n_patients) == (80, np.unique(patient_id).size)
@@ -152,13 +152,13 @@ def test_intervals_of_curve_and_calls_alone_are_those_of_both():
 def test_point_values_are_the_metrics():
     label, (score,), patient_id = mixed_cohort(1, models=1)
     prob = norm.cdf(score)
-    found = bootstrap.clustered_intervals(LabelledRows(label, patient_id), prob, prob > 0.5, Resampling(10, 0))
-    assert found["auc"].value == pytest.approx(discrimination.auc(label, prob))
-    assert found["average_precision"].value == pytest.approx(classification.average_precision(label, prob))
-    assert found["brier"].value == pytest.approx(classification.brier(label, prob))
+    result = bootstrap.clustered_intervals(LabelledRows(label, patient_id), prob, prob > 0.5, Resampling(10, 0))
+    assert result["auc"].value == pytest.approx(discrimination.auc(label, prob))
+    assert result["average_precision"].value == pytest.approx(classification.average_precision(label, prob))
+    assert result["brier"].value == pytest.approx(classification.brier(label, prob))
     table = discrimination.counts(label, prob > 0.5)
     for name, metric in classification.AT_THRESHOLD.items():
-        assert found[name].value == pytest.approx(float(metric(*table)))
+        assert result[name].value == pytest.approx(float(metric(*table)))
 
 
 def test_auc_over_folds_ignores_that_the_folds_scores_share_no_scale():
@@ -166,17 +166,17 @@ def test_auc_over_folds_ignores_that_the_folds_scores_share_no_scale():
     fold = patient_id % 3
     rescaled = score + 10 * fold
     expected = sum(
-        np.mean(fold == one) * discrimination.auc(label[fold == one], score[fold == one]) for one in range(3)
+        np.mean(fold == first) * discrimination.auc(label[fold == first], score[fold == first]) for first in range(3)
     )
-    found = bootstrap.clustered_intervals(
+    result = bootstrap.clustered_intervals(
         LabelledRows(label, patient_id, fold), rescaled, score > 0.6, Resampling(200, 0)
     )["auc"]
-    assert found.value == pytest.approx(expected)
-    assert found.low < found.value < found.high
+    assert result.value == pytest.approx(expected)
+    assert result.low < result.value < result.high
     pooled = bootstrap.clustered_intervals(LabelledRows(label, patient_id), rescaled, score > 0.6, Resampling(200, 0))[
         "auc"
     ]
-    assert pooled.high < found.low
+    assert pooled.high < result.low
 
 
 # --- not estimable, and wrong input -------------------------------------------------------------------------
@@ -193,38 +193,38 @@ def limits(interval):
 
 
 def test_no_row_in_no_group_is_nan():
-    found = bootstrap.clustered_intervals(LabelledRows([], [], []), [], [], Resampling(5, 0))
-    assert np.isnan(found["auc"].value)
+    result = bootstrap.clustered_intervals(LabelledRows([], [], []), [], [], Resampling(5, 0))
+    assert np.isnan(result["auc"].value)
 
 
 def test_a_missing_class_is_nan_where_it_matters():
-    found = intervals(np.zeros(40), np.linspace(0, 1, 40), np.arange(40) % 2, np.arange(40))
+    result = intervals(np.zeros(40), np.linspace(0, 1, 40), np.arange(40) % 2, np.arange(40))
     for name in ("auc", "average_precision", "sensitivity", "balanced_accuracy", "mcc"):
-        assert np.isnan([found[name].value, *limits(found[name])]).all()
-    assert found["specificity"].value == 0.5
-    assert found["specificity"].low < 0.5 < found["specificity"].high
+        assert np.isnan([result[name].value, *limits(result[name])]).all()
+    assert result["specificity"].value == 0.5
+    assert result["specificity"].low < 0.5 < result["specificity"].high
 
 
 def test_one_patient_has_values_but_no_limits():
-    found = intervals([1, 0, 1], [0.9, 0.4, 0.2], [1, 0, 0], ["P_1"] * 3)
-    assert found["auc"].value == 0.5
-    for interval in found.values():
+    result = intervals([1, 0, 1], [0.9, 0.4, 0.2], [1, 0, 0], ["P_1"] * 3)
+    assert result["auc"].value == 0.5
+    for interval in result.values():
         assert np.isnan(limits(interval)).all()
 
 
 def test_no_row_is_nan_throughout():
-    found = intervals([], [], [], [])
-    for interval in found.values():
+    result = intervals([], [], [], [])
+    for interval in result.values():
         assert np.isnan([interval.value, *limits(interval)]).all()
         assert interval.n == interval.n_patients == 0
 
 
 def test_a_rare_class_that_resamples_often_miss_has_no_limits():
     label = np.arange(40) < 2
-    found = intervals(label, np.linspace(0, 1, 40), label, np.arange(40))
-    assert np.isnan(limits(found["auc"])).all()
-    assert np.isnan(limits(found["sensitivity"])).all()
-    assert np.isfinite(limits(found["brier"])).all()
+    result = intervals(label, np.linspace(0, 1, 40), label, np.arange(40))
+    assert np.isnan(limits(result["auc"])).all()
+    assert np.isnan(limits(result["sensitivity"])).all()
+    assert np.isfinite(limits(result["brier"])).all()
 
 
 def test_a_likelihood_ratio_that_is_infinite_in_many_resamples_has_no_limits():
@@ -232,12 +232,12 @@ def test_a_likelihood_ratio_that_is_infinite_in_many_resamples_has_no_limits():
     label = np.arange(40) % 2
     called = np.where(np.arange(40) < 8, 0, label)
     called[0] = 1
-    found = intervals(label, label, called, np.arange(40))
-    assert found["likelihood_ratio_positive"].value == pytest.approx((16 / 20) / (1 / 20))
-    assert np.isnan(limits(found["likelihood_ratio_positive"])).all()
-    assert np.isnan(limits(found["diagnostic_odds"])).all()
-    assert np.isfinite(limits(found["likelihood_ratio_negative"])).all()
-    assert np.isfinite(limits(found["specificity"])).all()
+    result = intervals(label, label, called, np.arange(40))
+    assert result["likelihood_ratio_positive"].value == pytest.approx((16 / 20) / (1 / 20))
+    assert np.isnan(limits(result["likelihood_ratio_positive"])).all()
+    assert np.isnan(limits(result["diagnostic_odds"])).all()
+    assert np.isfinite(limits(result["likelihood_ratio_negative"])).all()
+    assert np.isfinite(limits(result["specificity"])).all()
 
 
 def test_a_few_infinite_resamples_raise_the_upper_limit_of_a_likelihood_ratio():
@@ -249,11 +249,11 @@ def test_a_few_infinite_resamples_raise_the_upper_limit_of_a_likelihood_ratio():
 
 def test_certainty_is_never_claimed():
     label = np.arange(40) % 2
-    found = intervals(label, label, label, np.arange(40) // 4)
-    assert found["auc"].value == 1
-    assert np.isnan(limits(found["auc"])).all()
+    result = intervals(label, label, label, np.arange(40) // 4)
+    assert result["auc"].value == 1
+    assert np.isnan(limits(result["auc"])).all()
     # Ten patients without a miss: exact limits are .025 ** (1 / 10) and 1.
-    assert_allclose(limits(found["sensitivity"]), (0.025**0.1, 1))
+    assert_allclose(limits(result["sensitivity"]), (0.025**0.1, 1))
     none = intervals(label, label, np.zeros(40), np.arange(40) // 4)
     assert_allclose(limits(none["sensitivity"]), (0, 1 - 0.025**0.1))
     constant = intervals(label, np.full(40, 0.3), label, np.arange(40))["auc"]
@@ -263,9 +263,9 @@ def test_certainty_is_never_claimed():
 
 def test_a_score_that_is_no_probability_has_no_brier():
     label, (score,), patient_id = mixed_cohort(1, models=1)
-    found = intervals(label, score, score > 0, patient_id)
-    assert np.isnan([found["brier"].value, *limits(found["brier"])]).all()
-    assert np.isfinite(limits(found["auc"])).all()
+    result = intervals(label, score, score > 0, patient_id)
+    assert np.isnan([result["brier"].value, *limits(result["brier"])]).all()
+    assert np.isfinite(limits(result["auc"])).all()
 
 
 ROWS = {"label": [0, 1, 1], "prob": [0.1, 0.2, 0.3], "called": [0, 0, 1], "patient_id": [1, 2, 3]}
@@ -402,7 +402,7 @@ def test_delong_interval_over_folds_averages_their_aucs_and_is_blind_to_their_sc
     folds = auc_tests.delong_interval(LabelledRows(label, patient_id, fold), score)
     assert folds == auc_tests.delong_interval(LabelledRows(label, patient_id, fold), score + 10 * fold)
     expected = sum(
-        np.mean(fold == one) * discrimination.auc(label[fold == one], score[fold == one]) for one in range(3)
+        np.mean(fold == first) * discrimination.auc(label[fold == first], score[fold == first]) for first in range(3)
     )
     assert folds.value == pytest.approx(expected)
     plain = auc_tests.delong_interval(LabelledRows(label, patient_id), score)
@@ -439,8 +439,8 @@ def test_paired_test_is_antisymmetric_and_equal_rankings_do_not_differ():
 def test_paired_test_over_one_group_is_the_plain_one_and_over_folds_is_blind_to_their_scale():
     label, (a, b), patient_id = cohort(np.random.default_rng(4), patients=150, models=2)
     plain = auc_tests.paired_auc_test(LabelledRows(label, patient_id), a, b, Resampling(100, 0))
-    one = auc_tests.paired_auc_test(LabelledRows(label, patient_id, np.zeros(a.size)), a, b, Resampling(100, 0))
-    assert plain == one
+    first = auc_tests.paired_auc_test(LabelledRows(label, patient_id, np.zeros(a.size)), a, b, Resampling(100, 0))
+    assert plain == first
     fold = patient_id % 3
     folds = auc_tests.paired_auc_test(LabelledRows(label, patient_id, fold), a, b, Resampling(100, 0))
     shifted = auc_tests.paired_auc_test(LabelledRows(label, patient_id, fold), a, b + 10 * fold, Resampling(100, 0))
@@ -452,28 +452,28 @@ def test_paired_test_over_one_group_is_the_plain_one_and_over_folds_is_blind_to_
 )
 def test_paired_test_is_nan_where_not_estimable(label, patient_id):
     score = np.arange(len(label))
-    found = auc_tests.paired_auc_test(LabelledRows(label, patient_id), score, score[::-1], Resampling(20, 0))
-    assert np.isnan((found.low, found.high, found.p_value)).all()
+    result = auc_tests.paired_auc_test(LabelledRows(label, patient_id), score, score[::-1], Resampling(20, 0))
+    assert np.isnan((result.low, result.high, result.p_value)).all()
 
 
 def test_subsets_without_a_common_patient_are_independent():
     label, (score,), patient_id = mixed_cohort(6, models=1)
     a, b = patient_id < 12, patient_id >= 12
-    found = auc_tests.subset_auc_test(LabelledRows(label, patient_id), score, Subsets(a, b))
+    result = auc_tests.subset_auc_test(LabelledRows(label, patient_id), score, Subsets(a, b))
     values, variances = zip(*(oracles.delong(label[s], score[None, s], patient_id[s]) for s in (a, b)), strict=True)
     difference = float(values[1][0] - values[0][0])
     error = np.sqrt(variances[0][0, 0] + variances[1][0, 0])
-    freedom = min(np.unique(patient_id[s & (label == one)]).size for s in (a, b) for one in (0, 1)) - 1
-    assert found.difference == pytest.approx(difference)
-    assert found.p_value == pytest.approx(2 * t.sf(abs(difference) / error, freedom))
-    assert found.high - found.difference == pytest.approx(t.ppf(0.975, freedom) * error)
+    freedom = min(np.unique(patient_id[s & (label == first)]).size for s in (a, b) for first in (0, 1)) - 1
+    assert result.difference == pytest.approx(difference)
+    assert result.p_value == pytest.approx(2 * t.sf(abs(difference) / error, freedom))
+    assert result.high - result.difference == pytest.approx(t.ppf(0.975, freedom) * error)
 
 
 def naive_subset_variance(label, score, a, b, patient_id):
     """Var b - a by double loops: Obuchowski's formula for each set, and for two sets as for two models."""
 
     def parts(chosen):
-        m, n = (np.flatnonzero(chosen & (label == one)) for one in (1, 0))
+        m, n = (np.flatnonzero(chosen & (label == first)) for first in (1, 0))
         wins = np.array([[(score[i] > score[j]) + (score[i] == score[j]) / 2 for j in n] for i in m])
         sums = np.zeros((2, patient_id.max() + 1))
         for i, row in zip(m, wins, strict=True):
@@ -499,12 +499,12 @@ def test_subset_test_agrees_with_double_loops(overlap):
     label, (score,), patient_id = mixed_cohort(7, models=1)
     b = np.random.default_rng(7).random(label.size) < 0.4
     a = ~b | (label == 1) if overlap else ~b
-    found = auc_tests.subset_auc_test(LabelledRows(label, patient_id), score, Subsets(a, b | (overlap & (label == 1))))
+    result = auc_tests.subset_auc_test(LabelledRows(label, patient_id), score, Subsets(a, b | (overlap & (label == 1))))
     b = b | (overlap & (label == 1))
-    freedom = min(np.unique(patient_id[s & (label == one)]).size for s in (a, b) for one in (0, 1)) - 1
-    error = (found.high - found.difference) / t.ppf(0.975, freedom)
+    freedom = min(np.unique(patient_id[s & (label == first)]).size for s in (a, b) for first in (0, 1)) - 1
+    error = (result.high - result.difference) / t.ppf(0.975, freedom)
     assert error**2 == pytest.approx(naive_subset_variance(label, score, a, b, patient_id), abs=1e-9)
-    assert found.difference == pytest.approx(
+    assert result.difference == pytest.approx(
         discrimination.auc(label[b], score[b]) - discrimination.auc(label[a], score[a])
     )
 
@@ -512,13 +512,13 @@ def test_subset_test_agrees_with_double_loops(overlap):
 def test_subset_test_over_folds_is_blind_to_their_scale():
     label, (score,), patient_id = cohort(np.random.default_rng(8), patients=150)
     a, fold = np.arange(label.size) % 2 == 0, patient_id % 3
-    found = [
+    result = [
         auc_tests.subset_auc_test(LabelledRows(label, patient_id, fold), s, Subsets(a, ~a))
         for s in (score, score + 10 * fold)
     ]
-    assert found[0] == found[1]
-    one = auc_tests.subset_auc_test(LabelledRows(label, patient_id, np.zeros(label.size)), score, Subsets(a, ~a))
-    assert one == auc_tests.subset_auc_test(LabelledRows(label, patient_id), score, Subsets(a, ~a))
+    assert result[0] == result[1]
+    first = auc_tests.subset_auc_test(LabelledRows(label, patient_id, np.zeros(label.size)), score, Subsets(a, ~a))
+    assert first == auc_tests.subset_auc_test(LabelledRows(label, patient_id), score, Subsets(a, ~a))
 
 
 @pytest.mark.parametrize(
@@ -535,8 +535,8 @@ def test_subset_test_over_folds_is_blind_to_their_scale():
 def test_subset_test_is_nan_where_not_estimable(label, prob, b, patient_id):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = auc_tests.subset_auc_test(LabelledRows(label, patient_id), prob, Subsets(1 - np.array(b, int), b))
-    assert np.isnan((found.low, found.high, found.p_value)).all()
+        result = auc_tests.subset_auc_test(LabelledRows(label, patient_id), prob, Subsets(1 - np.array(b, int), b))
+    assert np.isnan((result.low, result.high, result.p_value)).all()
 
 
 def test_holm_by_hand():
@@ -560,17 +560,17 @@ def test_clustered_limits_cover_the_truth_where_row_wise_limits_do_not():
     rng = np.random.default_rng(20)
     by_patient, by_row = [], []
     for seed in range(1000):
-        label, (score,), patient_id = cohort(rng, patients=300)
+        label, (score,), patient_id = cohort(rng, patients=150)
         rows = np.arange(label.size)
         for units, coverage in ((patient_id, by_patient), (rows, by_row))[: 2 if seed % 5 == 0 else 1]:
-            found = bootstrap.clustered_intervals(
+            result = bootstrap.clustered_intervals(
                 LabelledRows(label, units), score, score >= 0.6, Resampling(400, seed)
             )
             by_delong = auc_tests.delong_interval(LabelledRows(label, units), score)
             coverage.append(
                 [
-                    covers(found["auc"], TRUE_AUC),
-                    covers(found["sensitivity"], TRUE_SENSITIVITY),
+                    covers(result["auc"], TRUE_AUC),
+                    covers(result["sensitivity"], TRUE_SENSITIVITY),
                     covers(by_delong, TRUE_AUC),
                 ]
             )
@@ -599,11 +599,11 @@ def test_paired_test_keeps_its_level_and_its_limits_agree_with_its_p_value():
     rejected = excluded = agreed = 0
     for seed in range(simulations):
         label, (a, b), patient_id = cohort(rng, patients=120, models=2)
-        found = auc_tests.paired_auc_test(LabelledRows(label, patient_id), a, b, Resampling(400, seed))
-        without_zero = not found.low <= 0 <= found.high
-        rejected += found.p_value < 0.05
+        result = auc_tests.paired_auc_test(LabelledRows(label, patient_id), a, b, Resampling(400, seed))
+        without_zero = not result.low <= 0 <= result.high
+        rejected += result.p_value < 0.05
         excluded += without_zero
-        agreed += without_zero == (found.p_value < 0.05)
+        agreed += without_zero == (result.p_value < 0.05)
     assert 0.023 <= rejected / simulations <= 0.077
     assert 0.023 <= excluded / simulations <= 0.077
     assert agreed / simulations > 0.95
@@ -671,11 +671,11 @@ def test_the_expected_auc_knows_folds_and_patients_in_two_folds_are_refused() ->
     label, fold = np.tile([0, 1], 60), np.repeat([0, 1], 60)
     prob = rng.normal(label, 1.0)
     shifted = prob + 9 * fold
-    one, other = (
+    first, second = (
         auc_tests.chosen_auc(LabelledRows(label, np.arange(120), fold), [scores], Resampling(100, 0))
         for scores in (prob, shifted)
     )
-    assert one == other
+    assert first == second
     with pytest.raises(ValueError, match="a patient has rows in two groups"):
         auc_tests.chosen_auc(LabelledRows(label, np.tile(np.arange(60), 2), fold), [prob], Resampling(100, 0))
 

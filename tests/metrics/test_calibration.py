@@ -105,7 +105,7 @@ def test_rows_of_one_patient_do_not_narrow_the_limits():
     patient_id = np.arange(200)
     once = calibration.reliability_curve(label, prob, patient_id, bins=5)
     thrice = [np.repeat(each, 3) for each in (label, prob, patient_id)]
-    by_patient, by_row = (calibration.reliability_curve(*given, bins=5) for given in (thrice, thrice[:2]))
+    by_patient, by_row = (calibration.reliability_curve(*parameters, bins=5) for parameters in (thrice, thrice[:2]))
     assert_allclose(by_patient.low, once.low)
     assert_allclose(by_patient.high, once.high)
     assert np.all(by_row.high - by_row.low < once.high - once.low)
@@ -202,16 +202,16 @@ def test_limits_are_those_of_independent_rows_when_each_patient_has_one():
     label, prob = calibrated(100, seed=10)
     by_row = calibration.slope_and_intercept(label, prob)
     by_patient = calibration.slope_and_intercept(label, prob, [f"P_{row}" for row in range(100)])
-    for one, two in ((by_row.slope, by_patient.slope), (by_row.intercept, by_patient.intercept)):
-        assert_allclose((one.value, one.low, one.high), (two.value, two.low, two.high), rtol=1e-8)
+    for first, two in ((by_row.slope, by_patient.slope), (by_row.intercept, by_patient.intercept)):
+        assert_allclose((first.value, first.low, first.high), (two.value, two.low, two.high), rtol=1e-8)
 
 
 def test_repeating_every_row_within_its_patient_changes_no_limit():
     label, prob = calibrated(100, seed=11)
     once = calibration.slope_and_intercept(label, prob, np.arange(100))
     twice = calibration.slope_and_intercept(np.tile(label, 2), np.tile(prob, 2), np.tile(np.arange(100), 2))
-    for one, two in ((once.slope, twice.slope), (once.intercept, twice.intercept)):
-        assert_allclose((one.value, one.low, one.high), (two.value, two.low, two.high), rtol=1e-8)
+    for first, two in ((once.slope, twice.slope), (once.intercept, twice.intercept)):
+        assert_allclose((first.value, first.low, first.high), (two.value, two.low, two.high), rtol=1e-8)
     assert (twice.slope.n, twice.slope.n_patients) == (200, 100)
 
 
@@ -333,21 +333,21 @@ def test_isotonic_is_sklearns_within_its_bounds():
 def test_no_calibrator_reverses_a_pair_or_leaves_0_to_1(rows, method):
     label, prob = np.array(rows).T
     asked = np.linspace(0, 1, 41)
-    found = calibration.METHODS[method](label, prob / 20)(asked)
-    if np.isnan(found).any():
-        assert np.isnan(found).all()
+    result = calibration.METHODS[method](label, prob / 20)(asked)
+    if np.isnan(result).any():
+        assert np.isnan(result).all()
         return
-    assert np.all((found >= 0) & (found <= 1))
-    assert np.all(np.diff(found) >= 0)
+    assert np.all((result >= 0) & (result <= 1))
+    assert np.all(np.diff(result) >= 0)
     if method in RANKING:
-        assert (found[0], found[-1]) == (0, 1)
+        assert (result[0], result[-1]) == (0, 1)
 
 
 @pytest.mark.parametrize("method", RANKING)
 def test_the_auc_survives(method):
     label, prob = calibrated(500, seed=17)
-    found = calibration.METHODS[method](label, prob)(prob)
-    assert discrimination.auc(label, found) == pytest.approx(discrimination.auc(label, prob), abs=1e-12)
+    result = calibration.METHODS[method](label, prob)(prob)
+    assert discrimination.auc(label, result) == pytest.approx(discrimination.auc(label, prob), abs=1e-12)
 
 
 def test_temperature_keeps_one_half():
@@ -368,9 +368,9 @@ def test_scores_that_point_the_wrong_way_are_not_turned_round(method):
 
 @pytest.mark.parametrize("method", RANKING)
 def test_separating_and_certain_scores_have_a_finite_fit(method):
-    found = calibration.METHODS[method]([0, 0, 1, 1], [0, 0.2, 0.8, 1])([0, 0.3, 0.7, 1])
-    assert_allclose(found[[0, 3]], [0, 1])
-    assert 0 < found[1] < 0.5 < found[2] < 1
+    result = calibration.METHODS[method]([0, 0, 1, 1], [0, 0.2, 0.8, 1])([0, 0.3, 0.7, 1])
+    assert_allclose(result[[0, 3]], [0, 1])
+    assert 0 < result[1] < 0.5 < result[2] < 1
 
 
 def test_constant_scores():

@@ -11,9 +11,9 @@ HOW = Resampling(2000, seed=0)
 
 
 def test_rows_with_a_nan_count_for_no_column():
-    found = clustered_means([[1, 5], [3, np.nan], [5, 7]], ["a", "b", "c"], HOW)
-    assert list(found.mean) == [3, 6]
-    assert (found.n, found.n_patients) == (2, 2)
+    result = clustered_means([[1, 5], [3, np.nan], [5, 7]], ["a", "b", "c"], HOW)
+    assert list(result.mean) == [3, 6]
+    assert (result.n, result.n_patients) == (2, 2)
 
 
 def test_limits_are_those_of_the_mean_of_many_independent_patients():
@@ -33,6 +33,6 @@ def test_copies_of_a_patients_sample_add_nothing():
 
 @pytest.mark.parametrize(("values", "patients"), [([1, 2], ["a", "a"]), ([2, 2], ["a", "b"]), ([np.nan], ["a"])])
 def test_without_two_patients_who_differ_there_are_no_limits(values, patients):
-    found = clustered_means(values, patients, HOW)
-    assert np.isnan([found.low[0], found.high[0]]).all()
-    assert np.isnan(found.mean[0]) == bool(np.isnan(values).all())
+    result = clustered_means(values, patients, HOW)
+    assert np.isnan([result.low[0], result.high[0]]).all()
+    assert np.isnan(result.mean[0]) == bool(np.isnan(values).all())

@@ -105,12 +105,12 @@ def test_every_number_of_rows_that_mapie_takes_is_used(confidence, n):
 def test_what_is_decided_by_hand():
     # Sets: {benign} right, {malignant} right, {malignant} wrong, both, none.
     sets = [[1, 0], [0, 1], [0, 1], [1, 1], [0, 0]]
-    found = described([0, 1, 0, 1, 0], sets)
-    assert found.confidence == 0.9
-    assert (found.coverage.value, found.coverage.n) == (3 / 5, 5)
-    assert found.decided.value == 3 / 5
-    assert (found.accuracy.value, found.accuracy.n) == (pytest.approx(2 / 3), 3)
-    assert (found.sensitivity.value, found.specificity.value) == (1, 0.5)
+    result = described([0, 1, 0, 1, 0], sets)
+    assert result.confidence == 0.9
+    assert (result.coverage.value, result.coverage.n) == (3 / 5, 5)
+    assert result.decided.value == 3 / 5
+    assert (result.accuracy.value, result.accuracy.n) == (pytest.approx(2 / 3), 3)
+    assert (result.sensitivity.value, result.specificity.value) == (1, 0.5)
 
 
 def test_limits_are_by_patient():
@@ -122,23 +122,23 @@ def test_limits_are_by_patient():
     by_patient, by_row = described(*fourfold), described(*fourfold[:2])
     assert by_patient.coverage.n_patients == 200
     width, width_by_patient, width_by_row = (
-        found.coverage.high - found.coverage.low for found in (once, by_patient, by_row)
+        result.coverage.high - result.coverage.low for result in (once, by_patient, by_row)
     )
     assert width_by_patient == pytest.approx(width)
     assert width_by_row < 0.7 * width
 
 
 def test_nothing_decided_is_not_estimable():
-    found = described([0, 1, 1], np.ones((3, 2)))
-    assert (found.coverage.value, found.decided.value, found.accuracy.n) == (1, 0, 0)
-    assert np.isnan([found.accuracy.value, found.sensitivity.value, found.specificity.value]).all()
-    assert 0 < found.coverage.low < found.coverage.high == 1
+    result = described([0, 1, 1], np.ones((3, 2)))
+    assert (result.coverage.value, result.decided.value, result.accuracy.n) == (1, 0, 0)
+    assert np.isnan([result.accuracy.value, result.sensitivity.value, result.specificity.value]).all()
+    assert 0 < result.coverage.low < result.coverage.high == 1
 
 
 def test_one_class_on_test_has_no_specificity():
-    found = described([1, 1], [[0, 1], [1, 0]])
-    assert found.sensitivity.value == 0.5
-    assert np.isnan(found.specificity.value)
+    result = described([1, 1], [[0, 1], [1, 0]])
+    assert result.sensitivity.value == 0.5
+    assert np.isnan(result.specificity.value)
 
 
 def test_no_test_row_is_not_estimable():

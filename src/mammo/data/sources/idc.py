@@ -155,7 +155,7 @@ def _fetch_table(collection: Collection, table: Table, place: Path) -> None:
         except DownloadError as error:
             problems.append(str(error))
     raise DownloadError(
-        f"{name} is needed for the labels and cannot be downloaded: {'; '.join(problems)}. Download it yourself from "
+        f"{name} is needed for the labels and cannot be downloaded: {'; '.join(problems)}. Download it by hand from "
         f"https://doi.org/{collection.doi} to {place / table.path}, and run again"
     )
 
