@@ -442,7 +442,7 @@ def test_the_sheet_pairs_every_film_with_its_square(tmp_path: Path, unit: str, b
     both = two_views(tmp_path)
     cases = [both, one_view(both, 1)] if unit == "breast" else [one_view(both, 0), one_view(both, 1)]
     settings = SETTINGS.model_copy(update={"bits": bits})
-    made = [preprocess.prepare_case(case, tmp_path, unit, settings) for case in cases]
+    prepared = [preprocess.prepare_case(case, tmp_path, unit, settings) for case in cases]
     sheet = contact_sheets.draw_before_after(
         [preprocess.overview(case, tmp_path, 100) for case in cases],
         *(np.stack(arrays) for arrays in ([square.image for square in prepared], [square.mask for square in prepared])),
