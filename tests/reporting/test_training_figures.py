@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from mammo.metrics import discrimination
-from mammo.metrics.thresholds import WATCH_THRESHOLD
+from mammo.metrics.discrimination import WATCH_THRESHOLD
 from mammo.reporting.figures import training
 
 VALIDATION = pd.DataFrame({"label": [0, 0, 0, 1, 1], "prob": [0.1, 0.4, 0.7, 0.5, 0.9]})

@@ -15,6 +15,8 @@ from scipy.stats import rankdata
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
+WATCH_THRESHOLD = 0.5  # to watch a training by; the operating point is chosen after it
+
 
 class Counts(NamedTuple):
     """The confusion matrix; scalars, or arrays (resamples,)."""

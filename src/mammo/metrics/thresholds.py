@@ -11,8 +11,6 @@ from mammo.metrics.discrimination import Floats, binary, finite, roc_points
 
 Rule = Callable[[ArrayLike, ArrayLike, float], float]
 
-WATCH_THRESHOLD = 0.5  # to watch a training by; the operating point is chosen after it
-
 
 def threshold_for_sensitivity(label: ArrayLike, prob: ArrayLike, target: float) -> float:
     """Return the highest threshold t at which prob >= t holds for at least the target share (0-1] of malignant rows.

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from mammo.core.config import HealthConfig
 from mammo.core.errors import InputError
 from mammo.metrics import discrimination
-from mammo.metrics.thresholds import WATCH_THRESHOLD
+from mammo.metrics.discrimination import WATCH_THRESHOLD
 from mammo.training.checkpoint import Epoch
 
 WARNINGS = {

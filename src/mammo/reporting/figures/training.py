@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 
 from mammo.evaluation.comparison_rows import tabulate_roc
 from mammo.metrics import discrimination
-from mammo.metrics.thresholds import WATCH_THRESHOLD
+from mammo.metrics.discrimination import WATCH_THRESHOLD
 from mammo.reporting.figures import evaluation
 
 
