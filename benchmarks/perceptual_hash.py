@@ -1,5 +1,6 @@
-"""Measure what mammo.leaks.MAX_DISTANCE rests on: `python benchmarks/perceptual_hash.py [root]` (2 minutes, one core).
+"""Measure how far films differ: the reason for MAX_DISTANCE in src/mammo/data/cohort/leakage.py.
 
+`python benchmarks/perceptual_hash.py [root]` takes 2 minutes on one core.
 root: the mass set of CBIS-DDSM in the Kaggle layout; default $MAMMO_CBIS_DDSM_MASS, else ../shared/cbis-ddsm-mass.
 Prints by how many bits the hash of a changed film differs from the film's own, and how near two films come.
 """

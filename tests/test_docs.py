@@ -7,9 +7,11 @@ import re
 import shlex
 from collections.abc import Iterator
 from fnmatch import fnmatch
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
+import dependencies
 import imports
 import pytest
 import yaml
@@ -119,17 +121,32 @@ def define(module: Path) -> set[str]:
             names.add(node.name)
         elif isinstance(node, ast.Assign):
             names |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            names.add(node.target.id)
     return names
+
+
+def stale_modules(text: str) -> list[str]:
+    """Return the dotted names of this package in a text that are no module and no name in one."""
+    names = set(re.findall(r"(?<![\w/.'\"-])mammo(?:\.[A-Za-z_]+)+", text))
+    return sorted(name for name in names if not is_defined(name) and name != "mammo.db")
+
+
+def is_defined(name: str) -> bool:
+    parent, _, last = name.rpartition(".")
+    module = imports.file_of(parent)
+    return bool(imports.file_of(name) or (module and last in define(module)))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
 def test_every_module_that_a_page_names_exists(page: Path) -> None:
-    for name in sorted(set(re.findall(r"(?<![\w/.-])mammo(?:\.[A-Za-z_]+)+", text_of(page)))):
-        *parents, last = name.split(".")
-        module = imports.file_of(name)
-        parent = imports.file_of(".".join(parents))
-        is_defined = module or (parent and last in define(parent))
-        assert is_defined or name in ("mammo.db",), f"{page_id(page)} names {name}, which does not exist"
+    assert not stale_modules(text_of(page))
+
+
+@pytest.mark.parametrize("folder", ["src", "stages", "benchmarks"])
+def test_every_module_that_the_code_names_exists(folder: str) -> None:
+    stale = {file.name: stale_modules(file.read_text()) for file in (ROOT / folder).rglob("*.py")}
+    assert not {name: names for name, names in stale.items() if names}
 
 
 def is_key(words: list[str]) -> bool:
@@ -261,18 +278,25 @@ def test_the_tree_is_in_the_order_of_the_imports() -> None:
     assert top == [name for name in layers if name in top]
 
 
+@cache
+def code_of(stage: str) -> set[str]:
+    """Return the code that a stage rests on; tests/stages/test_dvc_yaml.py compares dvc.yaml with it."""
+    chosen = {re.sub(r"\$\{item[^}]*\}", "<name>", dep) for dep in STAGES[stage]["deps"] if "/architectures/" in dep}
+    return dependencies.dependencies(stage, uses_architecture=bool(chosen)) | chosen
+
+
 def stages_reading(path: str) -> list[str]:
     """Return the stages that an edit of a file or folder reruns directly; `publish` runs always and is not counted."""
     path = path.rstrip("/")
-    reading = []
-    for name, stage in STAGES.items():
-        deps = [re.sub(r"\$\{item[^}]*\}", "<name>", dep) for dep in stage["deps"]]
-        if any(path == dep or path.startswith(f"{dep}/") or dep.startswith(f"{path}/") for dep in deps):
-            reading.append(name)
-    return [name for name in reading if name != "publish"]
+    names = [name for name in STAGES if name != "publish"]
+    return [
+        name
+        for name in names
+        if any(path == dep or path.startswith(f"{dep}/") or dep.startswith(f"{path}/") for dep in code_of(name))
+    ]
 
 
-def test_the_table_of_reruns_is_what_dvc_yaml_says() -> None:
+def test_the_table_of_reruns_is_what_the_imports_say() -> None:
     section = README.read_text().split("### What an edit reruns")[1].split("\n#")[0]
     rows = re.findall(r"^\| [^|]+ \| `(src/[^`]+)` \| ([^|]+) \|$", section, flags=re.MULTILINE)
     assert len(rows) >= 6

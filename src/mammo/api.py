@@ -1,8 +1,7 @@
 """The functions that a notebook user calls, anywhere inside a checkout: thin calls into what the stages use.
 
-What is trained here is kept in data/notebook/ and as a run on the tracking server, beside what `dvc repro` makes and
-never in its place: a notebook tries things, and the pipeline's results stay those of params.yaml. Errors that a user
-can cure are InputErrors.
+Models are kept in data/notebook/ and as runs on the tracking server. They never replace what `dvc repro` writes: the
+results of the pipeline stay those of params.yaml. Errors that a user can correct are InputErrors.
 """
 
 import os

@@ -247,7 +247,7 @@ class EvaluateConfig(_Section):
 
 
 class GradcamConfig(_Section):
-    """How every test sample is explained (mammo.saliency.METHODS), and which samples are shown."""
+    """How every test sample is explained (mammo.explain.saliency.METHODS), and which samples are shown."""
 
     methods: Annotated[list[SaliencyMethod], Field(min_length=1)]
     samples: Count

@@ -1,1 +1,1 @@
-"""What stages, command line and notebook API share: training runs, search, promotion, reproduction."""
+"""Work that stages, command line and notebooks share: training runs, search, promotion, reproduce, accept."""
