@@ -317,7 +317,7 @@ def results_of(run: mlflow.entities.Run) -> dict[str, float]:
 
 
 def test_a_killed_training_goes_on_as_the_same_run(repository: Repository) -> None:
-    change(repository.root / "params.yaml", {"models": {"light_cnn": {"epochs": 60}}, "train": {"patience": 60}})
+    change(repository.root / "params.yaml", {"models": {"light_cnn": {"epochs": 25}}})
     condition = "attributes.run_name = 'train@light_cnn' AND attributes.status = 'RUNNING'"
     training = ["dvc", "repro", "--single-item", "train@light_cnn"]
     with subprocess.Popen(
@@ -345,7 +345,7 @@ def test_a_killed_training_goes_on_as_the_same_run(repository: Repository) -> No
     repository.reset()
 
 
-OVERRIDES = ["-S", "train.epochs=1", "-S", "~cross_validate.models.light_cnn", "-S", "~seeds.models.light_cnn"]
+OVERRIDES = ["-S", "~cross_validate.models.light_cnn", "-S", "~seeds.models.light_cnn"]
 
 
 def test_two_queued_experiments_and_a_repro_at_once_land_in_the_same_store(repository: Repository) -> None:
