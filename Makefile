@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # A file's tests share what it set up, so they stay with one worker; in the order of tests/conftest.py.
 PYTEST := pytest -n 2 --dist loadfile --no-loadscope-reorder
+# Bytecode is made where a module is first used: half of the installation is compiling what nobody imports.
+PIP := pip install --quiet --disable-pip-version-check --no-compile
 KERAS_TESTS := $(addprefix tests/,models training explain/test_saliency.py explain/test_sanity_checks.py tracking/test_runs.py \
 	stages/test_continue_training.py stages/test_external_stage.py)
 
@@ -66,14 +68,14 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.run: requirements.txt pyproject.toml | $(BIN)/python
-	pip install --quiet --disable-pip-version-check -r requirements.txt
-	pip install --quiet --disable-pip-version-check --no-deps --editable .
+	$(PIP) -r requirements.txt
+	$(PIP) --no-deps --editable .
 	@touch $@
 
 $(VENV)/.docs: requirements/docs.txt | $(BIN)/python
-	pip install --quiet --disable-pip-version-check -r requirements/docs.txt
+	$(PIP) -r requirements/docs.txt
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.run
-	pip install --quiet --disable-pip-version-check -r requirements/dev.txt
+	$(PIP) -r requirements/dev.txt
 	@touch $@
