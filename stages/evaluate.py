@@ -18,11 +18,10 @@ from mammo.core.paths import (
     ROC,
     data_fingerprint,
 )
-from mammo.evaluation import clinical_tables, comparison_rows, subgroups
+from mammo.evaluation import clinical_tables, comparison_rows, prediction_tables, tertiles
 from mammo.evaluation.comparison_rows import EvaluatedRow
 from mammo.metrics import bootstrap
 from mammo.metrics.resampling import LabelledRows, Resampling
-from mammo.pipeline import prediction_tables
 from mammo.tracking import live_run
 from mammo.tracking.live_run import StageRun
 from stages import run
@@ -53,7 +52,7 @@ def _write_tables(tested: Predictions, held_out: Predictions, config: Config) ->
         read_table(PIXELS / "index.csv", schemas.INDEX),
         read_table(PIXELS / "sizes.csv", schemas.SIZES),
     )
-    cases = read_table(CASES, schemas.CASES).merge(subgroups.size_tertiles(index, sizes), on="sample_id", how="left")
+    cases = read_table(CASES, schemas.CASES).merge(tertiles.size_tertiles(index, sizes), on="sample_id", how="left")
     rows = {name: (table, row_names.OFFICIAL_TEST) for name, table in tested.items()}
     rows |= {name: (table, row_names.HELD_OUT_FOLDS) for name, table in held_out.items()}
     tables = {

@@ -14,7 +14,7 @@ from mammo.core.errors import InputError
 from mammo.core.files import fresh_folder, read_table, write_rounded_table
 from mammo.core.paths import GRADCAM, MODELS, PIXELS, PREDICTIONS, data_fingerprint
 from mammo.data.samples import Samples, open_store
-from mammo.evaluation import operating_point, subgroups
+from mammo.evaluation import operating_point, tertiles
 from mammo.explain import localization, saliency, sanity_checks, shortcuts, verdicts
 from mammo.explain.saliency import Explainer
 from mammo.explain.sanity_checks import PatientImages
@@ -95,7 +95,7 @@ def _read_sizes() -> pd.DataFrame:
         read_table(PIXELS / "index.csv", schemas.INDEX),
         read_table(PIXELS / "sizes.csv", schemas.SIZES),
     )
-    return subgroups.size_tertiles(index, sizes)
+    return tertiles.size_tertiles(index, sizes)
 
 
 def choose_samples(samples: pd.DataFrame, rule: str | list[str], count: int, seed: int) -> npt.NDArray[np.int64]:

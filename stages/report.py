@@ -34,8 +34,8 @@ from mammo.core.paths import (
 )
 from mammo.core.records import Record, read_record
 from mammo.data.samples import open_store
-from mammo.evaluation import operating_point
-from mammo.pipeline import prediction_tables, saliency_files
+from mammo.evaluation import operating_point, prediction_tables
+from mammo.pipeline import saliency_files
 from mammo.pipeline.workspace_records import TABLE_TAGS, result_paths
 from mammo.reporting import evaluation_report, model_card
 from mammo.reporting.evaluation_report.content import Content, package_versions, read_tables

@@ -21,7 +21,7 @@ PACKAGES = [
     SOURCE / name
     for name in (
         *("data/sources", "data/datasets", "data/images", "data/cohort", "metrics", "models/layers"),
-        *("training", "explain", "evaluation", "reporting"),
+        *("training", "explain", "evaluation", "reporting", "reporting/data_report", "reporting/figures"),
     )
 ]
 PLUGINS = [SOURCE / "data/sources", SOURCE / "data/datasets"]  # chosen by a name: all of them
@@ -31,7 +31,7 @@ ARCHITECTURES = SOURCE / "models/architectures"  # chosen by a name: file by fil
 def dependencies(stage: str, uses_architecture: bool = False) -> set[str]:
     """Return the code dependencies of a stage as paths of dvc.yaml, but for the architecture's file.
 
-    A package is named as a whole where the stage uses more than half of its files, else by these files.
+    A package is named as a whole where the stage uses half of its files or more, else by these files.
     """
     files = {file for file in _reached(stage, uses_architecture) if not is_neutral(file)}
     paths = {_package_of(file, files) or file for file in files}
@@ -47,11 +47,12 @@ def _reached(stage: str, uses_architecture: bool) -> set[Path]:
 
 
 def _package_of(file: Path, used: set[Path]) -> Path | None:
-    """Return the package of a file if more than half of it is used."""
+    """Return the package of a file if half of it or more is used."""
     for package in PACKAGES:
         if package in file.parents:
             files = {other for other in package.rglob("*.py") if not is_neutral(other)}
-            return package if 2 * len(files & used) > len(files) else None
+            if 2 * len(files & used) >= len(files):
+                return package
     return None
 
 

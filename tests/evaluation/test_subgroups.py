@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from mammo.core.errors import InputError
-from mammo.evaluation import subgroups
+from mammo.evaluation import subgroups, tertiles
 from mammo.metrics import auc_tests, discrimination
 from mammo.metrics.resampling import LabelledRows
 
@@ -185,12 +185,12 @@ def test_a_missing_attribute_is_a_subgroup():
 def test_size_is_cut_at_the_tertiles_of_the_training_rows_alone():
     sizes = np.append(np.arange(1.0, 10), [0.1, 99, np.nan])
     training = np.arange(12) < 9
-    found = subgroups.tertiles(sizes, training)
+    found = tertiles.tertiles(sizes, training)
     assert list(found[:9]) == ["small"] * 3 + ["medium"] * 3 + ["large"] * 3
     assert list(found[9:11]) == ["small", "large"]
     assert pd.isna(found[11])
     rows, cases = cohort(11)
-    cases = cases.assign(size=subgroups.tertiles(np.arange(len(cases)) % 50, np.ones(len(cases))))
+    cases = cases.assign(size=tertiles.tertiles(np.arange(len(cases)) % 50, np.ones(len(cases))))
     assert list(subgroups.evaluate_subgroups(rows, cases, ("size",))["value"]) == ["small", "medium", "large"]
 
 
@@ -246,7 +246,7 @@ def test_no_error_is_an_empty_table():
             "235 sample.*e.g. s0000, s0001",
         ),
         (lambda rows, cases: subgroups.rank_errors(CALLED, CASES.head(4), 1), "2 sample.*e.g. e, f"),
-        (lambda rows, cases: subgroups.tertiles([1, 2], [0, 0]), "no training row has a size"),
+        (lambda rows, cases: tertiles.tertiles([1, 2], [0, 0]), "no training row has a size"),
     ],
 )
 def test_wrong_input_is_refused_with_what_and_the_cure(call, message):
@@ -257,7 +257,7 @@ def test_wrong_input_is_refused_with_what_and_the_cure(call, message):
 def test_sizes_are_cut_at_the_tertiles_of_the_training_rows():
     index = pd.DataFrame({"sample_id": list("abcdef"), "split": ["train"] * 3 + ["val", "test", "test"]})
     sizes = pd.DataFrame({"sample_id": list("abcde"), "lesion_share": [0.1, 0.2, 0.3, 0.05, 0.9]})
-    table = subgroups.size_tertiles(index, sizes)
+    table = tertiles.size_tertiles(index, sizes)
     assert list(table["sample_id"]) == list(index["sample_id"])
     assert list(table["size"][:5]) == ["small", "medium", "large", "small", "large"]
     assert table["size"].isna()[5]
