@@ -13,6 +13,7 @@ from mammo.core import row_names, schemas
 from mammo.core.config import Config, load_config
 from mammo.core.files import fresh_folder, read_splits, read_table
 from mammo.core.paths import (
+    AUGMENTED,
     CASES,
     DROPPED,
     EVALUATION_TABLES,
@@ -46,7 +47,6 @@ from mammo.tracking import live_run, publishing
 from stages import run
 
 ROC_TITLE = "ROC on the reported samples"
-AUGMENTED = 4  # training samples on the figure of augmentations
 
 
 def main() -> None:
@@ -85,7 +85,7 @@ def _draw_trainings(folder: Path, records: Sequence[Record], config: Config) -> 
         figures = {
             "history": training.draw_history(history, int(best_epochs[name] or 1), name),
             **_draw_validation(name),
-            "augmentation": _draw_augmentations(name, config),
+            "augmentation": _draw_augmentations(name),
         }
         for title, figure in figures.items():
             png.save_figure(figure, folder / name / f"{title}.png")
@@ -118,18 +118,10 @@ def _draw_validation(name: str) -> dict[str, Figure]:
     }
 
 
-def _draw_augmentations(name: str, config: Config) -> Figure:
-    """Draw a few training samples under each augmentation, at the strength of this model."""
-    from mammo.training import augmentation  # Keras, which nothing else here needs
-
-    train = open_store(PIXELS).take("train")
-    rows = np.random.default_rng(config.seed).permutation(len(train.index))[:AUGMENTED]
-    images = train.pixels(np.sort(rows))[..., 0].astype(np.uint8)
-    architecture = config.continue_training.model if name == row_names.CONTINUED else name
-    strength = config.model(architecture).augmentation_strength
-    return contact_sheets.draw_augmentations(
-        augmentation.examples(config.train.augmentation, strength, images, config.seed)
-    )
+def _draw_augmentations(name: str) -> Figure:
+    """Draw a few training samples under each augmentation, as the training left them."""
+    examples = np.load(AUGMENTED / f"{name}.npy")
+    return contact_sheets.draw_augmentations({change: examples[change] for change in examples.dtype.names})
 
 
 def draw_saliency(folder: Path, name: str, config: Config) -> None:

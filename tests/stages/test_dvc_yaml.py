@@ -78,7 +78,7 @@ def test_what_no_stage_rests_on_is_neutral() -> None:
             "src/mammo/training/augmentation.py",
             ["train", "continue_training", "seeds", "cross_validate", "retrained_maps"],
         ),
-        ("src/mammo/data/images/dicom.py", ["ingest", "preprocess", "external"]),
+        ("src/mammo/data/images/dicom.py", ["ingest", "preprocess", "data_report", "external"]),
     ],
 )
 def test_an_edit_reruns_what_it_can_alter(edited: str, rerun: list[str]) -> None:

@@ -185,13 +185,13 @@ EDITS = {
     "a record's format": ("src/mammo/core/records.py", set()),
     "a log message of a training run": ("src/mammo/pipeline/train_run.py", set()),
     "a plot's colour": ("src/mammo/reporting/figures/evaluation.py", {"data_report", "report"}),
-    "a clinical metric": ("src/mammo/metrics/classification.py", {"evaluate", "report"}),
+    "a clinical metric": ("src/mammo/metrics/classification.py", {"data_report", "evaluate", "report"}),
     "an augmentation": ("src/mammo/training/augmentation.py", TRAININGS),
     "an architecture": (
         "src/mammo/models/architectures/light_cnn.py",
         TRAININGS - {"train@basic_vgg16", "continue_training"},
     ),
-    "the decoding of DICOM": ("src/mammo/data/images/dicom.py", {"ingest", "preprocess"}),
+    "the decoding of DICOM": ("src/mammo/data/images/dicom.py", {"ingest", "preprocess", "data_report"}),
 }
 
 

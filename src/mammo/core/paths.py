@@ -40,6 +40,7 @@ EXTERNAL = Path("data/external")
 EXTERNAL_METRICS = Path("metrics/external")
 
 # Figures, reports and the comparison table
+AUGMENTED = Path("data/augmented")  # training images under each augmentation, for the report
 REPORT = Path("data/report")
 REPORT_FIGURES = REPORT / "figures"
 ROC_FIGURE = REPORT_FIGURES / "roc.png"

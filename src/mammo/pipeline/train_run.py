@@ -7,21 +7,24 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import pandas as pd
 
 from mammo import models, training
 from mammo.core import resume, schemas
 from mammo.core.config import Config, ModelConfig, TrainConfig, TrainingConfig
-from mammo.core.files import write_table, write_text
-from mammo.core.paths import HISTORY, MODELS, PIXELS, PREDICTIONS, data_fingerprint, resolve_path
+from mammo.core.files import atomic_write, write_table, write_text
+from mammo.core.paths import AUGMENTED, HISTORY, MODELS, PIXELS, PREDICTIONS, data_fingerprint, resolve_path
 from mammo.data.samples import Samples, open_store
 from mammo.tracking import live_run, mlflow_client, model_uri
 from mammo.tracking.live_run import StageRun, StageSpec
-from mammo.training import health, predict
+from mammo.training import augmentation, health, predict
 from mammo.training.backend import configure_backend
 from mammo.training.result import TrainingResult
 
 WATCHED = ("val_auc", "val_loss", "val_sensitivity", "val_specificity")  # on validation rows, at a threshold of 0.5
+
+EXAMPLES = 4  # training images that the report shows augmented
 
 
 @dataclass(frozen=True)
@@ -63,10 +66,24 @@ class TrainingRun:
     checkpoint_dir: Path
     log: StageRun
 
+    def save_examples(self, name: str) -> None:
+        """Write a few training images under each augmentation, one field each, for the report to draw."""
+        train = self.samples.take("train")
+        rows = np.random.default_rng(self.config.seed).permutation(len(train.index))[:EXAMPLES]
+        images = train.pixels(np.sort(rows))[..., 0].astype(np.uint8)
+        strength = self.config.model.augmentation_strength
+        changed = augmentation.examples(self.config.train.augmentation, strength, images, self.config.seed)
+        table = np.zeros(len(images), [(change, np.uint8, images.shape[1:]) for change in changed])
+        for change, examples in changed.items():
+            table[change] = examples
+        with atomic_write(AUGMENTED / f"{name}.npy") as unfinished, unfinished.open("wb") as file:
+            np.save(file, table)
+
     def save(self, name: str, model: keras.Model, result: TrainingResult) -> None:
         """Write model, predictions and history of `name`, and put them into the run's record."""
         models.save(model, MODELS / f"{name}.keras")
         predictions = save_predictions(name, model, self.samples, self.config.predict.flips)
+        self.save_examples(name)
         write_text(HISTORY / f"{name}.csv", history_table(result).to_csv(index=False, lineterminator="\n"))
         self.log.log_metrics({"best_epoch": result.best_epoch + 1, "parameters": model.count_params()})
         self.log.log_metrics(validation_metrics(predictions))
