@@ -13,7 +13,7 @@ from mammo.core.config import load_config
 DVC = yaml.safe_load((imports.ROOT / "dvc.yaml").read_text())
 CONFIG = load_config(imports.ROOT / "params.yaml")
 STAGES: dict[str, dict[str, Any]] = {name: stage.get("do", stage) for name, stage in DVC["stages"].items()}
-MAX_LINES = 150
+MAX_LINES = 160
 ARCHITECTURE = "src/mammo/models/architectures/${{{}}}.py"
 TEMPLATE = "src/mammo/reporting/templates/"
 TRAININGS = ["train", "seeds", "cross_validate", "retrained_maps"]  # they build a model; continue_training loads one
@@ -55,13 +55,12 @@ def test_a_stage_rests_on_the_architecture_that_it_builds(stage: str) -> None:
 
 def test_what_no_stage_rests_on_is_neutral() -> None:
     """The bookkeeping that reruns nothing is small and known; every other module belongs to a stage or to a command."""
-    commands = {"cli", "inference", "api.py", "display.py", "__main__.py"}
+    commands = imports.closure({*(dependencies.SOURCE / "cli").glob("*.py"), dependencies.SOURCE / "api.py"})
     for file in sorted(dependencies.SOURCE.rglob("*.py")):
         path = file.relative_to(imports.ROOT).as_posix()
-        is_command = file.relative_to(dependencies.SOURCE).parts[0] in commands
         is_architecture = dependencies.ARCHITECTURES in file.parents
-        if not (dependencies.is_neutral(file) or is_command or is_architecture):
-            assert stages_of(path), f"{path} is no dependency of a stage"
+        if not (dependencies.is_neutral(file) or is_architecture or file == dependencies.SOURCE / "__main__.py"):
+            assert stages_of(path) or file in commands, f"{path} is no dependency of a stage"
 
 
 @pytest.mark.parametrize(
