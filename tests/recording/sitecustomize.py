@@ -110,15 +110,27 @@ def record_file(event, words):
     if event != "open" or not isinstance(words[0], str | bytes | os.PathLike):
         return
     path = os.path.relpath(os.fsdecode(words[0]), ROOT)
-    if path.startswith(DATA):
+    if path.startswith(DATA) and not Path(path).name.startswith("."):  # those are unfinished
         writing = words[2] & (os.O_WRONLY | os.O_RDWR) if isinstance(words[2], int) else False
         FILES["written" if writing else "read"].add(path)
+
+
+def defaults_read():
+    """Return the keys of model_defaults behind those of entries under `models` that leave them out."""
+    import yaml
+
+    content = yaml.safe_load(Path("params.yaml").read_text())
+    defaults = set(content["model_defaults"])
+    for _, name, *key in (key.split(".") for key in KEYS if key.startswith("models.")):
+        left_out = defaults - set(content["models"][name])
+        yield from (f"model_defaults.{default}" for default in left_out if key in ([], [default]))
 
 
 def leave():
     """Write what was read by a stage; other processes leave nothing."""
     entry = Path(sys.argv[0])
     if entry.parent.name == "stages":
+        KEYS.update(list(defaults_read()))
         place = Path(os.environ["RECORD_READS"]) / f"{'@'.join([entry.stem, *sys.argv[1:]])}.json"
         reads = {"keys": sorted(KEYS), **{kind: sorted(paths) for kind, paths in FILES.items()}}
         place.write_text(json.dumps(reads, indent=1))
