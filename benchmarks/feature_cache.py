@@ -65,8 +65,8 @@ def main() -> None:
     model = models.build(own, samples.image_shape, 0)
 
     def whole_network(inputs: Callable[..., np.ndarray] | None = None) -> None:
-        layers = augmentation.layers(recipe.augmentation, own.augmentation_strength, 0)
-        network = trainer.with_augmentation(layers, model)
+        layers = augmentation.build_layers(recipe.augmentation, own.augmentation_strength, 0)
+        network = trainer.prepend_augmentation(layers, model)
         network.compile("adamw", "binary_crossentropy")
         data = TrainingBatches(train, recipe.batch_size, recipe.balance, 0, inputs=inputs)
         network.fit(data, epochs=EPOCHS, shuffle=False, verbose=0)

@@ -53,8 +53,8 @@ def main() -> None:
             return np.stack([cv2.resize(film, (SIZE_PX, SIZE_PX)) for film in films])[..., np.newaxis]
 
         batch = samples.pixels(np.arange(recipe.batch_size)).astype(np.float32)
-        layers = augmentation.layers(recipe.augmentation, own.augmentation_strength, 0)
-        network = trainer.with_augmentation(layers, models.build(own, samples.image_shape, 0))
+        layers = augmentation.build_layers(recipe.augmentation, own.augmentation_strength, 0)
+        network = trainer.prepend_augmentation(layers, models.build(own, samples.image_shape, 0))
         network.compile("adamw", "binary_crossentropy")
 
         def epoch_seconds(inputs: Inputs | None) -> float:

@@ -33,8 +33,8 @@ def train(store: Path, count: int) -> None:
     label = np.arange(count) % 2
     index = pd.DataFrame({"label": label, "sample_id": np.arange(count), "abnormality_type": "mass"})
     samples = Samples(index, np.load(store, mmap_mode="r"))
-    layers = augmentation.layers(recipe.augmentation, own.augmentation_strength, 0)
-    network = trainer.with_augmentation(layers, models.build(own, samples.image_shape, 0))
+    layers = augmentation.build_layers(recipe.augmentation, own.augmentation_strength, 0)
+    network = trainer.prepend_augmentation(layers, models.build(own, samples.image_shape, 0))
     network.compile("adamw", "binary_crossentropy")
     data = TrainingBatches(samples, recipe.batch_size, recipe.balance, 0)
     for step in range(STEPS):

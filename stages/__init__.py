@@ -1,7 +1,7 @@
 """Thin entry points, one per DVC stage: `python -m stages.train light_cnn`.
 
-A queued experiment runs in a copy of the repository and must import that copy's code, which an installed `mammo` is
-not: the copy's own src comes first on the path.
+A queued experiment runs in a copy of the repository and must import that copy's code, not the installed `mammo`: the
+copy's own src comes first on the path.
 """
 
 import logging
@@ -17,7 +17,7 @@ from mammo.core.errors import InputError
 
 
 def run(main: Callable[..., None]) -> None:
-    """Call a stage's `main` with the command line's words; bad input ends in one message and exit code 1."""
+    """Call a stage's `main` with the command line's arguments; print an InputError alone and exit with code 1."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
         main(*sys.argv[1:])

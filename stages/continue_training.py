@@ -1,4 +1,4 @@
-"""Train a finished model on, under its own learning rate and number of epochs."""
+"""Continue the training of a finished model, with a learning rate and a number of epochs of its own."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -17,34 +17,34 @@ NAME = "continue_training"
 
 
 def main() -> None:
-    """Train `continue_training.checkpoint` on, with the settings of `continue_training.model` but for its own keys."""
+    """Continue from `continue_training.checkpoint`; by default from the finished `continue_training.model`."""
     config = load_config()
-    start = config.continue_training
-    checkpoint = models.existing(_checkpoint(start))
-    parameters, foundations = {"continued_from": start.start}, (sha256(checkpoint),)
-    task = TrainingTask(NAME, None, _continued(config), start.start, parameters, foundations)
+    settings = config.continue_training
+    checkpoint = models.check_exists(_find_checkpoint(settings))
+    parameters, foundations = {"continued_from": settings.start}, (sha256(checkpoint),)
+    task = TrainingTask(NAME, None, _training_config(config), settings.start, parameters, foundations)
     with train_run.start(task, config.tracking.experiment) as training:
         model = models.load(checkpoint)
         result = trainer.fit(model, training.samples, training.config, training.checkpoint_dir, training.log.log_epoch)
         training.save(NAME, model, result)
 
 
-def _continued(config: Config) -> TrainingConfig:
-    """Return the model's settings with those of `continue_training`."""
-    start = config.continue_training
-    training = config.for_model(start.model)
-    changes = {"learning_rate": start.learning_rate, "head_epochs": 0, "epochs": start.epochs}
-    # Another order of batches and other augmentations than the ones already seen.
+def _training_config(config: Config) -> TrainingConfig:
+    """Return the parameters of the model, with the learning rate and the epochs of `continue_training`."""
+    settings = config.continue_training
+    training = config.for_model(settings.model)
+    changes = {"learning_rate": settings.learning_rate, "head_epochs": 0, "epochs": settings.epochs}
+    # Another seed: another order of batches and other augmentations than in the first training.
     return replace(training, model=training.model.model_copy(update=changes), seed=config.seed + 1)
 
 
-def _checkpoint(start: ContinueConfig) -> Path:
-    """Return the .keras file to go on from."""
-    if start.checkpoint is None:
-        return MODELS / f"{start.model}.keras"
-    if model_uri.is_model_uri(start.checkpoint):
-        return mlflow_client.download_model(start.checkpoint)
-    return resolve_path(start.checkpoint)
+def _find_checkpoint(settings: ContinueConfig) -> Path:
+    """Return the .keras file to continue from, downloaded where it is an MLflow URI."""
+    if settings.checkpoint is None:
+        return MODELS / f"{settings.model}.keras"
+    if model_uri.is_model_uri(settings.checkpoint):
+        return mlflow_client.download_model(settings.checkpoint)
+    return resolve_path(settings.checkpoint)
 
 
 if __name__ == "__main__":

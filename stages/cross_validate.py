@@ -16,13 +16,13 @@ from mammo.pipeline.train_run import TrainingRun
 from mammo.training import folds
 from stages import run
 
-SEEDS_PER_REPEAT = 100  # between the seeds of two draws of the folds; each fold has a seed of its own
+SEEDS_PER_REPEAT = 100  # between two draws of the folds; each fold has a seed of its own
 
 
 def main(name: str) -> None:
     """Train `models.<name>` once per fold and draw of the folds.
 
-    Test rows are not used, and the held-out fold is not seen in training.
+    Test rows are not used, and no model is trained or monitored on its held-out fold.
     """
     config = load_config()
     repeats = config.cross_validate.repeats
@@ -32,23 +32,23 @@ def main(name: str) -> None:
         foundations=(config.split.model_dump_json(),),
     )
     with train_run.start(task, config.tracking.experiment) as training:
-        parts = [_repeat(training, repeat, config.split) for repeat in range(repeats)]
+        parts = [_predict_repeat(training, repeat, config.split) for repeat in range(repeats)]
         write_table(OUT_OF_FOLD / f"{name}.csv", pd.concat(parts, ignore_index=True), schemas.OUT_OF_FOLD)
         training.log.log_artifact(OUT_OF_FOLD / f"{name}.csv")
 
 
-def _repeat(training: TrainingRun, repeat: int, split: SplitConfig) -> pd.DataFrame:
+def _predict_repeat(training: TrainingRun, repeat: int, split: SplitConfig) -> pd.DataFrame:
     """Return the predictions of all folds of one draw (schemas.OUT_OF_FOLD)."""
     index = splits.redraw_folds(training.samples.index, repeat, split.folds, training.config.seed)
     samples = Samples(index, training.samples.images)
     seed = training.config.seed + SEEDS_PER_REPEAT * repeat
-    drawn = replace(training, samples=samples, config=replace(training.config, seed=seed))
-    parts = [_fold(drawn, repeat, fold, split.val_fraction) for fold in range(split.folds)]
+    repeated = replace(training, samples=samples, config=replace(training.config, seed=seed))
+    parts = [_predict_fold(repeated, repeat, fold, split.val_fraction) for fold in range(split.folds)]
     return pd.concat(parts).assign(repeat=repeat)[list(schemas.OUT_OF_FOLD.columns)]
 
 
-def _fold(training: TrainingRun, repeat: int, fold: int, val_fraction: float) -> pd.DataFrame:
-    """Train without one fold and return its predictions; `training` has the seed and the folds of this draw."""
+def _predict_fold(training: TrainingRun, repeat: int, fold: int, val_fraction: float) -> pd.DataFrame:
+    """Train without one fold and return the predictions; `training` has the seed and the folds of this draw."""
     title = f"repeat{repeat}_fold{fold}" if repeat else f"fold{fold}"
     seed = training.config.seed
     samples = folds.fold_samples(training.samples, fold, val_fraction, seed)

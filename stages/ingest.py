@@ -1,4 +1,4 @@
-"""Get the data and turn what lies on disk into a table of cases; every published row is a case or an excluded row."""
+"""Fetch the data and write a table of cases; every published row is a case or an excluded row."""
 
 import pandas as pd
 
@@ -16,7 +16,7 @@ MAX_REASONS = 5
 
 
 def main() -> None:
-    """Write the cases, the excluded rows with their reasons, and what is known of every file they rest on."""
+    """Write the cases, the excluded rows with their reasons, and the manifest of all files."""
     config = load_config()
     ingest = config.ingest
     source, dataset = sources.load_source(ingest.source), datasets.load_dataset(ingest.dataset)
@@ -25,45 +25,45 @@ def main() -> None:
         source.fetch(ingest, unfinished, config.seed)
     root = source.root(ingest, RAW)
     located = dataset.locate(root, ingest.unit, types, config.compute.workers)
-    _write(located)
-    # Before the files are hashed, which takes an hour where there are 160 GB of them.
+    _write_tables(located)
+    # Before the files are hashed, which takes an hour for 160 GB.
     if ingest.expect == "full":
         datasets.assert_full(located.counts, dataset.published(types), str(root))
-    _accept(located, ingest.on_error)
+    _check_excluded(located, ingest.on_error)
     located, files = manifest.examine(root, located, config.compute.workers)
-    _write(located)
-    _accept(located, ingest.on_error)
+    _write_tables(located)
+    _check_excluded(located, ingest.on_error)
     write_table(MANIFEST, files, schemas.MANIFEST)
     with live_run.tracked_run(
         "ingest",
         experiment=config.tracking.experiment,
         parameters=ingest.model_dump(),
-        tags={"unit": ingest.unit, "excluded": _reasons(located.excluded)},
+        tags={"unit": ingest.unit, "excluded": _summarize_reasons(located.excluded)},
     ) as run_log:
-        run_log.log_metrics(_counts(located))
+        run_log.log_metrics(_count_rows(located))
         for path in (CASES, EXCLUDED, MANIFEST):
             run_log.log_artifact(path)
 
 
-def _write(located: Located) -> None:
+def _write_tables(located: Located) -> None:
     write_table(CASES, located.cases, schemas.CASES)
     write_table(EXCLUDED, located.excluded, schemas.EXCLUDED)
 
 
-def _accept(located: Located, on_error: str) -> None:
+def _check_excluded(located: Located, on_error: str) -> None:
     if on_error == "fail":
         datasets.refuse_excluded(located.excluded, str(EXCLUDED))
 
 
-def _reasons(excluded: pd.DataFrame) -> str:
-    """The most frequent reasons with their numbers of rows; `none` where no row is excluded."""
+def _summarize_reasons(excluded: pd.DataFrame) -> str:
+    """Return the most frequent reasons with their numbers of rows; `none` where no row is excluded."""
     reasons = excluded.groupby("reason").size().sort_values(ascending=False, kind="stable")
     most_frequent = [f"{count} x {reason}" for reason, count in reasons.head(MAX_REASONS).items()]
     more = [f"{len(reasons) - MAX_REASONS} more reasons"] if len(reasons) > MAX_REASONS else []
     return "; ".join(most_frequent + more) or "none"
 
 
-def _counts(located: Located) -> dict[str, float]:
+def _count_rows(located: Located) -> dict[str, float]:
     cases = located.cases
     counts: dict[str, float] = {
         "samples": len(cases),

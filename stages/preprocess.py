@@ -1,4 +1,4 @@
-"""Turn films and masks into the array store: square arrays, one per sample, on disk."""
+"""Write films and masks into the array store: square arrays, one per sample."""
 
 import shutil
 from pathlib import Path
@@ -31,24 +31,24 @@ def main() -> None:
     )
     manifest = read_table(MANIFEST, schemas.MANIFEST)
     root = sources.load_source(config.ingest.source).root(config.ingest, RAW)
-    with resume.resumable_folder("pixels", _key(config, cases, manifest)) as folder:
-        store = _write(folder, config, cases, manifest, root)
-        with fresh_folder(PIXELS) as place:
-            place.rmdir()
-            shutil.move(store, place)
+    with resume.resumable_folder("pixels", _content_key(config, cases, manifest)) as folder:
+        store = _fill_store(folder, config, cases, manifest, root)
+        with fresh_folder(PIXELS) as target:
+            target.rmdir()
+            shutil.move(store, target)
     _track(config, len(cases))
 
 
-def _key(config: Config, cases: pd.DataFrame, manifest: pd.DataFrame) -> str:
-    """Return a name for all that the pixels rest on."""
+def _content_key(config: Config, cases: pd.DataFrame, manifest: pd.DataFrame) -> str:
+    """Return a hash of all inputs of the array store: tables, settings, library versions, code."""
     code = [*resume.source_texts(dicom, io, preprocess, array_store), Path(__file__).read_text(encoding="utf-8")]
     versions = [library.__version__ for library in (cv2, np, pydicom)]
     settings = [config.ingest.unit, config.preprocess.model_dump_json()]
     return resume.content_key(cases.to_csv(), manifest.to_csv(), *settings, *versions, *code)
 
 
-def _write(folder: Path, config: Config, cases: pd.DataFrame, manifest: pd.DataFrame, root: Path) -> Path:
-    """Fill the store in `folder`, from where an earlier run stopped; returns its place."""
+def _fill_store(folder: Path, config: Config, cases: pd.DataFrame, manifest: pd.DataFrame, root: Path) -> Path:
+    """Fill the store in `folder`, from where a killed run stopped; return its path."""
     unit, settings = config.ingest.unit, config.preprocess
     digests = dict(zip(manifest["path"], manifest["sha256"], strict=True))
     shape = preprocess.square_shape(unit, settings.size_px)
@@ -57,15 +57,15 @@ def _write(folder: Path, config: Config, cases: pd.DataFrame, manifest: pd.DataF
         return preprocess.prepare_case(case, root, unit, settings, digests)
 
     with array_store.Writer(folder, len(cases), shape, settings.bits) as writer:
-        rest = cast(list[Case], cases.iloc[writer.done :].to_dict(orient="records"))
-        for square in parallel_map(prepare, rest, config.compute.workers, "preprocessing", writer.done):
+        remaining = cast(list[Case], cases.iloc[writer.done :].to_dict(orient="records"))
+        for square in parallel_map(prepare, remaining, config.compute.workers, "preprocessing", writer.done):
             writer.append(square.image, square.mask, square.lesion_share)
     shares = np.load(writer.lesion_shares.path)
     sizes = pd.DataFrame({"sample_id": cases["sample_id"], "lesion_share": shares})
     write_table(writer.store / "sizes.csv", sizes, schemas.SIZES)
     write_table(writer.store / "index.csv", cases[list(schemas.INDEX.columns)], schemas.INDEX)
     fingerprint = writer.store / "fingerprint.txt"
-    fingerprint.unlink(missing_ok=True)  # of a run that was cut short here: it is no part of what it names
+    fingerprint.unlink(missing_ok=True)  # of a killed run: a fingerprint does not hash itself
     write_text(fingerprint, sha256(writer.store) + "\n")
     return writer.store
 

@@ -1,4 +1,4 @@
-"""Train one architecture once more, on permuted labels, and hold the maps of the real model against it."""
+"""Train one architecture on permuted labels, and compare its saliency maps with those of the real model."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +29,7 @@ PERMUTED = "permuted_labels.keras"
 def main(name: str) -> None:
     """Write the model of permuted labels, and agreement.csv, summary.csv and sanity.csv of maps of `models.<name>`.
 
-    The models under further seeds are those that `seeds@<name>` left.
+    The models under further seeds are those of stage `seeds@<name>`.
     """
     config = load_config()
     task = train_run.task_for("retrained_maps", name, config)
@@ -44,7 +44,7 @@ def main(name: str) -> None:
         with fresh_folder(RETRAINED_MAPS / name) as folder:
             model = fit_permuted(samples, training, weights_path, unfinished, run_log.log_epoch)
             models.save(model, folder / PERMUTED)
-            agreement = _agreement(name, samples.take("test"), folder / PERMUTED, config)
+            agreement = _measure_agreement(name, samples.take("test"), folder / PERMUTED, config)
             checks = _write_tables(agreement, folder, config)
         run_log.log_metrics(verdicts.verdict_metrics(checks))
         run_log.log_artifact(RETRAINED_MAPS / name)
@@ -57,7 +57,7 @@ def fit_permuted(
     checkpoint_dir: Path,
     on_epoch_end: EpochCallback,
 ) -> keras.Model:
-    """Return a model that was trained on permuted labels of the samples' training rows."""
+    """Return a model trained on permuted labels of the training rows."""
     permuted = label_randomization.permute_labels(samples, config.seed)
     model = models.build(config.model, permuted.image_shape, config.seed, weights_path)
     trainer.fit(model, permuted, config, checkpoint_dir, on_epoch_end)
@@ -65,41 +65,41 @@ def fit_permuted(
 
 
 def without_collapse_check(config: TrainingConfig) -> TrainingConfig:
-    """Return `config` without the check of collapse: calling all rows the same is what permuted labels may teach."""
+    """Return `config` without the check of collapse: permuted labels may teach to predict one class."""
     health = config.train.health.model_copy(update={"collapse_share": 1.0})
     return replace(config, train=config.train.model_copy(update={"health": health}))
 
 
-def _agreement(name: str, test: Samples, permuted: Path, config: Config) -> pd.DataFrame:
-    """label_randomization.correlate_maps of every method, with sample_id and patient_id."""
+def _measure_agreement(name: str, test: Samples, permuted: Path, config: Config) -> pd.DataFrame:
+    """Return label_randomization.correlate_maps of every method, with sample_id and patient_id."""
     labels = explaining.open_explainer(permuted, test)
     further = row_names.seed_member_names(name, config.seed, config.seeds).values()
     seeds = [explaining.open_explainer(MODELS / f"{member}.keras", test) for member in further]
     keys = test.index[["sample_id", "patient_id"]].reset_index(drop=True)
-    found = {}
+    by_method = {}
     for method in config.gradcam.methods:
-        own = np.load(saliency_files.maps_path(GRADCAM / name, method, config.gradcam)).astype(np.float32)
-        of_labels, *of_seeds = (visible(explainer, test, method, config.seed) for explainer in (labels, *seeds))
-        rows = label_randomization.correlate_maps(labels.crop_visible(own), of_labels, of_seeds, keys["patient_id"])
-        found[method] = pd.concat([keys, rows], axis=1)
-    return saliency_files.stack_methods(found)
+        real_maps = np.load(saliency_files.maps_path(GRADCAM / name, method, config.gradcam)).astype(np.float32)
+        of_labels, *of_seeds = (visible_maps(explainer, test, method, config.seed) for explainer in (labels, *seeds))
+        rows = label_randomization.correlate_maps(labels.crop_visible(real_maps), of_labels, of_seeds, keys["patient_id"])
+        by_method[method] = pd.concat([keys, rows], axis=1)
+    return saliency_files.stack_methods(by_method)
 
 
-def visible(explainer: Explainer, test: Samples, method: SaliencyMethod, seed: int) -> Floats:
-    """The maps of all samples, as far as the model sees."""
+def visible_maps(explainer: Explainer, test: Samples, method: SaliencyMethod, seed: int) -> Floats:
+    """Return the maps of all samples, cropped to what the model sees."""
     parts = [part[method] for _, part in saliency.map_batches(explainer, test, [method], seed)]
     return explainer.crop_visible(np.concatenate(parts))
 
 
 def _write_tables(agreement: pd.DataFrame, folder: Path, config: Config) -> pd.DataFrame:
-    """Write agreement.csv, summary.csv and sanity.csv; the last is returned."""
-    how = Resampling.from_config(config.evaluate, config.seed)
-    of_method = {method: agreement[agreement["method"] == method] for method in config.gradcam.methods}
+    """Write agreement.csv, summary.csv and sanity.csv; return the last."""
+    resampling = Resampling.from_config(config.evaluate, config.seed)
+    rows_of = {method: agreement[agreement["method"] == method] for method in config.gradcam.methods}
     checks = saliency_files.stack_methods(
-        {method: label_randomization.check_agreement(rows, how) for method, rows in of_method.items()}
+        {method: label_randomization.check_agreement(rows, resampling) for method, rows in rows_of.items()}
     )
     summary = saliency_files.stack_methods(
-        {method: label_randomization.summarize_agreement(rows, how) for method, rows in of_method.items()}
+        {method: label_randomization.summarize_agreement(rows, resampling) for method, rows in rows_of.items()}
     )
     write_rounded_table(folder / "agreement.csv", agreement)
     write_rounded_table(folder / "summary.csv", summary)

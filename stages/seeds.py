@@ -1,4 +1,4 @@
-"""Train one architecture again under further seeds: how much of its AUC is chance, and members for the ensembles."""
+"""Train one architecture under further seeds, to measure the spread of its AUC and as members of the ensembles."""
 
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ from stages import run
 
 
 def main(name: str) -> None:
-    """Train `models.<name>` under `seeds.count` further seeds; a seed that is finished is not trained again."""
+    """Train `models.<name>` under `seeds.count` further seeds; skip seeds that are finished."""
     config = load_config()
     task = replace(train_run.task_for("seeds", name, config), parameters={"seeds": config.seeds.count})
     with train_run.start(task, config.tracking.experiment) as training:
@@ -25,7 +25,7 @@ def main(name: str) -> None:
 
 
 def _train_member(training: TrainingRun, seed: int, member: str) -> None:
-    """Do what `train` does, under another seed."""
+    """Train as `train` does, under another seed."""
     keras.backend.clear_session()
     config, samples = replace(training.config, seed=seed), training.samples
     model = models.build(config.model, samples.image_shape, seed, train_run.find_weights(config.model))

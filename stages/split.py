@@ -1,4 +1,4 @@
-"""Assign patients to train, validation and test, and to folds; refuse a split that leaks."""
+"""Assign patients to train, validation and test, and to folds; fail where patients or images leak."""
 
 import json
 
@@ -14,7 +14,7 @@ from stages import run
 def main() -> None:
     """Write the split of every case, the training rows dropped because their patient is elsewhere, and the leak audit.
 
-    Where the audit finds a leak it is all that is written.
+    Where the audit finds a leak, only the audit is written.
     """
     config = load_config()
     cases = read_table(CASES, schemas.CASES)

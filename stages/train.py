@@ -8,7 +8,7 @@ from stages import run
 
 
 def main(name: str) -> None:
-    """Train `models.<name>` of params.yaml; a training that was killed is resumed."""
+    """Train `models.<name>` of params.yaml; resume a killed training."""
     config = load_config()
     with train_run.start(train_run.task_for("train", name, config), config.tracking.experiment) as training:
         weights_path = train_run.find_weights(training.config.model)

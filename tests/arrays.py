@@ -1,4 +1,4 @@
-"""Small seeded arrays for tests that need no cohort: a pixel store with a planted cue, prediction tables, recipes."""
+"""Small seeded arrays for tests that need no cohort: images with a planted cue, prediction tables, parameters."""
 
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ AUGMENTATION = _DEFAULT.train.augmentation.model_copy(
         "noise": 0.02,
     }
 )
-RECIPE = _DEFAULT.train.model_copy(
+TRAIN = _DEFAULT.train.model_copy(
     update={"epochs": 6, "batch_size": 16, "keep": "last", "patience": 6, "augmentation": AUGMENTATION}
 )
 LIGHT = _DEFAULT.model("light_cnn").model_copy(
@@ -46,7 +46,7 @@ EVALUATE = EvaluateConfig(
 
 
 def images(labels: npt.NDArray[np.int64], seed: int = 0) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
-    """Noise (n, 32, 32) uint8 with a bright disc where the label is 1, and the discs' masks."""
+    """Return noise (n, 32, 32) uint8 with a bright disc where the label is 1, and the discs' masks."""
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[:SIZE_PX, :SIZE_PX]
     centres = rng.integers(BLOB_RADIUS_PX, SIZE_PX - BLOB_RADIUS_PX, (len(labels), 2, 1, 1))
@@ -57,16 +57,16 @@ def images(labels: npt.NDArray[np.int64], seed: int = 0) -> tuple[npt.NDArray[np
 
 
 def index(patients: int = 40, seed: int = 0) -> pd.DataFrame:
-    """tables.INDEX with two samples per patient, whole patients in each split, a third of them malignant."""
+    """Return schemas.INDEX with two samples per patient, whole patients in each split, a third of them malignant."""
     patient = np.repeat(np.arange(patients), 2)
     split = np.array(SPLITS)[patient % len(SPLITS)]
     labels = np.random.default_rng(seed).permutation(np.arange(patients) % 3 == 0).astype(np.int64)
     return pd.DataFrame(
         {
             "sample_id": [
-                f"P_{owner:03d}_{view}" for owner, view in zip(patient, ["CC", "MLO"] * patients, strict=True)
+                f"P_{number:03d}_{view}" for number, view in zip(patient, ["CC", "MLO"] * patients, strict=True)
             ],
-            "patient_id": [f"P_{owner:03d}" for owner in patient],
+            "patient_id": [f"P_{number:03d}" for number in patient],
             "split": split,
             "fold": pd.array(np.where(split == "test", None, patient % 3), dtype="Int64"),
             "label": labels[patient],
@@ -76,14 +76,14 @@ def index(patients: int = 40, seed: int = 0) -> pd.DataFrame:
 
 
 def predictions(patients: int = 60, skill: float = 1.0, seed: int = 0) -> pd.DataFrame:
-    """tables.PREDICTIONS whose log-odds are `skill` apart per class, give or take 1; `seed` draws the noise alone."""
+    """Return schemas.PREDICTIONS whose mean log-odds differ by `skill` between the classes; `seed` is of the noise."""
     rows = index(patients).query("split != 'train'").reset_index(drop=True)
     logit = skill * (rows["label"] - 0.5) + np.random.default_rng(seed).normal(size=len(rows))
     return rows[["sample_id", "patient_id", "split", "label"]].assign(prob=1 / (1 + np.exp(-logit)))
 
 
 def out_of_fold(patients: int = 60, skill: float = 2.0, shifts: tuple[float, ...] = (0, 0, 0)) -> pd.DataFrame:
-    """tables.OUT_OF_FOLD of three folds, whose log-odds are each shifted by a constant."""
+    """Return schemas.OUT_OF_FOLD of three folds, whose log-odds are each shifted by a constant."""
     rows = index(patients).query("split != 'test'").reset_index(drop=True)
     parts = []
     for fold, shift in enumerate(shifts):
@@ -95,21 +95,21 @@ def out_of_fold(patients: int = 60, skill: float = 2.0, shifts: tuple[float, ...
 
 
 def light(**changes: Any) -> ModelConfig:
-    """Parameters of light_cnn with some changed."""
+    """Return the parameters of light_cnn with some changes."""
     return LIGHT.model_copy(update=changes)
 
 
-def own(name: str, **changes: Any) -> ModelConfig:
-    """`models.<name>` of params.yaml, or of the architecture `name`, untrained and with some values changed."""
+def model_config(name: str, **changes: Any) -> ModelConfig:
+    """Return `models.<name>` of params.yaml, or of the architecture `name`, untrained and with some changes."""
     section = _DEFAULT.models.get(name, LIGHT.model_copy(update={"architecture": name}))
     return section.model_copy(update={"weights": "none", **changes})
 
 
 def training(model_config: ModelConfig = LIGHT, seed: int = 5, **changes: Any) -> TrainingConfig:
-    """All that a training rests on, with some values of the shared section changed."""
-    return TrainingConfig(model_config, recipe(**changes), FOCAL, _DEFAULT.predict, seed)
+    """Return the parameters of a training, with some changes of section `train`."""
+    return TrainingConfig(model_config, train_config(**changes), FOCAL, _DEFAULT.predict, seed)
 
 
-def recipe(**changes: Any) -> TrainConfig:
-    """The shared recipe with some values changed."""
-    return RECIPE.model_copy(update=changes)
+def train_config(**changes: Any) -> TrainConfig:
+    """Return section `train` with some changes."""
+    return TRAIN.model_copy(update=changes)

@@ -1,4 +1,4 @@
-"""A workspace as a finished run leaves it, on a small cohort: real stages up to the pixels, then an untrained model."""
+"""A finished workspace of a small cohort: real stages up to preprocess, then a model that was not trained."""
 
 from pathlib import Path
 
@@ -28,28 +28,28 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def make(folder: Path, unit: str) -> Path:
-    """Fill `folder`; the model has random weights whose scores spread."""
+    """Write the workspace to `folder`; the model has random weights with scores spread about .5."""
     with pytest.MonkeyPatch.context() as patch:
         enter(folder, patch, unit=unit)
         _shrink(folder / "params.yaml")
-        loaded = load_config()
+        config = load_config()
         for stage in (ingest, split, preprocess):
             stage.main()
         samples = open_store(PIXELS)
-        own = loaded.model(NAME)
-        model = spread(models.build(own, samples.image_shape, seed=3), samples)
+        model_config = config.model(NAME)
+        model = spread(models.build(model_config, samples.image_shape, seed=3), samples)
         models.save(model, MODELS / f"{NAME}.keras")
-        with train_run.start(train_run.task_for("train", NAME, loaded), loaded.tracking.experiment) as training:
-            train_run.save_predictions(NAME, model, samples, loaded.predict.flips)
+        with train_run.start(train_run.task_for("train", NAME, config), config.tracking.experiment) as training:
+            train_run.save_predictions(NAME, model, samples, config.predict.flips)
             training.log.log_model(MODELS / f"{NAME}.keras")
             training.log.log_artifact(PREDICTIONS / f"{NAME}.csv")
-        _evaluated(loaded)
+        _track_evaluation(config)
     return folder
 
 
 def spread(model: keras.Model, samples: Samples) -> keras.Model:
-    """`model` with its scores spread about .5."""
-    prob = predict.probabilities(model, samples)
+    """Spread the scores of `model` about .5, in place, and return it."""
+    prob = predict.predict_probabilities(model, samples)
     logit = np.log(prob / (1 - prob))
     kernel, bias = model.get_layer("logit").get_weights()
     gain = 1.5 / logit.std()
@@ -66,14 +66,14 @@ def _shrink(path: Path) -> None:
     path.write_text(yaml.safe_dump(content))
 
 
-def _evaluated(loaded: Config) -> None:
-    """What evaluate and report leave of the model, as far as a bundle reads it."""
+def _track_evaluation(config: Config) -> None:
+    """Write what a bundle reads of evaluate and report."""
     with live_run.tracked_run(
         "evaluate",
         model=NAME,
-        experiment=loaded.tracking.experiment,
-        parameters=loaded.evaluate.model_dump() | {"size_px": loaded.preprocess.size_px},
-        tags={"data": data_fingerprint(), "unit": loaded.ingest.unit},
+        experiment=config.tracking.experiment,
+        parameters=config.evaluate.model_dump() | {"size_px": config.preprocess.size_px},
+        tags={"data": data_fingerprint(), "unit": config.ingest.unit},
     ):
         pass
     write_text(Path("data/report/model_cards") / f"{NAME}.md", "# Model card\n")
@@ -81,15 +81,15 @@ def _evaluated(loaded: Config) -> None:
 
 
 def films(folder: Path) -> pd.DataFrame:
-    """The predicted samples with one mask each: `prob` as the run has it, `path` of the film, the lesion's `box`."""
+    """Return the predicted samples with one mask: `prob`, the `path` of the film, the `box` of the lesion."""
     cases = read_table(folder / CASES, schemas.CASES)
     rows = read_table(folder / PREDICTIONS / f"{NAME}.csv", schemas.PREDICTIONS)
-    known = rows.merge(cases, on=["sample_id", "patient_id", "label"])
-    known = known[~known["mask_path"].str.contains(";")]
+    films = rows.merge(cases, on=["sample_id", "patient_id", "label"])
+    films = films[~films["mask_path"].str.contains(";")]
     root = folder / RAW / "demo"
-    paths = [root / name for name in known["image_path"]]
-    boxes = [_corners(root / mask, path) for mask, path in zip(known["mask_path"], paths, strict=True)]
-    return known.assign(path=paths, box=boxes).reset_index(drop=True)
+    paths = [root / name for name in films["image_path"]]
+    boxes = [_corners(root / mask, path) for mask, path in zip(films["mask_path"], paths, strict=True)]
+    return films.assign(path=paths, box=boxes).reset_index(drop=True)
 
 
 def _corners(mask: Path, film: Path) -> Corners:

@@ -1,4 +1,4 @@
-"""A workspace as `dvc repro` gives it to a stage: params.yaml in the current folder, and no tracking server."""
+"""A workspace as a stage of `dvc repro` finds it: params.yaml in the current folder, and no tracking server."""
 
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ def enter(folder: Path, monkeypatch: pytest.MonkeyPatch, **ingest: Any) -> Path:
     (folder / "params.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
     for variable in ("DVC_ROOT", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV"):
         monkeypatch.delenv(variable, raising=False)
-    # Nobody listens there: stages go on without a server and keep their records.
+    # No server listens there: stages warn and write their records.
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.chdir(folder)
@@ -41,7 +41,7 @@ def change(folder: Path, **sections: dict[str, Any]) -> None:
 
 
 def write_store(folder: Path) -> None:
-    """A pixel store of tests/arrays.py as preprocess leaves it, of PATIENTS; lesions are the bright discs."""
+    """Write an array store as preprocess does, of PATIENTS of tests/arrays.py; lesions are the bright discs."""
     pixels = folder / "data" / "pixels"
     pixels.mkdir(parents=True)
     index = arrays.index(PATIENTS)

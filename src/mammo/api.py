@@ -335,7 +335,7 @@ def _resolve(source: str | Path) -> str | Path:
 def _model_file(source: str | Path) -> Path:
     """Return the .keras file of a path, or of a model's name here or in the pipeline; raises InputError."""
     if Path(source).suffix == ".keras":
-        return models.existing(Path(source))
+        return models.check_exists(Path(source))
     for folder in (NOTEBOOK, MODELS):
         if (folder / f"{source}.keras").is_file():
             return folder / f"{source}.keras"

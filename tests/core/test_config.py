@@ -30,11 +30,11 @@ def sections(content: dict[str, Any], path: str = "") -> Iterator[str]:
 def keys(content: dict[str, Any], path: str = "") -> Iterator[str]:
     """Dotted paths of everything that must be there."""
     for key, value in content.items():
-        rows = f"{path}.{key}" if path else key
+        dotted_key = f"{path}.{key}" if path else key
         if path not in NAMED:
-            yield rows
+            yield dotted_key
         if isinstance(value, dict):
-            yield from keys(value, rows)
+            yield from keys(value, dotted_key)
 
 
 def holder(content: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:
@@ -58,7 +58,7 @@ def refusal(content: object) -> str:
 
 
 def test_the_committed_file_loads() -> None:
-    models = {name: CONTENT["model_defaults"] | rows for name, rows in CONTENT["models"].items()}
+    models = {name: CONTENT["model_defaults"] | entry for name, entry in CONTENT["models"].items()}
     assert load_config(COMMITTED).model_dump(mode="json") == CONTENT | {"models": models}
 
 
@@ -178,10 +178,10 @@ def test_two_views_are_of_a_model_or_an_ensemble() -> None:
 
 
 def test_an_unknown_model_lists_the_others() -> None:
-    loaded = parse_config(CONTENT)
-    assert loaded.model("light_cnn") is loaded.models["light_cnn"]
+    config = parse_config(CONTENT)
+    assert config.model("light_cnn") is config.models["light_cnn"]
     with pytest.raises(ConfigError, match=f"'vgg99'.*{', '.join(CONTENT['models'])}"):
-        loaded.model("vgg99")
+        config.model("vgg99")
 
 
 def test_all_problems_are_told_at_once() -> None:

@@ -147,7 +147,7 @@ def test_a_store_of_16_bits_gives_models_the_same_range(tmp_path: Path) -> None:
     assert raw.shape == (2, 4, 4, 1)
     assert raw[0, 0, :, 0] == pytest.approx([0, 255, 1, 128])
     assert np.allclose(raw[1, ..., 0], stored[5] / 257)
-    batch = loader.TrainingBatches(samples, arrays.recipe(batch_size=20, balance="none"), seed=0)[0][0]
+    batch = loader.TrainingBatches(samples, arrays.train_config(batch_size=20, balance="none"), seed=0)[0][0]
     assert batch.dtype == np.float32
     assert batch.max() <= 255
 

@@ -79,7 +79,7 @@ def test_what_is_stated_was_measured(written: Path) -> None:
 def test_onnx_says_the_same(about: About, tmp_path: Path, name: str) -> None:
     pytest.importorskip("tf2onnx", reason="pip install -r requirements/onnx.txt")
     onnxruntime = pytest.importorskip("onnxruntime")
-    other = models.build(arrays.own(name), about.image_shape, seed=0)
+    other = models.build(arrays.model_config(name), about.image_shape, seed=0)
     export.write_formats(tmp_path, about, other, ["onnx"])
     session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
     prob, calibrated = session.run(["prob", "calibrated"], {"image": images().astype(np.float32)})

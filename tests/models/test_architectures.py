@@ -1,4 +1,4 @@
-"""Every architecture keeps the same contract; then what each promises of its own."""
+"""The contract that every architecture keeps, then the properties of single ones."""
 
 import zipfile
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ from mammo.models.layers.pretrained import WeightsError
 from mammo.pipeline import train_run
 from mammo.tracking import mlflow_client
 from tests import arrays
-from tests.arrays import own
+from tests.arrays import model_config
 
 NAMES = plugins.plugin_names("mammo.models.architectures")
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,9 +33,9 @@ needs_real_weights = pytest.mark.skipif(
 Weights = dict[str, list[npt.NDArray[np.float32]]]
 
 
-def build(model_config: ModelConfig, image_shape: models.Shape, seed: int) -> keras.Model:
-    """Build as a stage does, with the file that `weights` stands for."""
-    return models.build(model_config, image_shape, seed, train_run.find_weights(model_config))
+def build(config: ModelConfig, image_shape: models.Shape, seed: int) -> keras.Model:
+    """Build a model as a stage does, with the file that `weights` stands for."""
+    return models.build(config, image_shape, seed, train_run.find_weights(config))
 
 
 def weights(model: keras.Model) -> Weights:
@@ -43,12 +43,12 @@ def weights(model: keras.Model) -> Weights:
     return {layer.name: layer.get_weights() for layer in model.layers if layer.weights}
 
 
-def equal(one: Weights, other: Weights, layer: str) -> bool:
-    return all(np.array_equal(a, b) for a, b in zip(one[layer], other[layer], strict=True))
+def equal(before: Weights, after: Weights, layer: str) -> bool:
+    return all(np.array_equal(a, b) for a, b in zip(before[layer], after[layer], strict=True))
 
 
-def changed(one: Weights, other: Weights) -> set[str]:
-    return {layer for layer in one if not equal(one, other, layer)}
+def changed(before: Weights, after: Weights) -> set[str]:
+    return {layer for layer in before if not equal(before, after, layer)}
 
 
 def learning(model: keras.Model) -> set[str]:
@@ -68,7 +68,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def model(name: str) -> keras.Model:
-    return build(own(name), arrays.SHAPE, seed=3)
+    return build(model_config(name), arrays.SHAPE, seed=3)
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def trained(name: str) -> Trained:
     """Eight steps on the same 16 images, without dropout; plain SGD, because Adam takes TensorFlow long to trace."""
     label = np.arange(16) % 2
     pixels = arrays.images(label)[0][..., np.newaxis].astype(np.float32)
-    model = build(own(name, dropout=0.0), arrays.SHAPE, seed=3)
+    model = build(model_config(name, dropout=0.0), arrays.SHAPE, seed=3)
     before = weights(model)
     model.compile(keras.optimizers.SGD(0.01), "binary_crossentropy", jit_compile=False)
     losses = [float(model.train_on_batch(pixels, label[:, np.newaxis])) for _ in range(8)]
@@ -122,8 +122,8 @@ def test_a_model_does_not_mix_the_images_of_a_batch(model):
 
 
 def test_the_seed_decides_the_weights(name, model):
-    again = build(own(name), arrays.SHAPE, seed=3)
-    other = build(own(name), arrays.SHAPE, seed=4)
+    again = build(model_config(name), arrays.SHAPE, seed=3)
+    other = build(model_config(name), arrays.SHAPE, seed=4)
     assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), again.get_weights(), strict=True))
     assert any(not np.array_equal(a, b) for a, b in zip(model.get_weights(), other.get_weights(), strict=True))
 
@@ -137,11 +137,11 @@ def saved(model: keras.Model, tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_loaded_model_predicts_as_the_saved_one(model, saved):
-    loaded = models.load(saved)
+    reloaded = models.load(saved)
     np.testing.assert_allclose(
-        loaded.predict_on_batch(raw_images()), model.predict_on_batch(raw_images()), rtol=0, atol=1e-6
+        reloaded.predict_on_batch(raw_images()), model.predict_on_batch(raw_images()), rtol=0, atol=1e-6
     )
-    assert loaded.get_layer("features").output.shape == model.get_layer("features").output.shape
+    assert reloaded.get_layer("features").output.shape == model.get_layer("features").output.shape
 
 
 def test_two_saves_of_a_model_are_the_same_bytes_and_leave_nothing_else(model, saved):
@@ -166,19 +166,19 @@ def test_other_image_shapes_are_taken(shape):
 
 
 def test_the_light_cnn_is_light():
-    assert build(own("light_cnn"), arrays.SHAPE, seed=0).count_params() <= 500_000
+    assert build(model_config("light_cnn"), arrays.SHAPE, seed=0).count_params() <= 500_000
 
 
 def test_the_basic_vgg16_learns_in_its_head_only():
-    basic = build(own("basic_vgg16"), arrays.SHAPE, seed=0)
+    basic = build(model_config("basic_vgg16"), arrays.SHAPE, seed=0)
     assert learning(basic) == {"pool_norm", "head_1", "logit"}
 
 
 def test_the_medical_vgg16_learns_in_its_upper_blocks_under_a_larger_head():
-    basic, medical = (build(own(name), arrays.SHAPE, seed=0) for name in ("basic_vgg16", "medical_vgg16"))
+    basic, medical = (build(model_config(name), arrays.SHAPE, seed=0) for name in ("basic_vgg16", "medical_vgg16"))
     assert {name[:6] for name in learning(medical) if name.startswith("block")} == {"block4", "block5"}
-    assert own("medical_vgg16").loss == "focal"
-    assert own("medical_vgg16").augmentation_strength > own("basic_vgg16").augmentation_strength
+    assert model_config("medical_vgg16").loss == "focal"
+    assert model_config("medical_vgg16").augmentation_strength > model_config("basic_vgg16").augmentation_strength
     assert medical.count_params() > basic.count_params()
 
 
@@ -208,7 +208,7 @@ def test_an_architecture_without_a_features_layer_is_refused(monkeypatch):
 @pytest.mark.parametrize("name", WITH_A_BASE)
 def test_an_unknown_trainable_prefix_lists_the_layers(name):
     with pytest.raises(InputError, match=r"'blok5'.*all, .*conv"):
-        build(own(name, trainable=["blok5"]), arrays.SHAPE, seed=0)
+        build(model_config(name, trainable=["blok5"]), arrays.SHAPE, seed=0)
 
 
 @pytest.mark.parametrize("change", [{"weights": "imagenet"}, {"trainable": []}])
@@ -220,7 +220,7 @@ def test_the_light_cnn_refuses_what_it_has_not(change):
 @pytest.mark.parametrize("name", WITH_A_BASE)
 def test_weights_that_are_no_file_name_the_alternatives(name, tmp_path):
     with pytest.raises(WeightsError, match=r"none, nor imagenet.*absent\.weights\.h5"):
-        build(own(name, weights=str(tmp_path / "absent.weights.h5")), arrays.SHAPE, seed=0)
+        build(model_config(name, weights=str(tmp_path / "absent.weights.h5")), arrays.SHAPE, seed=0)
 
 
 @pytest.mark.parametrize("name", WITH_A_BASE)
@@ -230,7 +230,7 @@ def test_imagenet_without_a_network_names_the_alternatives(name, monkeypatch):
 
     monkeypatch.setattr("keras.src.utils.file_utils.get_file", unreachable)
     with pytest.raises(WeightsError, match=r"name resolution.*weights: none.*weights: <path>"):
-        build(own(name, weights="imagenet"), arrays.SHAPE, seed=0)
+        build(model_config(name, weights="imagenet"), arrays.SHAPE, seed=0)
 
 
 def vgg16_of_photographs() -> keras.Model:
@@ -251,7 +251,7 @@ def as_model(model: keras.Model, folder: Path) -> Path:
 def test_weights_of_the_bare_base_load_by_path(write: Callable[[keras.Model, Path], Path], tmp_path):
     base = vgg16_of_photographs()
     path = write(base, tmp_path)
-    built = weights(build(own("basic_vgg16", weights=str(path)), arrays.SHAPE, seed=0))
+    built = weights(build(model_config("basic_vgg16", weights=str(path)), arrays.SHAPE, seed=0))
     path.unlink()
     assert all(equal(weights(base), built, layer) for layer in weights(base))
 
@@ -261,7 +261,7 @@ def test_a_weights_file_that_is_none_is_refused(content, tmp_path):
     path = tmp_path / "broken.weights.h5"
     path.write_bytes(content)
     with pytest.raises(WeightsError, match=r"broken\.weights\.h5 does not fit VGG16"):
-        build(own("basic_vgg16", weights=str(path)), arrays.SHAPE, seed=0)
+        build(model_config("basic_vgg16", weights=str(path)), arrays.SHAPE, seed=0)
 
 
 @pytest.mark.parametrize("suffix", [".weights.h5", ".txt"])
@@ -270,7 +270,7 @@ def test_weights_of_another_architecture_are_refused(suffix, tmp_path):
     light.save_weights(tmp_path / "light.weights.h5")
     (tmp_path / "light.weights.h5").rename(path)
     with pytest.raises(WeightsError, match=r"light.* does not fit VGG16 without top"):
-        build(own("basic_vgg16", weights=str(path)), arrays.SHAPE, seed=0)
+        build(model_config("basic_vgg16", weights=str(path)), arrays.SHAPE, seed=0)
 
 
 def test_a_missing_model_file_names_the_stages_that_write_it(tmp_path):
@@ -372,7 +372,7 @@ def grey_images() -> npt.NDArray[np.float32]:
 @pytest.mark.parametrize(("name", "application"), BASES)
 def test_grey_goes_through_a_third_of_the_filters_and_gives_what_colour_would(name, application, write, tmp_path):
     base = colourful(application)
-    model = build(own(name, weights=str(write(base, tmp_path))), (64, 64, 1), seed=0)
+    model = build(model_config(name, weights=str(write(base, tmp_path))), (64, 64, 1), seed=0)
     in_colour = base.predict_on_batch(np.repeat(grey_images(), 3, axis=-1) / 127.5 - 1)
     np.testing.assert_allclose(features_of(model, grey_images()), in_colour, rtol=1e-3, atol=1e-3)
     first = next(layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D))
@@ -383,7 +383,7 @@ def test_grey_goes_through_a_third_of_the_filters_and_gives_what_colour_would(na
 def test_convnext_gives_what_its_nested_original_would(write, tmp_path):
     base = colourful(keras.applications.ConvNeXtTiny)
     path = str(write(base, tmp_path))
-    model = build(own("convnext_tiny", weights=path), (64, 64, 1), seed=0)
+    model = build(model_config("convnext_tiny", weights=path), (64, 64, 1), seed=0)
     in_colour = base.predict_on_batch(np.repeat(grey_images(), 3, axis=-1))
     np.testing.assert_allclose(features_of(model, grey_images()), in_colour, rtol=1e-3, atol=1e-3)
 
@@ -392,16 +392,16 @@ def test_a_cut_base_takes_its_part_of_the_weights_and_refuses_less(tmp_path):
     whole = colourful(keras.applications.ResNet50V2)
     cut = keras.Model(whole.input, whole.get_layer("conv3_block1_out").output)
     path = str(as_model(cut, tmp_path))
-    model = build(own("resnet50_v2", weights=path, cut_after="conv3_block1_out"), (64, 64, 1), 0)
+    model = build(model_config("resnet50_v2", weights=path, cut_after="conv3_block1_out"), (64, 64, 1), 0)
     in_colour = cut.predict_on_batch(np.repeat(grey_images(), 3, axis=-1) / 127.5 - 1)
     np.testing.assert_allclose(features_of(model, grey_images()), in_colour, rtol=1e-3, atol=1e-3)
     with pytest.raises(WeightsError, match=r"ResNet50V2 .*nothing for \d+ of \d+ layers, e.g. conv3_block2"):
-        build(own("resnet50_v2", weights=path), (64, 64, 1), 0)
+        build(model_config("resnet50_v2", weights=path), (64, 64, 1), 0)
 
 
 def test_an_unknown_cut_lists_layers_and_a_model_without_a_base_refuses_one():
     with pytest.raises(InputError, match=r"cut_after: no layer is named 'conv9'.*conv4_block6_out"):
-        build(own("resnet50_v2", cut_after="conv9"), arrays.SHAPE, seed=0)
+        build(model_config("resnet50_v2", cut_after="conv9"), arrays.SHAPE, seed=0)
     with pytest.raises(InputError, match="weights: none"):
         build(arrays.light(cut_after="block3_relu"), arrays.SHAPE, seed=0)
 
@@ -411,30 +411,30 @@ def test_an_unknown_cut_lists_layers_and_a_model_without_a_base_refuses_one():
     [("mobilenet_v2", "block_3_expand_relu"), ("vgg16", "block4_conv3"), ("resnet50_v2", "conv3_block1_out")],
 )
 def test_any_base_ends_after_the_layer_that_cut_after_names(name, layer):
-    whole, cut = (build(own(name, cut_after=end), arrays.SHAPE, seed=0) for end in (None, layer))
+    whole, cut = (build(model_config(name, cut_after=end), arrays.SHAPE, seed=0) for end in (None, layer))
     names = [known.name for known in cut.layers]
     assert layer in names
     assert len(names) < len(whole.layers)
 
 
 def test_weights_of_another_run_come_from_mlflow(tmp_path, monkeypatch):
-    trained = build(own("mobilenet_v2"), arrays.SHAPE, seed=1)
+    trained = build(model_config("mobilenet_v2"), arrays.SHAPE, seed=1)
     models.save(trained, tmp_path / "model.keras")
-    asked = []
+    requested = []
 
-    def model_file(uri: str) -> Path:
-        asked.append(uri)
+    def download_model(uri: str) -> Path:
+        requested.append(uri)
         return tmp_path / "model.keras"
 
-    monkeypatch.setattr(mlflow_client, "download_model", model_file)
-    started = build(own("mobilenet_v2", weights="runs:/abc/train"), arrays.SHAPE, seed=2)
-    assert asked == ["runs:/abc/train"]
+    monkeypatch.setattr(mlflow_client, "download_model", download_model)
+    started = build(model_config("mobilenet_v2", weights="runs:/abc/train"), arrays.SHAPE, seed=2)
+    assert requested == ["runs:/abc/train"]
     assert changed(weights(trained), weights(started)) == {"logit"}
 
 
 def test_the_norms_of_a_pretrained_base_keep_their_statistics(tmp_path):
     path = str(as_weights(colourful(keras.applications.MobileNetV2), tmp_path))
-    model = build(own("mobilenet_v2", weights=path), arrays.SHAPE, seed=0)
+    model = build(model_config("mobilenet_v2", weights=path), arrays.SHAPE, seed=0)
     before = weights(model)
     model.compile(keras.optimizers.SGD(0.01), "binary_crossentropy", jit_compile=False)
     model.train_on_batch(raw_images(), np.array([[0], [1], [0], [1]]))
@@ -470,30 +470,30 @@ def test_a_model_resizes_what_it_sees():
 
 @pytest.mark.parametrize("name", ["light_cnn", "vgg16", "mobilenet_v2"])
 def test_several_crops_go_through_the_same_layers_and_side_by_side_into_the_classifier(name, tmp_path):
-    one, two, both = (
-        build(own(name, crops=crops, input_px=32), (64, 64, 1), seed=0) for crops in ([1.0], [0.5], [1.0, 0.5])
+    whole, centre, both = (
+        build(model_config(name, crops=crops, input_px=32), (64, 64, 1), seed=0) for crops in ([1.0], [0.5], [1.0, 0.5])
     )
-    two.set_weights(one.get_weights())
-    base = {layer.name for layer in one.layers} - {"pool_norm", "logit", "head_1"}
+    centre.set_weights(whole.get_weights())
+    base = {layer.name for layer in whole.layers} - {"pool_norm", "logit", "head_1"}
     for layer in both.layers:
         if layer.weights and layer.name in base:
-            layer.set_weights(one.get_layer(layer.name).get_weights())
+            layer.set_weights(whole.get_layer(layer.name).get_weights())
     vectors = [
         np.asarray(keras.Model(model.inputs, model.get_layer("pool").output).predict_on_batch(grey_images()))
-        for model in (one, two, both)
+        for model in (whole, centre, both)
     ]
     np.testing.assert_allclose(np.concatenate(vectors[:2], axis=1), vectors[2], atol=1e-5)
     models.save(both, tmp_path / "both.keras")
-    loaded = models.load(tmp_path / "both.keras")
-    np.testing.assert_allclose(predicted(loaded, grey_images()), predicted(both, grey_images()), atol=1e-6)
-    assert not [layer.name for layer in loaded.layers if isinstance(layer, keras.Model)]
+    reloaded = models.load(tmp_path / "both.keras")
+    np.testing.assert_allclose(predicted(reloaded, grey_images()), predicted(both, grey_images()), atol=1e-6)
+    assert not [layer.name for layer in reloaded.layers if isinstance(layer, keras.Model)]
 
 
 def test_the_maximum_of_each_channel_stands_beside_its_average():
     model = build(arrays.light(pool_max=True), arrays.SHAPE, seed=0)
-    found = features_of(model, raw_images())
+    features = features_of(model, raw_images())
     pooled = np.asarray(keras.Model(model.inputs, model.get_layer("pool").output).predict_on_batch(raw_images()))
-    np.testing.assert_allclose(pooled, np.concatenate([found.mean((1, 2)), found.max((1, 2))], axis=1), rtol=1e-5)
+    np.testing.assert_allclose(pooled, np.concatenate([features.mean((1, 2)), features.max((1, 2))], axis=1), rtol=1e-5)
 
 
 @needs_real_weights
@@ -505,7 +505,7 @@ def test_the_maximum_of_each_channel_stands_beside_its_average():
     ],
 )
 def test_real_weights_see_the_same_in_grey_as_in_colour(name, file, cut_after):
-    section = own(name, weights=str(REAL_WEIGHTS / file), cut_after=cut_after)
+    section = model_config(name, weights=str(REAL_WEIGHTS / file), cut_after=cut_after)
     model = build(section, (224, 224, 1), seed=0)
     images = np.random.default_rng(0).integers(0, 256, (1, 28, 28, 1)).astype(np.float32).repeat(8, 1).repeat(8, 2)
     if name == "mobilenet_v2":
@@ -525,8 +525,9 @@ def test_efficientnet_weights_by_path_scale_as_imagenet_does(tmp_path, monkeypat
     path = as_weights(base, tmp_path)
     monkeypatch.setattr("keras.src.applications.efficientnet.file_utils.get_file", lambda *args, **kwargs: str(path))
     by_path, imagenet = (
-        build(own("efficientnet_b0", weights=source), arrays.SHAPE, seed=0) for source in (str(path), "imagenet")
+        build(model_config("efficientnet_b0", weights=source), arrays.SHAPE, seed=0)
+        for source in (str(path), "imagenet")
     )
     features = [keras.Model(model.inputs, model.get_layer("features").output) for model in (by_path, imagenet)]
-    one, other = (model.predict_on_batch(raw_images()) for model in features)
-    np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
+    from_path, from_imagenet = (model.predict_on_batch(raw_images()) for model in features)
+    np.testing.assert_allclose(from_path, from_imagenet, rtol=1e-3, atol=1e-4)

@@ -29,10 +29,10 @@ index = arrays.index(patients=20)
 samples = Samples(index, arrays.images(index["label"].to_numpy())[0])
 model = models.load(folder / "here.keras")
 np.save(folder / "there.npy", model.predict_on_batch(np.load(folder / "images.npy")))
-fitted = trainer.fit(model, samples, arrays.training(seed=0, epochs=2), folder, lambda *row: None)
+result = trainer.fit(model, samples, arrays.training(seed=0, epochs=2), folder, lambda *row: None)
 models.save(model, folder / "trained.keras")
 np.save(folder / "trained.npy", model.predict_on_batch(np.load(folder / "images.npy")))
-print(keras.backend.backend(), len(fitted.history))
+print(keras.backend.backend(), len(result.history))
 """
 
 
@@ -42,15 +42,15 @@ def test_a_model_goes_to_the_other_backend_is_trained_there_and_comes_back(tmp_p
     model = models.build(arrays.LIGHT, arrays.SHAPE, seed=0)
     models.save(model, tmp_path / "here.keras")
     other = "tensorflow" if keras.backend.backend() == "jax" else "jax"
-    done = subprocess.run(
+    finished = subprocess.run(
         [sys.executable, "-c", TRAIN_AND_PREDICT, str(tmp_path)],
         cwd=imports.ROOT,
         env=os.environ | {"KERAS_BACKEND": other, "PYTHONPATH": f"{imports.ROOT / 'src'}{os.pathsep}{imports.ROOT}"},
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.splitlines()[-1] == f"{other} 2"
+    assert finished.returncode == 0, finished.stderr[-2000:]
+    assert finished.stdout.splitlines()[-1] == f"{other} 2"
     np.testing.assert_allclose(model.predict_on_batch(images), np.load(tmp_path / "there.npy"), atol=1e-5)
     back = models.load(tmp_path / "trained.keras")
     np.testing.assert_allclose(back.predict_on_batch(images), np.load(tmp_path / "trained.npy"), atol=1e-5)

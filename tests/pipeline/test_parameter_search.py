@@ -22,7 +22,7 @@ from mammo.core import schemas
 from mammo.core.config import load_config
 from mammo.core.files import read_table, write_table
 from mammo.pipeline import parameter_search, search_space
-from mammo.pipeline.trials import KILLED_OFTEN, Pruned, Search
+from mammo.pipeline.trials import MAX_KILLS, Pruned, Search
 from stages import train
 from tests import arrays, workspaces
 
@@ -40,7 +40,7 @@ def study(folder: Path, baseline: dict[str, Any] = OWN, seed: int = 3) -> Search
     return Search(folder, SPACES, baseline, seed, warmup=1)
 
 
-def judged(decay: float) -> pd.DataFrame:
+def predictions_of(decay: float) -> pd.DataFrame:
     """Predictions that are the better the nearer the weight decay is to .001."""
     rows = arrays.predictions(60, skill=3 - abs(np.log10(decay) + 3))
     return rows[rows["split"] == "val"].drop(columns="split")
@@ -50,20 +50,20 @@ def work(search: Search, count: int, die_at: int | None = None) -> list[dict[str
     """Have `count` trials; the process "dies" within trial `die_at`."""
     proposed = []
     while True:
-        with search.trial(count) as trial:
+        with search.next_trial(count) as trial:
             if trial is None:
                 return proposed
             if trial.number == die_at:
                 raise KeyboardInterrupt
             proposed.append(trial.parameters)
-            search.tell(trial, judged(trial.parameters["train.weight_decay"]))
+            search.tell(trial, predictions_of(trial.parameters["train.weight_decay"]))
 
 
 def test_the_first_trial_is_what_params_yaml_says_where_the_spaces_hold_it(tmp_path: Path) -> None:
     assert work(study(tmp_path / "a"), 1) == [OWN]
     outside = OWN | {"train.batch_size": 32}
-    (drawn,) = work(study(tmp_path / "b", outside), 1)
-    assert drawn["train.batch_size"] in (8, 16)
+    (proposal,) = work(study(tmp_path / "b", outside), 1)
+    assert proposal["train.batch_size"] in (8, 16)
 
 
 def test_trials_find_the_better_half_of_the_space(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_a_killed_search_goes_on_and_repeats_an_unbroken_one(tmp_path: Path) -> 
             work(study(tmp_path / "killed"), 14, die_at=number)
     search = study(tmp_path / "killed")
     work(search, 14)
-    again = {trial.number: trial.parameters for trial in search.finished()}
+    again = {trial.number: trial.parameters for trial in search.finished_trials()}
     assert [again[number] for number in range(14)] == unbroken
 
 
@@ -96,35 +96,35 @@ def test_the_same_call_has_no_further_trials_and_a_higher_count_has_more(tmp_pat
 
 
 def test_a_trial_that_kills_its_process_again_and_again_is_given_up(tmp_path: Path) -> None:
-    for _ in range(KILLED_OFTEN):
+    for _ in range(MAX_KILLS):
         with pytest.raises(KeyboardInterrupt):
             work(study(tmp_path / "a"), 3, die_at=1)
     search = study(tmp_path / "a")
     work(search, 3)
-    assert sorted(trial.number for trial in search.finished()) == [0, 2, 3]
+    assert sorted(trial.number for trial in search.finished_trials()) == [0, 2, 3]
 
 
 def test_a_trial_that_another_process_holds_is_neither_taken_nor_counted_twice(tmp_path: Path) -> None:
-    one, other = study(tmp_path / "a"), study(tmp_path / "a")
-    with one.trial(2) as first:
+    first_process, second_process = study(tmp_path / "a"), study(tmp_path / "a")
+    with first_process.next_trial(2) as first:
         assert first is not None
-        with other.trial(2) as second:
+        with second_process.next_trial(2) as second:
             assert second is not None
             assert {first.number, second.number} == {0, 1}
-            assert other.running() == 2
-            with study(tmp_path / "a").trial(2) as third:
+            assert second_process.count_running() == 2
+            with study(tmp_path / "a").next_trial(2) as third:
                 assert third is None
 
 
 def test_a_trial_below_the_median_of_the_others_is_stopped_after_the_warm_up(tmp_path: Path) -> None:
     search = study(tmp_path / "a")
     for _ in range(6):
-        with search.trial(20) as trial:
+        with search.next_trial(20) as trial:
             assert trial is not None
             for step in range(3):
                 trial.report(step, 0.8)
-            search.tell(trial, judged(trial.parameters["train.weight_decay"]))
-    with search.trial(20) as trial:
+            search.tell(trial, predictions_of(trial.parameters["train.weight_decay"]))
+    with search.next_trial(20) as trial:
         assert trial is not None
         trial.report(0, 0.1)
         with pytest.raises(Pruned):
@@ -143,12 +143,12 @@ def test_folds_are_judged_one_by_one(tmp_path: Path) -> None:
     """A constant added to the scores of one fold changes no AUC within it."""
     search = study(tmp_path / "a")
     for shift in (0.0, 4.0):
-        with search.trial(2) as trial:
+        with search.next_trial(2) as trial:
             assert trial is not None
             rows = arrays.out_of_fold(shifts=(0, shift, 0)).query("split == 'oof'").drop(columns="split")
             search.tell(trial, rows)
-    one, other = search.finished()
-    assert one.auc == other.auc
+    plain, shifted = search.finished_trials()
+    assert plain.auc == shifted.auc
 
 
 # What a trial trains
@@ -189,8 +189,8 @@ def test_trial_0_is_judged_as_the_train_stage_judges(workspace: Path, capsys: py
     train.main("light_cnn")
     (mine,) = best(workspace)
     theirs = read_table(Path("data/predictions/light_cnn.csv"), schemas.PREDICTIONS).query("split == 'val'")
-    found = pd.read_csv(mine).set_index("sample_id")["prob"]
-    np.testing.assert_allclose(found, theirs.set_index("sample_id")["prob"], atol=1e-6)
+    prob = pd.read_csv(mine).set_index("sample_id")["prob"]
+    np.testing.assert_allclose(prob, theirs.set_index("sample_id")["prob"], atol=1e-6)
     assert "trial 0" in capsys.readouterr().out
 
 
@@ -208,8 +208,8 @@ def test_no_test_row_is_ever_looked_at(workspace: Path) -> None:
     write_table(Path("data/pixels/index.csv"), index, schemas.INDEX)
     main.main(["search", "light_cnn", *WORDS, "--trials", "1"])
     assert [path.read_bytes() for path in best(workspace)] == [before]
-    seen = pd.concat(map(pd.read_csv, best(workspace)))["sample_id"]
-    assert set(seen) == set(index.loc[index["split"] == "val", "sample_id"])
+    predicted_ids = pd.concat(map(pd.read_csv, best(workspace)))["sample_id"]
+    assert set(predicted_ids) == set(index.loc[index["split"] == "val", "sample_id"])
 
 
 def test_folds_judge_every_training_patient_once_and_no_test_patient(workspace: Path) -> None:
@@ -217,8 +217,8 @@ def test_folds_judge_every_training_patient_once_and_no_test_patient(workspace: 
     (path,) = best(workspace)
     index = read_table(Path("data/pixels/index.csv"), schemas.INDEX)
     expected = index.loc[index["split"] != "test"].set_index("sample_id")["fold"]
-    found = pd.read_csv(path).set_index("sample_id")["fold"]
-    assert found.sort_index().to_dict() == expected.astype(int).sort_index().to_dict()
+    folds = pd.read_csv(path).set_index("sample_id")["fold"]
+    assert folds.sort_index().to_dict() == expected.astype(int).sort_index().to_dict()
 
 
 def test_the_winner_is_written_into_params_yaml_and_what_the_search_leaves_alone_is_not(
@@ -243,11 +243,11 @@ def test_the_winner_is_written_into_params_yaml_and_what_the_search_leaves_alone
 
 def test_programs_are_told_the_trials_and_nothing_else(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main.main(["search", "light_cnn", *WORDS, "--trials", "2", "--json"])
-    found = json.loads(capsys.readouterr().out)
-    assert [trial["auc"] for trial in found["trials"]] == sorted((t["auc"] for t in found["trials"]), reverse=True)
-    assert found["best"] == found["trials"][0]["number"]
-    assert found["auc"]["value"] == pytest.approx(found["trials"][0]["auc"])
-    assert found["applied"] is None
+    content = json.loads(capsys.readouterr().out)
+    assert [trial["auc"] for trial in content["trials"]] == sorted((t["auc"] for t in content["trials"]), reverse=True)
+    assert content["best"] == content["trials"][0]["number"]
+    assert content["auc"]["value"] == pytest.approx(content["trials"][0]["auc"])
+    assert content["applied"] is None
 
 
 def test_the_same_parameters_are_not_trained_twice(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -287,7 +287,7 @@ def test_without_pixels_the_search_says_what_to_run(workspace: Path) -> None:
 
 
 @pytest.fixture
-def tracked(workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def store(workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     store = f"sqlite:///{tmp_path / 'runs.db'}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
     mlflow.MlflowClient(store).search_experiments()
@@ -309,33 +309,33 @@ def runs(store: str, stage_name: str) -> list[mlflow.entities.Run]:
 
 @pytest.mark.slow
 def test_a_search_that_is_killed_goes_on_within_its_trial_and_its_runs_are_not_doubled(
-    workspace: Path, tracked: str
+    workspace: Path, store: str
 ) -> None:
     content = yaml.safe_load((workspace / "params.yaml").read_text())
     content["train"]["epochs"] = EPOCHS
     (workspace / "params.yaml").write_text(yaml.safe_dump(content))
     killed = start("--trials", "2")
     deadline = time.monotonic() + 120
-    while not any("val_auc" in run.data.metrics for run in runs(tracked, "trial")):
+    while not any("val_auc" in run.data.metrics for run in runs(store, "trial")):
         assert time.monotonic() < deadline
         assert killed.poll() is None
         time.sleep(0.1)
     killed.send_signal(signal.SIGKILL)
     killed.wait()
-    (begun,) = runs(tracked, "trial")
+    (begun,) = runs(store, "trial")
     assert begun.info.status == "RUNNING"
-    sent = len(mlflow.MlflowClient(tracked).get_metric_history(begun.info.run_id, "val_auc"))
+    sent = len(mlflow.MlflowClient(store).get_metric_history(begun.info.run_id, "val_auc"))
     workers = [start("--trials", "2"), start("--trials", "2")]
     outputs = [worker.communicate()[0] for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0], outputs
-    trials = {run.info.run_name: run for run in runs(tracked, "trial")}
+    trials = {run.info.run_name: run for run in runs(store, "trial")}
     assert sorted(trials) == ["trial 000", "trial 001"]
     assert trials["trial 000"].info.run_id == begun.info.run_id
-    (parent,) = runs(tracked, "search")
+    (parent,) = runs(store, "search")
     assert {run.data.tags["mlflow.parentRunId"] for run in trials.values()} == {parent.info.run_id}
     assert {run.info.status for run in (parent, *trials.values())} == {"FINISHED"}
     for run in trials.values():
-        history = mlflow.MlflowClient(tracked).get_metric_history(run.info.run_id, "val_auc")
+        history = mlflow.MlflowClient(store).get_metric_history(run.info.run_id, "val_auc")
         assert sorted(entry.step for entry in history if entry.step) == list(range(1, EPOCHS))
     assert sent < EPOCHS
     printed = "".join(outputs)

@@ -1,4 +1,4 @@
-"""A training's unfinished work is found again by what it rests on, and by nothing else."""
+"""The folder of an unfinished training depends on the training's inputs alone."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +23,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
 
 
 def interrupted(task: TrainingTask) -> Path:
-    """Where the work of an interrupted training lies."""
+    """Return the folder of an interrupted training."""
     with pytest.raises(KeyboardInterrupt), train_run.resume_folder(task) as folder:
         (folder / "begun").touch()
         raise KeyboardInterrupt

@@ -53,7 +53,7 @@ def changed(
     training: bool = True,
 ) -> Floats:
     x = raw() if images is None else images
-    for layer in augmentation.layers(params, strength, seed):
+    for layer in augmentation.build_layers(params, strength, seed):
         x = layer(x, training=training)
     return np.asarray(keras.ops.convert_to_numpy(x))
 
@@ -68,21 +68,21 @@ def test_every_change_of_params_is_tried_here():
 
 @pytest.mark.parametrize("name", ALONE)
 def test_a_change_alone_changes_images_within_shape_and_range(name):
-    found = alone(name)
-    assert found.shape == raw().shape
-    assert np.isfinite(found).all()
-    assert (found >= 0).all()
-    assert (found <= 255.001).all()
-    assert (np.abs(found - raw()).max(axis=(1, 2, 3)) > 1).any()
+    images_after = alone(name)
+    assert images_after.shape == raw().shape
+    assert np.isfinite(images_after).all()
+    assert (images_after >= 0).all()
+    assert (images_after <= 255.001).all()
+    assert (np.abs(images_after - raw()).max(axis=(1, 2, 3)) > 1).any()
 
 
 @pytest.mark.parametrize("name", ALONE)
 def test_a_change_depends_on_its_seed_and_differs_between_images(name):
     np.testing.assert_array_equal(alone(name, seed=1), alone(name, seed=1))
     same = np.repeat(raw(1), 12, axis=0)
-    found = alone(name, images=same, seed=1)
-    assert (found != alone(name, images=same, seed=2)).any()
-    assert any((found[0] != other).any() for other in found[1:])
+    images_after = alone(name, images=same, seed=1)
+    assert (images_after != alone(name, images=same, seed=2)).any()
+    assert any((images_after[0] != other).any() for other in images_after[1:])
 
 
 def test_inference_is_left_alone():
@@ -90,17 +90,17 @@ def test_inference_is_left_alone():
 
 
 def test_nothing_and_strength_zero_are_no_layer():
-    assert augmentation.layers(NOTHING, 1.0, seed=0) == []
-    assert augmentation.layers(EVERYTHING, 0.0, seed=0) == []
+    assert augmentation.build_layers(NOTHING, 1.0, seed=0) == []
+    assert augmentation.build_layers(EVERYTHING, 0.0, seed=0) == []
 
 
 @settings(max_examples=15, deadline=None)
 @given(strength=st.floats(0.1, 2), seed=st.integers(0, 2**31 - 100))
 def test_all_changes_together_stay_in_the_range(strength, seed):
-    found = changed(EVERYTHING, strength=strength, seed=seed)
-    assert np.isfinite(found).all()
-    assert found.min() >= 0
-    assert found.max() <= 255
+    images_after = changed(EVERYTHING, strength=strength, seed=seed)
+    assert np.isfinite(images_after).all()
+    assert images_after.min() >= 0
+    assert images_after.max() <= 255
 
 
 def test_flips_keep_the_pixels_of_each_image():
@@ -118,31 +118,31 @@ def test_gamma_is_a_power_within_its_bounds():
 
 
 def test_blur_lowers_the_contrast_of_neighbours_and_keeps_the_mean():
-    found = changed(NOTHING.model_copy(update={"blur": 1.0}))
-    assert np.abs(np.diff(found, axis=1)).mean() < 0.7 * np.abs(np.diff(raw(), axis=1)).mean()
-    np.testing.assert_allclose(found[:, 4:-4, 4:-4].mean(), raw()[:, 4:-4, 4:-4].mean(), rtol=0.03)
+    images_after = changed(NOTHING.model_copy(update={"blur": 1.0}))
+    assert np.abs(np.diff(images_after, axis=1)).mean() < 0.7 * np.abs(np.diff(raw(), axis=1)).mean()
+    np.testing.assert_allclose(images_after[:, 4:-4, 4:-4].mean(), raw()[:, 4:-4, 4:-4].mean(), rtol=0.03)
 
 
 @pytest.mark.parametrize("share", [0.25, 1.0])
 def test_artifacts_hit_their_share_of_images_and_little_of_each(share):
     images = np.full((400, 32, 32, 1), 100, np.float32)
-    found = changed(NOTHING.model_copy(update={"artifacts": share}), images=images)
-    touched = np.abs(found - images) > 1
+    images_after = changed(NOTHING.model_copy(update={"artifacts": share}), images=images)
+    touched = np.abs(images_after - images) > 1
     assert touched.any(axis=(1, 2, 3)).mean() == pytest.approx(share, abs=0.07)
     assert touched.mean(axis=(1, 2, 3)).max() < 0.3
 
 
 def test_artifacts_are_of_four_kinds():
     images = np.full((400, 32, 32, 1), 100, np.float32)
-    found = alone("artifacts", images=images).round()
-    values = {round(float(value)) for image in found for value in np.unique(image)}
+    images_after = alone("artifacts", images=images).round()
+    values = {round(float(value)) for image in images_after for value in np.unique(image)}
     assert values == {100, round(0.95 * 255), round(65 + 0.3 * 255), 0, 255, round(40 + 0.55 * 255)}
 
 
 def test_layers_work_inside_a_compiled_model():
     image = keras.Input(arrays.SHAPE)
     x = image
-    for layer in augmentation.layers(EVERYTHING, 1.0, seed=0):
+    for layer in augmentation.build_layers(EVERYTHING, 1.0, seed=0):
         x = layer(x)
     model = keras.Model(image, keras.layers.Dense(1)(keras.layers.Flatten()(x)))
     model.compile("sgd", "mse")
@@ -151,7 +151,7 @@ def test_layers_work_inside_a_compiled_model():
 
 
 def test_random_layers_show_their_generator_so_that_training_can_reseed_them():
-    chain = augmentation.layers(EVERYTHING, 1.0, seed=0)
+    chain = augmentation.build_layers(EVERYTHING, 1.0, seed=0)
     generators = [getattr(layer, "seed_generator", None) or getattr(layer, "generator", None) for layer in chain]
     assert len([generator for generator in generators if generator is not None]) == len(ALONE)
 
@@ -159,7 +159,7 @@ def test_random_layers_show_their_generator_so_that_training_can_reseed_them():
 def test_examples_show_each_change_of_the_default_and_all():
     default = load_config(Path(__file__).resolve().parents[2] / "params.yaml").train.augmentation
     images = raw(3)[..., 0].astype(np.uint8)
-    found = augmentation.examples(default, 1.0, images, seed=1)
-    assert list(found) == ["original", *[name for name, amount in default if amount], "all"]
-    assert all(shown.shape == images.shape and shown.dtype == np.uint8 for shown in found.values())
-    np.testing.assert_array_equal(found["original"], images)
+    versions = augmentation.examples(default, 1.0, images, seed=1)
+    assert list(versions) == ["original", *[name for name, amount in default if amount], "all"]
+    assert all(version.shape == images.shape and version.dtype == np.uint8 for version in versions.values())
+    np.testing.assert_array_equal(versions["original"], images)

@@ -1,4 +1,4 @@
-"""Each monitor sees what it is for, and nothing else."""
+"""Each health monitor detects its own failure, and no other."""
 
 import math
 
@@ -9,7 +9,7 @@ from mammo.training import health
 from mammo.training.checkpoint import Epoch
 from tests import arrays
 
-SETTINGS = arrays.RECIPE.health.model_copy(
+SETTINGS = arrays.TRAIN.health.model_copy(
     update={
         "collapse_share": 0.98,
         "collapse_spread": 0.02,
@@ -88,5 +88,5 @@ def test_low_sensitivity_and_over_fitting_are_flagged() -> None:
 def test_a_flag_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     low = measured(0.1, 0.2, 0.6, 0.1, loss=1.0)
     for rows in ([GOOD], [GOOD, low], [GOOD, low, low]):
-        health.warn(rows)
+        health.log_warnings(rows)
     assert caplog.messages == ["epoch 2: validation sensitivity is below train.health.sensitivity_floor"]

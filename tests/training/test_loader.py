@@ -1,4 +1,4 @@
-"""The pixel store and its training batches: complete, reproducible, balanced, mixed as asked."""
+"""Training batches of the array store are complete, reproducible, balanced, and mixed by mixup."""
 
 import random
 from typing import Any
@@ -20,8 +20,8 @@ from tests import arrays
 def batches(
     samples: Samples, batch_size: int, balance: str, seed: int, mixup: float = 0.0, **more: Any
 ) -> TrainingBatches:
-    """Batches under the shared recipe with these values."""
-    config = arrays.recipe(batch_size=batch_size, balance=balance, mixup=mixup)
+    """Return batches of the section `train` with these values."""
+    config = arrays.train_config(batch_size=batch_size, balance=balance, mixup=mixup)
     return TrainingBatches(samples, config, seed, **more)
 
 
@@ -151,12 +151,12 @@ def labelled(malignant: int, benign_masses: int, benign_calcifications: int) -> 
 def test_sampling_draws_classes_equally_and_types_within_a_class():
     samples = labelled(50, 300, 30)
     data = batches(samples, 8, "sampling", seed=0)
-    drawn = []
+    orders = []
     for _ in range(60):
-        drawn.append(data.order)
+        orders.append(data.order)
         data.on_epoch_end()
-    rows = samples.index.iloc[np.concatenate(drawn)]
-    assert len(drawn[0]) == 380
+    rows = samples.index.iloc[np.concatenate(orders)]
+    assert len(orders[0]) == 380
     assert rows["label"].mean() == pytest.approx(0.5, abs=0.02)
     assert (rows.query("label == 0")["abnormality_type"] == "mass").mean() == pytest.approx(0.5, abs=0.02)
     np.testing.assert_array_equal(data.weights, 1)
@@ -170,8 +170,8 @@ def test_mixup_mixes_pixels_labels_and_weights_by_the_same_share():
     rng = np.random.default_rng([5, 0, 0])
     partner, share = rng.permutation(40), rng.beta(0.4, 0.4, 40)
     for mixed, alone in zip((pixels[:, 0, 0, 0], labels[:, 0], weights), plain, strict=True):
-        own = alone.reshape(40, -1)[:, 0]
-        np.testing.assert_allclose(mixed, share * own + (1 - share) * own[partner], rtol=1e-4)
+        unmixed = alone.reshape(40, -1)[:, 0]
+        np.testing.assert_allclose(mixed, share * unmixed + (1 - share) * unmixed[partner], rtol=1e-4)
     assert ((labels > 0) & (labels < 1)).any()
 
 
@@ -182,14 +182,14 @@ def test_batches_go_on_at_any_epoch():
 
 
 def test_other_inputs_take_the_place_of_the_pixels():
-    asked = []
+    epochs = []
 
     def vectors(epoch, positions):
-        asked.append(epoch)
+        epochs.append(epoch)
         return np.full((len(positions), 3), epoch)
 
     data = batches(numbered(8), 4, "none", seed=5, inputs=vectors, epoch=2)
     assert data[0][0].shape == (4, 3)
     data.on_epoch_end()
     assert (data[1][0] == 3).all()
-    assert asked == [2, 3]
+    assert epochs == [2, 3]

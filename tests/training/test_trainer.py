@@ -1,4 +1,4 @@
-"""Fitting, its monitors and losses: reproducible, honest about the kept epoch, and able to learn a planted cue."""
+"""Training is reproducible and resumable, keeps the epoch that it names, and learns a planted cue."""
 
 import os
 import random
@@ -30,6 +30,7 @@ from mammo.training.checkpoint import Epoch
 from mammo.training.health import TrainingError
 from mammo.training.optimizer import build_optimizer
 from mammo.training.phases import training_phases
+from mammo.training.predict import predict_probabilities
 from mammo.training.result import TrainingResult
 from tests import arrays
 
@@ -39,7 +40,7 @@ BREAKING = arrays.light(augmentation_strength=0.0, learning_rate=1e38)
 
 
 def ignore(epoch: int, values: Epoch) -> None:
-    """A log that keeps nothing."""
+    """Ignore an epoch's metrics."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -55,7 +56,7 @@ def samples() -> Samples:
 
 @pytest.fixture(scope="module")
 def noise(samples: Samples) -> Samples:
-    """The same rows with images that say nothing."""
+    """The same rows with images that are noise alone."""
     return Samples(samples.index, arrays.images(np.zeros(len(samples.index), np.int64), seed=1)[0])
 
 
@@ -64,12 +65,14 @@ def fit(
     samples: Samples,
     seed: int = 5,
     log: Callable[[int, Epoch], None] = ignore,
-    own: ModelConfig = arrays.LIGHT,
+    model_config: ModelConfig = arrays.LIGHT,
     folder: Path | None = None,
     **changes: object,
 ) -> TrainingResult:
-    with tempfile.TemporaryDirectory() as own_folder:
-        return trainer.fit(model, samples, arrays.training(own, seed, **changes), folder or Path(own_folder), log)
+    with tempfile.TemporaryDirectory() as temporary_folder:
+        return trainer.fit(
+            model, samples, arrays.training(model_config, seed, **changes), folder or Path(temporary_folder), log
+        )
 
 
 def light(seed: int = 5) -> keras.Model:
@@ -86,14 +89,14 @@ def test_the_seed_decides_the_predictions_to_the_byte_whatever_the_test_images(s
     images = samples.images.copy()
     images[samples.take("test").index.index] = 255
 
-    def probabilities(seen: Samples) -> bytes:
+    def test_predictions(training_samples: Samples) -> bytes:
         model = light()
-        fit(model, seen, epochs=2)
-        return predict.probabilities(model, samples.take("test")).tobytes()
+        fit(model, training_samples, epochs=2)
+        return predict_probabilities(model, samples.take("test")).tobytes()
 
-    first = probabilities(samples)
+    first = test_predictions(samples)
     disturb_global_generators(99)
-    assert probabilities(Samples(samples.index, images)) == first
+    assert test_predictions(Samples(samples.index, images)) == first
 
 
 def test_training_a_saved_model_on_does_not_depend_on_global_generators(samples, tmp_path):
@@ -102,8 +105,8 @@ def test_training_a_saved_model_on_does_not_depend_on_global_generators(samples,
     def continued(global_seed: int) -> bytes:
         disturb_global_generators(global_seed)
         model = models.load(tmp_path / "light.keras")
-        fit(model, samples, own=QUIET, epochs=2)
-        return predict.probabilities(model, samples.take("test")).tobytes()
+        fit(model, samples, model_config=QUIET, epochs=2)
+        return predict_probabilities(model, samples.take("test")).tobytes()
 
     assert continued(global_seed=1) == continued(global_seed=2)
 
@@ -118,10 +121,10 @@ def test_building_seeds_the_global_generators_because_keras_draws_weights_from_t
 
 @dataclass(frozen=True)
 class Learned:
-    """A training on the planted blob and what was seen of it."""
+    """A training on the planted blob, its log and its side effects."""
 
     model: keras.Model
-    fitted: TrainingResult
+    result: TrainingResult
     logged: list[tuple[int, Epoch]]
     batches: list[int]
     layers: tuple[list[str], list[str]]
@@ -138,36 +141,36 @@ def layer_names(model: keras.Model) -> list[str]:
 
 @pytest.fixture(scope="module")
 def learned(samples: Samples) -> Learned:
-    asked: list[int] = []
+    batches: list[int] = []
     logged: list[tuple[int, Epoch]] = []
     whole = loader.TrainingBatches.__getitem__
 
     def recorded(data: loader.TrainingBatches, number: int) -> tuple[npt.NDArray[np.float32], ...]:
-        asked.append(number)
+        batches.append(number)
         return whole(data, number)
 
     model = light()
     layers, state = layer_names(model), numpy_state()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loader.TrainingBatches, "__getitem__", recorded)
-        fitted = fit(model, samples, log=lambda epoch, values: logged.append((epoch, values)))
-    return Learned(model, fitted, logged, asked, (layers, layer_names(model)), (state, numpy_state()))
+        result = fit(model, samples, log=lambda epoch, values: logged.append((epoch, values)))
+    return Learned(model, result, logged, batches, (layers, layer_names(model)), (state, numpy_state()))
 
 
 def test_a_planted_blob_is_learned(learned, samples):
     test = samples.take("test")
-    assert learned.fitted.history[-1]["val_auc"] > 0.9
-    assert discrimination.auc(test.labels, predict.probabilities(learned.model, test)) > 0.9
+    assert learned.result.history[-1]["val_auc"] > 0.9
+    assert discrimination.auc(test.labels, predict_probabilities(learned.model, test)) > 0.9
 
 
 def test_keras_sees_the_batches_in_the_order_of_their_seed(learned, samples):
-    count = -(-len(samples.take("train").index) // arrays.RECIPE.batch_size)
+    count = -(-len(samples.take("train").index) // arrays.TRAIN.batch_size)
     # Keras looks at the first batches once more beforehand, to learn their shapes.
-    assert learned.batches[-arrays.RECIPE.epochs * count :] == arrays.RECIPE.epochs * list(range(count))
+    assert learned.batches[-arrays.TRAIN.epochs * count :] == arrays.TRAIN.epochs * list(range(count))
 
 
 def test_every_epoch_is_logged_once_and_in_order(learned):
-    history = learned.fitted.history
+    history = learned.result.history
     assert learned.logged == list(enumerate(history))
     assert set(history[0]) == {
         "loss",
@@ -194,34 +197,34 @@ def test_fitting_leaves_the_global_numpy_generator_alone(learned):
 
 
 def val_auc(model: keras.Model, samples: Samples) -> float:
-    return discrimination.auc(samples.take("val").labels, predict.probabilities(model, samples.take("val")))
+    return discrimination.auc(samples.take("val").labels, predict_probabilities(model, samples.take("val")))
 
 
 @pytest.fixture(scope="module")
 def stopped(noise: Samples) -> tuple[keras.Model, TrainingResult]:
     """A training that has nothing to learn, stopped early and set back to its best epoch."""
     model = light()
-    return model, fit(model, noise, own=QUIET, keep="best", epochs=25, patience=3, health=monitored())
+    return model, fit(model, noise, model_config=QUIET, keep="best", epochs=25, patience=3, health=monitored())
 
 
 def test_the_best_weights_are_those_of_the_best_validation_auc(stopped, noise):
-    model, fitted = stopped
-    aucs = [epoch["val_auc"] for epoch in fitted.history]
-    assert fitted.best_epoch == int(np.argmax(aucs)) < len(aucs) - 1
-    assert val_auc(model, noise) == aucs[fitted.best_epoch] != aucs[-1]
+    model, result = stopped
+    aucs = [epoch["val_auc"] for epoch in result.history]
+    assert result.best_epoch == int(np.argmax(aucs)) < len(aucs) - 1
+    assert val_auc(model, noise) == aucs[result.best_epoch] != aucs[-1]
 
 
 def test_training_stops_when_patience_is_spent(stopped):
-    _, fitted = stopped
-    assert len(fitted.history) == fitted.best_epoch + 1 + 3 < 25
+    _, result = stopped
+    assert len(result.history) == result.best_epoch + 1 + 3 < 25
 
 
 def test_the_last_weights_are_those_of_the_last_epoch(noise):
     model = light()
-    fitted = fit(model, noise, own=QUIET, keep="last", epochs=5, patience=1, health=monitored())
-    assert len(fitted.history) == 5
-    assert fitted.best_epoch == 4
-    assert val_auc(model, noise) == fitted.history[-1]["val_auc"]
+    result = fit(model, noise, model_config=QUIET, keep="last", epochs=5, patience=1, health=monitored())
+    assert len(result.history) == 5
+    assert result.best_epoch == 4
+    assert val_auc(model, noise) == result.history[-1]["val_auc"]
 
 
 def test_a_broken_loss_stops_the_training(samples):
@@ -229,13 +232,13 @@ def test_a_broken_loss_stops_the_training(samples):
     logit = model.get_layer("logit")
     logit.set_weights([np.full_like(weights, np.nan) for weights in logit.get_weights()])
     with pytest.raises(TrainingError, match="epoch 1: the training loss is nan; lower the learning rate"):
-        fit(model, samples, own=QUIET)
+        fit(model, samples, model_config=QUIET)
 
 
 def test_weights_that_break_in_the_last_step_stop_the_training_too(samples):
     one_step_an_epoch = len(samples.index)
     with pytest.raises(TrainingError, match=r"epoch 1: .*lower the learning rate"):
-        fit(light(), samples, own=BREAKING, batch_size=one_step_an_epoch, warmup_fraction=0.0)
+        fit(light(), samples, model_config=BREAKING, batch_size=one_step_an_epoch, warmup_fraction=0.0)
 
 
 SCRIPT = """
@@ -244,20 +247,21 @@ import numpy as np
 from pathlib import Path
 from mammo import models
 from mammo.data.samples import Samples
-from mammo.training import backend, predict, trainer
+from mammo.training import backend, trainer
+from mammo.training.predict import predict_probabilities
 from tests import arrays
 folder, die_at, phase = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 backend.use_deterministic_kernels()
 index = arrays.index(patients=30)
 samples = Samples(index, arrays.images(index["label"].to_numpy())[0])
-own = arrays.light(trainable=["all"], head_epochs=2 if phase == "two" else 0)
-model = models.build(own, arrays.SHAPE, 5)
+model_config = arrays.light(trainable=["all"], head_epochs=2 if phase == "two" else 0)
+model = models.build(model_config, arrays.SHAPE, 5)
 def log(row, values):
     if row == die_at:
         os.kill(os.getpid(), signal.SIGKILL)
-config = arrays.training(own, epochs=4, ema=0.9, keep="best", mixup=0.2)
-fitted = trainer.fit(model, samples, config, Path(folder), log)
-np.savez(folder + "/result.npz", prob=predict.probabilities(model, samples), loss=[r["loss"] for r in fitted.history])
+config = arrays.training(model_config, epochs=4, ema=0.9, keep="best", mixup=0.2)
+result = trainer.fit(model, samples, config, Path(folder), log)
+np.savez(folder + "/result.npz", prob=predict_probabilities(model, samples), loss=[r["loss"] for r in result.history])
 """
 
 
@@ -286,21 +290,21 @@ def test_a_killed_training_ends_as_an_unbroken_one(phases, tmp_path):
 
 def test_a_finished_training_is_not_done_again(samples, tmp_path, monkeypatch):
     first, again = light(), light()
-    fitted = fit(first, samples, folder=tmp_path, epochs=2)
+    result = fit(first, samples, folder=tmp_path, epochs=2)
     monkeypatch.setattr(keras.Model, "fit", lambda *args, **kwargs: pytest.fail("trained again"))
     logged: list[int] = []
-    assert fit(again, samples, log=lambda row, values: logged.append(row), folder=tmp_path, epochs=2) == fitted
+    assert fit(again, samples, log=lambda row, values: logged.append(row), folder=tmp_path, epochs=2) == result
     assert logged == [0, 1]
-    np.testing.assert_array_equal(predict.probabilities(first, samples), predict.probabilities(again, samples))
+    np.testing.assert_array_equal(predict_probabilities(first, samples), predict_probabilities(again, samples))
 
 
 def collapse(monkeypatch, epochs: int) -> list[float]:
-    """Make the first `epochs` epochs predict the same for all; returns the learning rates that were used."""
-    whole, seen, rates = health.measure_epoch, [], []
+    """Make the first `epochs` epochs predict the same for all; return the list of learning rates, as it grows."""
+    whole, losses_so_far, rates = health.measure_epoch, [], []
 
     def measure(label, prob, loss, settings):
-        seen.append(loss)
-        return whole(label, np.full_like(prob, 0.1) if len(seen) <= epochs else prob, loss, settings)
+        losses_so_far.append(loss)
+        return whole(label, np.full_like(prob, 0.1) if len(losses_so_far) <= epochs else prob, loss, settings)
 
     optimizer = build_optimizer
 
@@ -314,7 +318,7 @@ def collapse(monkeypatch, epochs: int) -> list[float]:
 
 
 def monitored(**changes: object) -> HealthConfig:
-    return arrays.RECIPE.health.model_copy(update={"collapse_epochs": 2, "collapse_spread": 1e-6, **changes})
+    return arrays.TRAIN.health.model_copy(update={"collapse_epochs": 2, "collapse_spread": 1e-6, **changes})
 
 
 def test_a_collapse_restarts_with_a_lower_rate_and_balanced_sampling(samples, monkeypatch, caplog):
@@ -326,10 +330,10 @@ def test_a_collapse_restarts_with_a_lower_rate_and_balanced_sampling(samples, mo
         whole(data, *args, **kwargs)
 
     monkeypatch.setattr(loader.TrainingBatches, "__init__", recorded)
-    fitted = fit(light(), samples, epochs=3, health=monitored(restarts=1, slowdown=0.5))
-    assert [row["restarts"] for row in fitted.history] == [0, 0, 1, 1, 1]
-    assert [row["val_collapsed"] for row in fitted.history] == [1, 1, 0, 0, 0]
-    assert fitted.best_epoch == 4
+    result = fit(light(), samples, epochs=3, health=monitored(restarts=1, slowdown=0.5))
+    assert [row["restarts"] for row in result.history] == [0, 0, 1, 1, 1]
+    assert [row["val_collapsed"] for row in result.history] == [1, 1, 0, 0, 0]
+    assert result.best_epoch == 4
     assert (balances, {rates[0], rates[-1]}) == (["class_weights", "sampling"], {0.003, 0.0015})
     assert "epoch 2: the model has collapsed" in caplog.text
     assert "back to epoch 0 with a lower learning rate" in caplog.text
@@ -344,7 +348,7 @@ def test_a_collapse_that_stays_fails_loudly(samples, monkeypatch):
 def test_the_average_of_the_weights_is_kept_where_asked(samples):
     plain, averaged, weightless = light(), light(), light()
     for model, ema in ((plain, 0.0), (averaged, 0.95), (weightless, 0.001)):
-        fit(model, samples, own=QUIET, epochs=3, ema=ema)
+        fit(model, samples, model_config=QUIET, epochs=3, ema=ema)
     kernels = [model.get_layer("logit").get_weights()[0] for model in (plain, averaged, weightless)]
     assert np.abs(kernels[1] - kernels[0]).max() > 1e-3
     np.testing.assert_allclose(kernels[2], kernels[0], atol=1e-3)
@@ -362,21 +366,21 @@ def test_vectors_of_a_frozen_base_are_computed_once_and_change_no_result(tmp_pat
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     samples = arrays_samples()
     passes: list[str] = []
-    whole = feature_cache._passes
+    whole = feature_cache._compute_batches
 
-    def counted(base, seen, layers, description):
+    def counted(base, images, layers, description):
         passes.append(description)
-        return whole(base, seen, layers, description)
+        return whole(base, images, layers, description)
 
-    monkeypatch.setattr(feature_cache, "_passes", counted)
+    monkeypatch.setattr(feature_cache, "_compute_batches", counted)
 
     def trained(cached: bool) -> tuple[bytes, int]:
         passes.clear()
         model = frozen_model()
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(feature_cache.AugmentedFeatures.__init__, "__defaults__", (cached,))
-            fit(model, samples, own=basic(), epochs=6, feature_copies=2)
-        return predict.probabilities(model, samples).tobytes(), len(passes)
+            fit(model, samples, model_config=basic(), epochs=6, feature_copies=2)
+        return predict_probabilities(model, samples).tobytes(), len(passes)
 
     first, computed = trained(cached=True)
     again, read = trained(cached=True)
@@ -391,59 +395,59 @@ def test_training_on_vectors_leaves_the_base_alone(samples, tmp_path, monkeypatc
     model = frozen_model()
     before = [layer.get_weights() for layer in feature_cache.base_layers(model)]
     head = model.get_layer("logit").get_weights()[0].copy()
-    fitted = fit(model, arrays_samples(), own=basic(), epochs=2)
+    result = fit(model, arrays_samples(), model_config=basic(), epochs=2)
     after = [layer.get_weights() for layer in feature_cache.base_layers(model)]
     assert all(
         np.array_equal(a, b) for old, new in zip(before, after, strict=True) for a, b in zip(old, new, strict=True)
     )
     assert (model.get_layer("logit").get_weights()[0] != head).any()
-    assert len(fitted.history) == 2
+    assert len(result.history) == 2
 
 
 def test_the_head_goes_first_where_asked(samples, tmp_path, monkeypatch):
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    own = arrays.light(head_epochs=2, head_learning_rate=0.01, learning_rate=0.001)
+    model_config = arrays.light(head_epochs=2, head_learning_rate=0.01, learning_rate=0.001)
     model = light()
-    fitted = fit(model, samples, own=own, epochs=3, warmup_fraction=0.0)
-    assert [phase.name for phase in training_phases(arrays.training(own))] == ["head", "all"]
-    assert len(fitted.history) == 5
-    assert fitted.best_epoch == 4
-    assert fitted.history[0]["learning_rate"] > 0.004 > 0.001 >= fitted.history[2]["learning_rate"]
+    result = fit(model, samples, model_config=model_config, epochs=3, warmup_fraction=0.0)
+    assert [phase.name for phase in training_phases(arrays.training(model_config))] == ["head", "all"]
+    assert len(result.history) == 5
+    assert result.best_epoch == 4
+    assert result.history[0]["learning_rate"] > 0.004 > 0.001 >= result.history[2]["learning_rate"]
     assert all(layer.trainable for layer in model.layers)
 
 
 def test_logistic_regression_ends_up_in_the_model(tmp_path, monkeypatch):
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     samples = arrays_samples()
-    own = basic(optimizer="logistic_regression", inverse_l2=0.01).model_copy(
+    model_config = basic(optimizer="logistic_regression", inverse_l2=0.01).model_copy(
         update={"head_units": [], "augmentation_strength": 0.0}
     )
-    model = models.build(own, arrays.SHAPE, 5)
-    fitted = fit(model, samples, own=own)
+    model = models.build(model_config, arrays.SHAPE, 5)
+    result = fit(model, samples, model_config=model_config)
     vectors, train = feature_cache.extract_features(model, samples), (samples.index["split"] == "train").to_numpy()
     reference = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, class_weight="balanced", max_iter=2000))
     reference.fit(vectors[train], samples.labels[train])
-    np.testing.assert_allclose(predict.probabilities(model, samples), reference.predict_proba(vectors)[:, 1], atol=1e-4)
-    assert len(fitted.history) == 1
+    np.testing.assert_allclose(predict_probabilities(model, samples), reference.predict_proba(vectors)[:, 1], atol=1e-4)
+    assert len(result.history) == 1
 
 
 def test_logistic_regression_needs_a_frozen_base(samples):
     with pytest.raises(TrainingError, match="trainable"):
-        fit(light(), samples, own=arrays.light(optimizer="logistic_regression"))
+        fit(light(), samples, model_config=arrays.light(optimizer="logistic_regression"))
 
 
 def test_probabilities_do_not_depend_on_the_batch_size(samples, monkeypatch):
     model = light()
-    whole = predict.probabilities(model, samples)
+    whole = predict_probabilities(model, samples)
     monkeypatch.setattr(predict, "BATCH", 7)
-    np.testing.assert_allclose(predict.probabilities(model, samples), whole, atol=1e-6)
+    np.testing.assert_allclose(predict_probabilities(model, samples), whole, atol=1e-6)
 
 
 def test_flips_are_averaged(samples):
     model, test = light(), samples.take("test")
     mirrored = [Samples(samples.index, np.flip(samples.images, axes)).take("test") for axes in ((), 1, 2, (1, 2))]
-    alone = [predict.probabilities(model, each) for each in mirrored]
-    np.testing.assert_allclose(predict.probabilities(model, test, flips=True), np.mean(alone, axis=0), atol=1e-6)
+    alone = [predict_probabilities(model, each) for each in mirrored]
+    np.testing.assert_allclose(predict_probabilities(model, test, flips=True), np.mean(alone, axis=0), atol=1e-6)
     assert np.ptp(alone, axis=0).max() > 1e-4
 
 

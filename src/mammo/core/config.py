@@ -29,7 +29,7 @@ SaliencyMethod = Literal[
 
 
 class ConfigError(InputError):
-    """params.yaml holds something it must not; the message says what, where and the valid choices."""
+    """Wrong content of params.yaml; the message says what is wrong, where, and the valid choices."""
 
 
 class _Section(BaseModel):
@@ -37,7 +37,7 @@ class _Section(BaseModel):
 
 
 def _short_source(source: str) -> str:
-    """The file's name of a path; the whole of an MLflow URI."""
+    """Return the file name of a path, or the whole of an MLflow URI."""
     return source if ":/" in source else Path(source).name
 
 
@@ -50,13 +50,13 @@ class DemoConfig(_Section):
 
 
 class IdcConfig(_Section):
-    """How much of a collection is downloaded."""
+    """The size of a download from the Imaging Data Commons; patients: None for all."""
 
     patients: Count | None
 
 
 class IngestConfig(_Section):
-    """Where the data come from and what one sample is."""
+    """The source of the data, and the unit of a sample."""
 
     source: str
     dataset: str
@@ -70,14 +70,14 @@ class IngestConfig(_Section):
 
 
 class SplitConfig(_Section):
-    """Patient-wise hold-out and folds."""
+    """The hold-out and the folds, by patient."""
 
     val_fraction: Fraction
     folds: Annotated[int, Field(ge=2)]
 
 
 class PreprocessConfig(_Section):
-    """Film -> square array."""
+    """The steps from a film to a square array."""
 
     size_px: Annotated[int, Field(ge=32)]
     bits: Literal[8, 16]
@@ -109,7 +109,7 @@ class AugmentationConfig(_Section):
 
 
 class HealthConfig(_Section):
-    """What counts as a training gone wrong, and how often it is restarted."""
+    """Limits of the health monitors, and the number of restarts."""
 
     collapse_share: Annotated[float, Field(gt=0.5, le=1)]
     collapse_spread: Share
@@ -122,7 +122,7 @@ class HealthConfig(_Section):
 
 
 class TrainConfig(_Section):
-    """The recipe that all models share."""
+    """The part of the training that all models share."""
 
     epochs: Count
     batch_size: Count
@@ -143,7 +143,7 @@ class TrainConfig(_Section):
 
 
 class ModelDefaultsConfig(_Section):
-    """The keys that an entry under `models` may leave out."""
+    """Defaults of the keys that an entry under `models` may leave out."""
 
     epochs: Count | None
     head_epochs: Annotated[int, Field(ge=0)]
@@ -157,7 +157,7 @@ class ModelDefaultsConfig(_Section):
 
 
 class ModelConfig(ModelDefaultsConfig):
-    """One entry under `models`, completed from `model_defaults`: an architecture and its own part of the training."""
+    """An entry under `models`, completed from `model_defaults`: an architecture and its part of the training."""
 
     architecture: str
     weights: str
@@ -170,7 +170,7 @@ class ModelConfig(ModelDefaultsConfig):
 
     @property
     def weights_name(self) -> str:
-        """`weights` as tables show it."""
+        """Return `weights` as tables show it: a file name, or a URI."""
         return _short_source(self.weights)
 
 
@@ -182,13 +182,13 @@ class FocalConfig(_Section):
 
 
 class PredictConfig(_Section):
-    """How a finished model is asked."""
+    """The prediction of a trained model."""
 
     flips: bool
 
 
 class ContinueConfig(_Section):
-    """Which finished model is trained on, and how."""
+    """The further training of a trained model."""
 
     model: str
     checkpoint: str | None
@@ -197,33 +197,33 @@ class ContinueConfig(_Section):
 
     @property
     def start(self) -> str:
-        """What is trained on, as tables show it."""
+        """Return the model or file that the training starts from, as tables show it."""
         return self.model if self.checkpoint is None else _short_source(self.checkpoint)
 
 
 class SeedsConfig(_Section):
-    """Which models (each with its architecture) are trained again under further seeds, and under how many."""
+    """The models (each with its architecture) that are also trained under `count` further seeds."""
 
     models: dict[str, str]
     count: Count
 
 
 class CrossValidateConfig(_Section):
-    """Which models (each with its architecture) are cross-validated, and over how many draws of the folds."""
+    """The models (each with its architecture) that are cross-validated, over `repeats` draws of the folds."""
 
     models: dict[str, str]
     repeats: Count
 
 
 class EnsembleConfig(_Section):
-    """How the models' probabilities are combined, and of which models or ensembles the two views are."""
+    """The methods that combine probabilities, and the models or ensembles whose two views are combined."""
 
     methods: list[Literal["mean", "weighted", "stacked"]]
     two_views: list[str]
 
 
 class ExternalConfig(_Section):
-    """Another data set, on which the finished models are evaluated; read as `ingest` reads its own."""
+    """An external data set for the trained models, with the keys of `ingest`."""
 
     source: str
     root: str | None
@@ -247,7 +247,7 @@ class EvaluateConfig(_Section):
 
 
 class GradcamConfig(_Section):
-    """How every test sample is explained (mammo.explain.saliency.METHODS), and which samples are shown."""
+    """The saliency methods (mammo.explain.saliency.METHODS), and the samples that are shown."""
 
     methods: Annotated[list[SaliencyMethod], Field(min_length=1)]
     samples: Count
@@ -255,28 +255,28 @@ class GradcamConfig(_Section):
 
 
 class ChampionConfig(_Section):
-    """When a model takes the place of the registered model's champion."""
+    """Conditions under which a model replaces the registered champion."""
 
     significance: Fraction
     sensitivity_floor: Share
 
 
 class TrackingConfig(_Section):
-    """Where MLflow runs are grouped, and which model of theirs is the registered one."""
+    """The MLflow experiment of all runs, and the promotion of a registered model."""
 
     experiment: Annotated[str, Field(min_length=1)]
     champion: ChampionConfig
 
 
 class ComputeConfig(_Section):
-    """How work is spread; never changes a result."""
+    """The number of parallel workers; it never changes a result."""
 
     workers: Count
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """All that one training rests on, beside its data and its file of weights."""
+    """The parameters of one training, without its data and its file of weights."""
 
     model: ModelConfig
     train: TrainConfig
@@ -285,7 +285,7 @@ class TrainingConfig:
     seed: int
 
     def parameters(self) -> dict[str, Any]:
-        """Return the values as a run logs them."""
+        """Return the values as an MLflow run logs them."""
         return {
             "seed": self.seed,
             **self.train.model_dump(),
@@ -326,7 +326,9 @@ class Config(_Section):
         defaults, models = content.get("model_defaults"), content.get("models")
         if not isinstance(defaults, Mapping) or not isinstance(models, Mapping):
             return content
-        complete = {name: {**defaults, **own} if isinstance(own, Mapping) else own for name, own in models.items()}
+        complete = {
+            name: {**defaults, **entry} if isinstance(entry, Mapping) else entry for name, entry in models.items()
+        }
         return {**content, "models": complete}
 
     @model_validator(mode="after")
@@ -343,7 +345,7 @@ class Config(_Section):
 
     @model_validator(mode="after")
     def _architectures_agree(self) -> "Config":
-        """DVC reads the file that a stage rests on from `seeds.models` and `cross_validate.models`."""
+        """Check that the architectures by which DVC finds a stage's files are those of the models."""
         for section, models in (("seeds", self.seeds.models), ("cross_validate", self.cross_validate.models)):
             for name, architecture in models.items():
                 expected = self.models[name].architecture
@@ -384,12 +386,12 @@ class Config(_Section):
         return self.models[name]
 
     def for_model(self, name: str) -> TrainingConfig:
-        """Return what the training of `models.<name>` rests on; an unknown name lists the others."""
+        """Return the parameters of training `models.<name>`; an unknown name lists the others."""
         return TrainingConfig(self.model(name), self.train, self.focal, self.predict, self.seed)
 
 
 def load_config(path: Path = PARAMS_FILE) -> Config:
-    """Read and check params.yaml; raises ParamsError naming file, key and the valid choices."""
+    """Read and check params.yaml; raise ConfigError with the file, the key and the valid choices."""
     if not path.is_file():
         raise ConfigError(f"{path.resolve()} does not exist; run from the repository's root")
     try:
@@ -400,7 +402,10 @@ def load_config(path: Path = PARAMS_FILE) -> Config:
 
 
 def parse_config(content: Any, where: str = "params") -> Config:
-    """Check a nested mapping as params.yaml holds it; `where` names it in errors."""
+    """Return the checked configuration of a nested mapping; raise ConfigError.
+
+    where: the name of the mapping in errors.
+    """
     try:
         return Config.model_validate(content)
     except ValidationError as error:
@@ -409,16 +414,16 @@ def parse_config(content: Any, where: str = "params") -> Config:
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"augmentation": {"flip": true}} -> {"augmentation.flip": true}."""
-    found: dict[str, Any] = {}
+    """Return a nested mapping with dotted keys: {"train": {"epochs": 3}} becomes {"train.epochs": 3}."""
+    flat: dict[str, Any] = {}
     for key, value in values.items():
         nested = isinstance(value, Mapping)
-        found |= flatten(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
-    return found
+        flat |= flatten(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
+    return flat
 
 
 def _without_consequences(issues: list[Any]) -> list[Any]:
-    """Drop what is wrong with entries under `models` only because it is wrong with `model_defaults`."""
+    """Drop the issues of entries under `models` that come from `model_defaults`."""
     wrong = {issue["loc"][1:] for issue in issues if issue["loc"][:1] == ("model_defaults",)}
     if () in wrong:  # the whole section
         wrong |= {(key,) for key in ModelDefaultsConfig.model_fields}

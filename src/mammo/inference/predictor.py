@@ -102,9 +102,9 @@ class Predictor:
         """Return the model's own probabilities (n,) of prepared images (n, h, w), uint8 or uint16."""
         samples = Samples(pd.DataFrame(index=range(len(images))), images)
         if not isinstance(self.model, Ensemble):
-            return predict.probabilities(self.model, samples, self.about.flips)
+            return predict.predict_probabilities(self.model, samples, self.about.flips)
         members = self.model.members.values()
-        single = [predict.probabilities(member, samples, self.about.flips) for member in members]
+        single = [predict.predict_probabilities(member, samples, self.about.flips) for member in members]
         return self.model.combination(np.column_stack(single))
 
     def prepare(self, file: Path | str, box: Corners | None = None) -> Square:
@@ -206,7 +206,7 @@ def load(source: Path | str) -> Predictor:
         with bundle.open_bundle(path) as (about, folder):
             return Predictor(models.load(folder / bundle.MODEL), about)
     if path.suffix == ".keras":
-        return _load_file(models.existing(path))
+        return _load_file(models.check_exists(path))
     if path.exists():
         raise BundleError(f"{path} is no bundle of `python -m mammo export`: it has no {bundle.ABOUT}")
     if path.suffix == ".zip" or path.is_absolute():

@@ -24,27 +24,27 @@ EPOCH_OF_ZIP = (1980, 1, 1, 0, 0, 0)
 
 
 class Architecture(Protocol):
-    """The function that each file of architectures/ offers."""
+    """A module of architectures/."""
 
     def build(self, config: ModelConfig, image_shape: Shape, weights_path: Path | None) -> keras.Model:
-        """Return an untrained or pretrained model for images of that shape (h, w, 1)."""
+        """Return an untrained or pretrained model for images of `image_shape` (h, w, 1)."""
 
 
 class ModelFileError(InputError):
-    """A model file cannot be used; the message says which and why."""
+    """An unusable model file; the message says which and why."""
 
 
 def build(config: ModelConfig, image_shape: Shape, seed: int, weights_path: Path | None = None) -> keras.Model:
-    """Return a model of `config.architecture` with weights drawn from `seed`; an unknown name lists the others.
+    """Return a model of `config.architecture` with initial weights from `seed`; an unknown name lists the others.
 
-    weights_path: the file that `config.weights` stands for (pipeline.train_run.weights_path), where it is one.
+    weights_path: the file that `config.weights` stands for; None where it is `none` or `imagenet`. Raise InputError.
     """
     name = config.architecture
     architecture = cast(Architecture, plugins.load_plugin(f"{__name__}.architectures", name, "models.*.architecture"))
     keras.utils.set_random_seed(seed)  # Keras draws initial weights and dropout from its global state only
     model = architecture.build(config, image_shape, weights_path)
     for layer in ("features", "pool", "logit"):
-        if layer not in {known.name for known in model.layers}:
+        if layer not in {known_layer.name for known_layer in model.layers}:
             raise ModelFileError(
                 f"src/mammo/models/architectures/{name}.py builds a model without a layer named {layer!r}"
             )
@@ -80,23 +80,23 @@ def _without_date(metadata: str) -> str:
 
 
 def _with_numbered_objects(config: str) -> str:
-    """Shared objects keep their identity, under the order of their appearance instead of their address."""
+    """Return the configuration with shared objects numbered by appearance instead of by memory address."""
     numbers: dict[str, int] = {}
     return re.sub(
-        r'("shared_object_id": )(\d+)', lambda found: f"{found[1]}{numbers.setdefault(found[2], len(numbers))}", config
+        r'("shared_object_id": )(\d+)', lambda match: f"{match[1]}{numbers.setdefault(match[2], len(numbers))}", config
     )
 
 
-def existing(path: Path) -> Path:
-    """`path`, if a model's file is there; raises ModelFileError."""
+def check_exists(path: Path) -> Path:
+    """Return `path`; raise ModelFileError where no file is there."""
     if not path.is_file():
         raise ModelFileError(f"{path} does not exist; `dvc repro` trains the models, `dvc pull` fetches them")
     return path
 
 
 def load(path: Path) -> keras.Model:
-    """The model in a .keras file; raises ModelFileError, also for one that another Keras wrote and this cannot read."""
-    existing(path)
+    """Return the model in a .keras file; raise ModelFileError, also where this version of Keras cannot read it."""
+    check_exists(path)
     try:
         return keras.models.load_model(path, compile=False)
     except (ValueError, TypeError, OSError, KeyError, zipfile.BadZipFile) as error:
@@ -107,7 +107,7 @@ def load(path: Path) -> keras.Model:
 
 
 def _writer(path: Path) -> str:
-    """What a model file says of the Keras that wrote it."""
+    """Return the version of Keras that wrote a model file, as an error message says it."""
     try:
         with zipfile.ZipFile(path) as archive:
             return f"written by Keras {json.loads(archive.read('metadata.json'))['keras_version']}"
@@ -116,6 +116,6 @@ def _writer(path: Path) -> str:
 
 
 def _cause(error: Exception) -> str:
-    """The innermost exception of what Keras says, without the configurations around it."""
+    """Return the innermost message of an exception of Keras, without the configurations around it."""
     inner = str(error).rpartition("Exception encountered: ")[2].strip()
     return inner.partition("\n")[0].partition(" Full object config")[0].rstrip(".")

@@ -1,8 +1,7 @@
 """Search the parameters of one architecture: `python -m mammo search`. No stage of dvc.yaml: it writes no result.
 
-A trial is what `train` does, judged by the AUC of the finished model on the validation rows; or what
-`cross_validate` does, judged by the AUC over the held-out folds of the training patients. Test rows are taken out
-before the first trial.
+A trial is trained as `train` does and measured by its AUC on the validation rows, or trained as `cross_validate` does
+and measured by its AUC over the held-out folds of the training patients. Test rows are removed before the first trial.
 """
 
 import logging
@@ -18,7 +17,7 @@ from tqdm import tqdm
 
 from mammo import models
 from mammo.core import resume
-from mammo.core.config import Config, flatten, load_config
+from mammo.core.config import Config, TrainingConfig, flatten, load_config
 from mammo.core.paths import data_fingerprint
 from mammo.data.samples import Samples
 from mammo.pipeline import profiles, search_space, train_run, trials
@@ -27,144 +26,169 @@ from mammo.pipeline.train_run import TrainingTask
 from mammo.pipeline.trials import Search, Trial, Verdict
 from mammo.tracking import live_run
 from mammo.tracking.live_run import MlflowRun
-from mammo.training import folds, trainer
+from mammo.training import folds, predict, trainer
 from mammo.training.backend import use_precision
 from mammo.training.checkpoint import Epoch
 from mammo.training.health import TrainingError
 from mammo.training.phases import total_epochs
-from mammo.training.predict import probabilities
 
-JUDGED = ["sample_id", "patient_id", "label"]
-WARMUP = 1 / 3  # of the epochs, before which no trial is pruned
+KEY_COLUMNS = ["sample_id", "patient_id", "label"]
+WARMUP = 1 / 3  # share of the epochs before which no trial is pruned
 
 
-def main(name: str, wanted: Sequence[Space], count: int, over_folds: bool) -> Verdict | None:
-    """Have `count` trials of `models.<name>` in all, those of earlier calls included; None where none has finished.
+def main(name: str, spaces: Sequence[Space], count: int, over_folds: bool) -> Verdict | None:
+    """Search until there are `count` trials of `models.<name>`, with those of earlier calls; return the result.
 
-    wanted: as spaces.check lets pass. The same call goes on where a killed one stood; several at once share the trials.
+    spaces: as search_space.check_spaces accepts them. over_folds: measure trials by cross-validation. The same call resumes a
+    killed one; several at once share the trials. None where no trial has finished.
     """
-    loaded = load_config()
-    samples = train_run.open_samples(loaded.train)
+    config = load_config()
+    samples = train_run.open_samples(config.train)
     samples = Samples(samples.index[samples.index["split"] != "test"], samples.images)
-    key = _key(name, wanted, over_folds, loaded)
-    epochs = total_epochs(loaded.for_model(name))
-    baseline = flatten(loaded.model_dump())
-    warmup = 0 if over_folds else int(WARMUP * epochs)
-    study = Search(resume.cache_folder("search", key), wanted, baseline, loaded.seed, warmup)
-    asked = {"objective": "held-out folds" if over_folds else "validation"} | {s.key: str(s) for s in wanted}
-    with study.lock:
-        parent = live_run.search_run(
-            loaded.tracking.experiment, name, data_fingerprint(), asked, study.folder / "run.json"
-        )
+    objective = _Objective(name, samples, config, over_folds)
+    study = _open_study(objective, spaces)
+    parent = _start_run(objective, study)
     keras.utils.disable_interactive_logging()
     logging.getLogger("absl").setLevel(logging.WARNING)  # where Keras then writes a line per epoch
-    with tqdm(total=count, desc=f"search {name}", unit="trial", initial=study.ended()) as bar:
-        searcher = _Searcher(name, samples, loaded, over_folds, study, parent, bar)
-        while searcher.next(count):
-            bar.n = study.ended()
+    with tqdm(total=count, desc=f"search {name}", unit="trial", initial=study.count_ended()) as bar:
+        searcher = _Searcher(objective, study, parent, bar)
+        while searcher.run_trial(count):
+            bar.n = study.count_ended()
             bar.refresh()
     verdict = study.verdict()
-    if verdict is not None and not study.running():
-        numbers = {"best_auc": verdict.best.auc, "auc_corrected": verdict.corrected}
-        parent.finish(numbers, {"best_trial": str(verdict.best.number)})
+    if verdict is not None and not study.count_running():
+        metrics = {"best_auc": verdict.best.auc, "auc_corrected": verdict.corrected}
+        parent.finish(metrics, {"best_trial": str(verdict.best.number)})
     return verdict
 
 
 def apply(verdict: Verdict) -> list[str]:
-    """Write the best trial's values into params.yaml; returns the keys that were changed."""
+    """Write the best trial's values into params.yaml; return the changed keys."""
     return profiles.merge_parameters(search_space.nest_keys(verdict.best.parameters), f"trial {verdict.best.number}")
 
 
-def _key(name: str, wanted: Sequence[Space], over_folds: bool, loaded: Config) -> str:
-    """Names the study by all that its trials rest on but the values that are searched."""
-    neutral = search_space.replace_parameters(loaded, {space.key: space.probes()[0] for space in wanted}, "the spaces")
-    return _task(name, over_folds, neutral, wanted).resume_key()
-
-
-def _task(name: str, over_folds: bool, config: Config, spaces: Sequence[Space] = ()) -> TrainingTask:
-    """Return the training of a trial, named by what it is judged on as well."""
-    objective = (str(over_folds), config.split.model_dump_json(), config.predict.model_dump_json())
-    return replace(train_run.task_for("search", name, config), foundations=(*objective, *map(str, spaces)))
-
-
-@dataclass
-class _Searcher:
-    """Trains trials of one study."""
+@dataclass(frozen=True)
+class _Objective:
+    """The training and the rows by which trials of `models.<name>` are compared."""
 
     name: str
     samples: Samples
-    loaded: Config
+    config: Config
     over_folds: bool
+
+    def task(self, values: dict[str, Any], where: str, spaces: Sequence[Space] = ()) -> TrainingTask:
+        """Return the training with new values of some parameters, identified by its objective as well."""
+        config = search_space.replace_parameters(self.config, values, where)
+        settings = (str(self.over_folds), config.split.model_dump_json(), config.predict.model_dump_json())
+        return replace(train_run.task_for("search", self.name, config), foundations=(*settings, *map(str, spaces)))
+
+    def resume_key(self, spaces: Sequence[Space]) -> str:
+        """Return a hash of all inputs of the trials but the values that are searched."""
+        return self.task({space.key: space.probes()[0] for space in spaces}, "the spaces", spaces).resume_key()
+
+
+def _open_study(objective: _Objective, spaces: Sequence[Space]) -> Search:
+    config = objective.config
+    folder = resume.cache_folder("search", objective.resume_key(spaces))
+    warmup = 0 if objective.over_folds else int(WARMUP * total_epochs(config.for_model(objective.name)))
+    return Search(folder, spaces, flatten(config.model_dump()), config.seed, warmup)
+
+
+def _start_run(objective: _Objective, study: Search) -> MlflowRun:
+    """Start the MLflow run of the search, the parent of its trials' runs."""
+    parameters = {"objective": "held-out folds" if objective.over_folds else "validation"}
+    parameters |= {space.key: str(space) for space in study.spaces}
+    experiment, ids = objective.config.tracking.experiment, study.folder / "run.json"
+    with study.lock:
+        return live_run.search_run(experiment, objective.name, data_fingerprint(), parameters, ids)
+
+
+@dataclass(frozen=True)
+class _TrialRun:
+    """A trial in training: its parameters, its tracked run, and the folder that it resumes from."""
+
+    trial: Trial
+    config: TrainingConfig
+    run: MlflowRun
+    checkpoint_dir: Path
+
+
+@dataclass(frozen=True)
+class _Searcher:
+    """The training of a study's trials in this process, one after the other."""
+
+    objective: _Objective
     study: Search
     parent: MlflowRun
     bar: "tqdm[Any]"
 
-    def next(self, count: int) -> bool:
-        """Train one more trial; False where there is none."""
-        with self.study.trial(count) as trial:
+    def run_trial(self, count: int) -> bool:
+        """Train one more trial; return False where there is none."""
+        with self.study.next_trial(count) as trial:
             if trial is None:
                 return False
             self.bar.write(f"{_title(trial)}: {self._train(trial)}")
             return True
 
     def _train(self, trial: Trial) -> str:
-        """Train the trial, tell the study and the server; returns what became of it."""
-        again = self.study.known(trial.parameters)
-        if again is not None:
-            self.study.tell(trial, again.predictions)
-            return f"the same as trial {again.number}"
-        changed = search_space.replace_parameters(self.loaded, trial.parameters, f"trial {trial.number}")
-        task = _task(self.name, self.over_folds, changed)
-        parameters = task.config.parameters()
+        """Train the trial and report it to study and server; return its outcome as text."""
+        earlier = self.study.find_finished(trial.parameters)
+        if earlier is not None:
+            self.study.tell(trial, earlier.predictions)
+            return f"the same as trial {earlier.number}"
+        task = self.objective.task(trial.parameters, f"trial {trial.number}")
         ids = self.study.folder / f"trial-{trial.number}.json"
-        run = live_run.trial_run(self.parent, trial.number, parameters, ids)
-        use_precision(changed.train.precision)
-        predict = self._held_out_folds if self.over_folds else self._validation
+        run = live_run.trial_run(self.parent, trial.number, task.config.parameters(), ids)
+        use_precision(task.config.train.precision)
+        predict_rows = self._predict_held_out_folds if self.objective.over_folds else self._predict_validation
         with run.mark_failure(), train_run.resume_folder(task) as folder:
             try:
-                predictions = predict(trial, changed, run, folder)
+                predictions = predict_rows(_TrialRun(trial, task.config, run, folder))
             except (trials.Pruned, TrainingError) as reason:
                 self.study.tell_pruned(trial)
                 run.finish({}, {"search.state": "pruned"})
                 return f"stopped early: {reason}"
             auc = self.study.tell(trial, predictions)
-        measured = {"auc": auc} if self.over_folds else train_run.validation_metrics(predictions.assign(split="val"))
-        run.finish(measured, {"search.state": "complete"})
+        metrics = (
+            {"auc": auc} if self.objective.over_folds else train_run.validation_metrics(predictions.assign(split="val"))
+        )
+        run.finish(metrics, {"search.state": "complete"})
         return f"AUC {auc:.3f}"
 
-    def _validation(self, trial: Trial, changed: Config, run: MlflowRun, folder: Path) -> pd.DataFrame:
-        """Return what `train` predicts of the validation rows."""
+    def _predict_validation(self, trial_run: _TrialRun) -> pd.DataFrame:
+        """Train as `train` does and return the predictions of the validation rows."""
         keras.backend.clear_session()
-        config = changed.for_model(self.name)
-        model = models.build(config.model, self.samples.image_shape, config.seed, train_run.find_weights(config.model))
+        trial, config, samples = trial_run.trial, trial_run.config, self.objective.samples
+        model = models.build(config.model, samples.image_shape, config.seed, train_run.find_weights(config.model))
 
-        def report(epoch: int, values: Epoch) -> None:
-            run.log_epoch(epoch, values)
-            self.bar.set_postfix_str(f"trial {trial.number}, epoch {epoch + 1}: {values['val_auc']:.3f}")
-            trial.report(epoch, values["val_auc"])
+        def report(epoch: int, metrics: Epoch) -> None:
+            trial_run.run.log_epoch(epoch, metrics)
+            self.bar.set_postfix_str(f"trial {trial.number}, epoch {epoch + 1}: {metrics['val_auc']:.3f}")
+            trial.report(epoch, metrics["val_auc"])
 
-        trainer.fit(model, self.samples, config, folder, report)
-        validation = self.samples.take("val")
-        prob = probabilities(model, validation, config.predict.flips)
-        return validation.index[JUDGED].assign(prob=prob)
+        trainer.fit(model, samples, config, trial_run.checkpoint_dir, report)
+        validation = samples.take("val")
+        prob = predict.predict_probabilities(model, validation, config.predict.flips)
+        return validation.index[KEY_COLUMNS].assign(prob=prob)
 
-    def _held_out_folds(self, trial: Trial, changed: Config, run: MlflowRun, folder: Path) -> pd.DataFrame:
-        """Return what `cross_validate` predicts of the training patients, each by the model that did not see them."""
-        config, split = changed.for_model(self.name), changed.split
+    def _predict_held_out_folds(self, trial_run: _TrialRun) -> pd.DataFrame:
+        """Train as `cross_validate` does and return the predictions of every fold by the model without it."""
+        trial, config, split = trial_run.trial, trial_run.config, self.objective.config.split
         weights_path = train_run.find_weights(config.model)
         parts: list[pd.DataFrame] = []
         for fold in range(split.folds):
             self.bar.set_postfix_str(f"trial {trial.number}, fold {fold + 1}")
-            samples = folds.fold_samples(self.samples, fold, split.val_fraction, config.seed)
-            fold_config, report = replace(config, seed=config.seed + fold), partial(_log_fold, run, fold)
-            predictions, _ = folds.fit_fold(samples, fold_config, weights_path, folder / f"fold{fold}", report)
+            samples = folds.fold_samples(self.objective.samples, fold, split.val_fraction, config.seed)
+            fold_config, report = replace(config, seed=config.seed + fold), partial(_log_fold, trial_run.run, fold)
+            checkpoint_dir = trial_run.checkpoint_dir / f"fold{fold}"
+            predictions, _ = folds.fit_fold(samples, fold_config, weights_path, checkpoint_dir, report)
             parts.append(predictions[predictions["split"] == "oof"].assign(fold=fold))
-            trial.report(fold, trials.area(pd.concat(parts)))
-        return pd.concat(parts)[[*JUDGED, "fold", "prob"]]
+            trial.report(fold, trials.measure_auc(pd.concat(parts)))
+        return pd.concat(parts)[[*KEY_COLUMNS, "fold", "prob"]]
 
 
-def _log_fold(run: MlflowRun, fold: int, epoch: int, values: Epoch) -> None:
-    run.log_epoch(epoch, {f"fold{fold}_{name}": value for name, value in values.items()})
+def _log_fold(run: MlflowRun, fold: int, epoch: int, metrics: Epoch) -> None:
+    run.log_epoch(epoch, {f"fold{fold}_{name}": value for name, value in metrics.items()})
 
 
 def _title(trial: Trial) -> str:

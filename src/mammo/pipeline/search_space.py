@@ -26,12 +26,12 @@ from mammo.core.errors import InputError
 
 EXAMPLE = "models.light_cnn.learning_rate=log(1e-4,1e-2)"
 KINDS = ("uniform(a,b)", "log(a,b)", "int(a,b)", "choice(a,b,...)")
-SHARED = ("train.", "focal.")  # sections that a model's training rests on beside its own
+SHARED = ("train.", "focal.")  # sections of a training beside the model's own
 DIGITS = 4  # that a proposed number keeps: what is trained is what params.yaml can hold and people can read
 
 
 class SpaceError(InputError):
-    """A space is not usable; the message says which, why and what is."""
+    """An unusable space; the message says which, why, and the valid choices."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""One training as a stage runs it: samples, folder of unfinished work, tracked run, and the files that it leaves."""
+"""One training as a stage runs it: samples, the folder to resume from, the tracked run, and the files it writes."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ from mammo.training import augmentation, health, predict
 from mammo.training.backend import configure_backend
 from mammo.training.result import TrainingResult
 
-WATCHED = ("val_auc", "val_loss", "val_sensitivity", "val_specificity")  # on validation rows, at a threshold of 0.5
+MONITORED = ("val_auc", "val_loss", "val_sensitivity", "val_specificity")  # on validation rows, at a threshold of 0.5
 
 EXAMPLES = 4  # training images that the report shows augmented
 
@@ -31,8 +31,9 @@ EXAMPLES = 4  # training images that the report shows augmented
 class TrainingTask:
     """A training by a stage of dvc.yaml.
 
-    model: its entry under `models`, None for continue_training. weights: where it starts, as tables show it.
-    parameters: of the run, beside those of `config`. foundations: what else the unfinished work rests on.
+    model: its entry under `models`; None for continue_training. weights: the initial weights, as tables show them.
+    parameters: of the run, beside those of `config`. foundations: further inputs, which decide whether unfinished
+    work still counts.
     """
 
     stage: str
@@ -43,12 +44,12 @@ class TrainingTask:
     foundations: tuple[str, ...] = ()
 
     def spec(self, experiment: str) -> StageSpec:
-        """Return the task as a run of the experiment."""
+        """Return the specification of the task's run in an MLflow experiment."""
         parameters, tags = {**self.config.parameters(), **self.parameters}, {"weights": self.weights}
         return StageSpec(self.stage, self.model, experiment, parameters, {"data": data_fingerprint()} | tags)
 
     def resume_key(self) -> str:
-        """Return a short name for all that the training rests on: data, parameters, code, backend."""
+        """Return a hash of all inputs of the training: data, parameters, code, backend."""
         config = self.config
         settings = [part.model_dump_json() for part in (config.model, config.train, config.focal)]
         backend = f"{keras.backend.backend()} {keras.__version__}"
@@ -59,7 +60,7 @@ class TrainingTask:
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """A training in progress."""
+    """A training in progress: its samples, its checkpoints, and its tracked run."""
 
     config: TrainingConfig
     samples: Samples
@@ -80,7 +81,7 @@ class TrainingRun:
             np.save(file, table)
 
     def save(self, name: str, model: keras.Model, result: TrainingResult) -> None:
-        """Write model, predictions and history of `name`, and put them into the run's record."""
+        """Write the model, predictions and history of `name`, and log them."""
         models.save(model, MODELS / f"{name}.keras")
         predictions = save_predictions(name, model, self.samples, self.config.predict.flips)
         self.save_examples(name)
@@ -101,7 +102,7 @@ def task_for(stage: str, name: str, config: Config) -> TrainingTask:
 def start(task: TrainingTask, experiment: str) -> Iterator[TrainingRun]:
     """Open the samples, the folder of unfinished work and the tracked run of a training.
 
-    A task that was killed finds its folder again; the folder goes when the block ends well.
+    A killed task resumes from its folder, which is deleted when the block ends without an error.
     """
     samples = open_samples(task.config.train)
     with (
@@ -112,20 +113,20 @@ def start(task: TrainingTask, experiment: str) -> Iterator[TrainingRun]:
 
 
 def open_samples(train_config: TrainConfig) -> Samples:
-    """Return the samples of the array store, with the backend set to what reproducibility and precision ask for."""
+    """Return the samples of the array store, after configuring the Keras backend by `train_config`."""
     configure_backend(train_config)
     return open_store(PIXELS)
 
 
 @contextmanager
 def resume_folder(task: TrainingTask) -> Iterator[Path]:
-    """Give the folder of a task's unfinished work; it goes when the block ends well."""
+    """Yield the folder of a task's unfinished work; it is deleted when the block ends without an error."""
     with resume.resumable_folder("training", task.resume_key()) as folder:
         yield folder
 
 
 def find_weights(model_config: ModelConfig) -> Path | None:
-    """Return the file that `weights` stands for, fetched where it is a URI; None for `none` and `imagenet`."""
+    """Return the file of `weights`, downloaded where it is an MLflow URI; None for `none` and `imagenet`."""
     source = model_config.weights
     if source in ("none", "imagenet"):
         return None
@@ -140,10 +141,10 @@ def save_predictions(name: str, model: keras.Model, samples: Samples, flips: boo
 
 
 def validation_metrics(predictions: pd.DataFrame) -> dict[str, float]:
-    """Return metrics on the validation rows, to watch a training by; the table's numbers come from evaluate."""
+    """Return the monitored metrics of the validation rows; the published numbers come from evaluate."""
     validation = predictions[predictions["split"] == "val"]
     metrics = health.validation_metrics(validation["label"].to_numpy(), validation["prob"].to_numpy())
-    return {name: metrics[name] for name in WATCHED}
+    return {name: metrics[name] for name in MONITORED}
 
 
 def history_table(result: TrainingResult) -> pd.DataFrame:

@@ -14,18 +14,21 @@ from keras import ops
 
 from mammo.core.config import AugmentationConfig
 
-RANDOM_VALUES = 6  # that place an artifact
-SHARES = ("blur", "artifacts")  # of images, where the others are amounts
+RANDOM_VALUES = 6  # to place an artifact
+SHARES = ("blur", "artifacts")  # shares of images; the others are amounts
 
 
-def layers(params: AugmentationConfig, strength: float, seed: int) -> list[keras.layers.Layer]:
-    """The changes whose amount is not 0, in the order of the fields; `strength` scales every amount."""
+def build_layers(params: AugmentationConfig, strength: float, seed: int) -> list[keras.layers.Layer]:
+    """Return the layers of the changes whose amount is not 0, in the order of the fields.
+
+    strength: scales every amount; 0 gives no layer. seed: of the first layer; the others count up from it.
+    """
     if strength == 0:
         return []
     kinds, fill = keras.layers, "constant"
     shear = math.tan(math.radians(strength * params.shear_degrees))
     shift, blurred = strength * params.translation, strength * params.blur
-    wanted: list[tuple[float, Callable[[], keras.layers.Layer]]] = [
+    factories: list[tuple[float, Callable[[], keras.layers.Layer]]] = [
         (params.flip, lambda: kinds.RandomFlip("horizontal_and_vertical", seed=seed)),
         (
             params.rotation_degrees,
@@ -46,29 +49,29 @@ def layers(params: AugmentationConfig, strength: float, seed: int) -> list[keras
         (params.noise, lambda: kinds.GaussianNoise(strength * params.noise, seed=seed + 8)),
         (params.artifacts, lambda: FilmArtifacts(strength * params.artifacts, seed=seed + 9)),
     ]
-    chosen = [make() for amount, make in wanted if amount]
+    changes = [make() for amount, make in factories if amount]
     # Noise leaves the range of pixels.
-    return [kinds.Rescaling(1 / 255), *chosen, kinds.Rescaling(255.0), kinds.ReLU(max_value=255.0)] if chosen else []
+    return [kinds.Rescaling(1 / 255), *changes, kinds.Rescaling(255.0), kinds.ReLU(max_value=255.0)] if changes else []
 
 
 def examples(
     params: AugmentationConfig, strength: float, images: npt.NDArray[np.uint8], seed: int
 ) -> dict[str, npt.NDArray[np.uint8]]:
-    """`images` (n, h, w) as they are, after each change alone by its name in params.yaml, and after all.
+    """Return `images` (n, h, w) unchanged, after each change alone (by its name in params.yaml), and after all.
 
-    A change that meets a share of images only is shown on each.
+    A change that only a share of images gets is applied to every image.
     """
-    found = {"original": images}
+    versions = {"original": images}
     nothing = {name: type(amount)(0) for name, amount in params}
     for name, amount in params:
         if amount and strength:
-            shown = 1.0 / strength if name in SHARES else amount
-            alone = params.model_copy(update=nothing | {name: shown})
-            found[name] = _changed(images, layers(alone, strength, seed))
-    return found | {"all": _changed(images, layers(params, strength, seed))}
+            visible_amount = 1.0 / strength if name in SHARES else amount
+            alone = params.model_copy(update=nothing | {name: visible_amount})
+            versions[name] = _apply_layers(images, build_layers(alone, strength, seed))
+    return versions | {"all": _apply_layers(images, build_layers(params, strength, seed))}
 
 
-def _changed(images: npt.NDArray[np.uint8], chain: list[keras.layers.Layer]) -> npt.NDArray[np.uint8]:
+def _apply_layers(images: npt.NDArray[np.uint8], chain: list[keras.layers.Layer]) -> npt.NDArray[np.uint8]:
     x = ops.convert_to_tensor(images[..., np.newaxis].astype(np.float32))
     for layer in chain:
         x = layer(x, training=True)
@@ -76,7 +79,7 @@ def _changed(images: npt.NDArray[np.uint8], chain: list[keras.layers.Layer]) -> 
 
 
 class RandomGamma(keras.layers.Layer):
-    """Images in 0..1 to a power between 1 / (1 + amount) and 1 + amount: how dark the film was exposed or scanned."""
+    """A random power between 1 / (1 + amount) and 1 + amount: how dark a film was exposed or scanned."""
 
     def __init__(self, amount: float, seed: int):
         super().__init__()
@@ -84,7 +87,7 @@ class RandomGamma(keras.layers.Layer):
         self.seed_generator = keras.random.SeedGenerator(seed)
 
     def call(self, images: keras.KerasTensor, training: bool = False) -> keras.KerasTensor:
-        """(n, h, w, 1) in 0..1 -> the same; one power per image."""
+        """Return `images` (n, h, w, 1) in 0..1, each raised to a power of its own; unchanged in inference."""
         if not training:
             return images
         limit = math.log1p(self.amount)
@@ -93,7 +96,7 @@ class RandomGamma(keras.layers.Layer):
 
 
 class FilmArtifacts(keras.layers.Layer):
-    """Draws one artifact into a share of the images in 0..1: a label, a strip of tape, a border or a scratch."""
+    """One random artifact of scanned film in a share of the images: a label, a strip of tape, a border or a scratch."""
 
     def __init__(self, share: float, seed: int):
         super().__init__()
@@ -101,13 +104,13 @@ class FilmArtifacts(keras.layers.Layer):
         self.seed_generator = keras.random.SeedGenerator(seed)
 
     def call(self, images: keras.KerasTensor, training: bool = False) -> keras.KerasTensor:
-        """(n, h, w, 1) in 0..1 -> the same."""
+        """Return `images` (n, h, w, 1) in 0..1, some with an artifact; unchanged in inference."""
         if not training:
             return images
         count, height, width = ops.shape(images)[:3]
-        drawn = keras.random.uniform((count, RANDOM_VALUES + 2), seed=self.seed_generator)
-        hit, kind = drawn[:, -1] < self.share, ops.floor(4 * drawn[:, -2])
-        u = [drawn[:, number, None, None] for number in range(RANDOM_VALUES)]
+        draws = keras.random.uniform((count, RANDOM_VALUES + 2), seed=self.seed_generator)
+        hit, kind = draws[:, -1] < self.share, ops.floor(4 * draws[:, -2])
+        u = [draws[:, number, None, None] for number in range(RANDOM_VALUES)]
         y = ops.reshape(ops.arange(height, dtype="float32") + 0.5, (1, -1, 1)) / height
         x = ops.reshape(ops.arange(width, dtype="float32") + 0.5, (1, 1, -1)) / width
         image = images[..., 0]

@@ -6,13 +6,13 @@ from mammo.core.config import TrainConfig
 
 
 def configure_backend(train_config: TrainConfig) -> None:
-    """Set what reproducibility and `train.precision` ask of the backend, before a model is built."""
+    """Set deterministic kernels and `train.precision`; call it before a model is built."""
     use_deterministic_kernels()
     use_precision(train_config.precision)
 
 
 def use_deterministic_kernels() -> None:
-    """The same seed gives the same weights: on TensorFlow that needs its deterministic kernels."""
+    """Switch TensorFlow to its deterministic kernels, without which one seed gives different weights."""
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
@@ -20,7 +20,10 @@ def use_deterministic_kernels() -> None:
 
 
 def use_precision(precision: str) -> None:
-    """`mixed`: 16-bit arithmetic with 32-bit weights from here on, where there is a GPU; else 32 bits."""
+    """Set the arithmetic of models built from here on.
+
+    precision: `mixed` is 16-bit arithmetic with 32-bit weights where there is a GPU; all else is 32 bits.
+    """
     policy = "mixed_bfloat16" if precision == "mixed" and _has_gpu() else "float32"
     keras.config.set_dtype_policy(policy)
 

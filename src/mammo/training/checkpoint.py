@@ -1,11 +1,12 @@
-"""Where a training stands between two epochs, on disk: killed at any moment, it goes on from the last whole epoch.
+"""The state of a training between two epochs, on disk: killed at any moment, it resumes from the last whole epoch.
 
-`state.json` names the snapshots that count; a snapshot is whole before it is named, and goes when no longer named.
+`state.json` names the snapshots that count. A snapshot is complete before it is named, and is deleted when it no longer
+is.
 """
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,10 @@ Arrays = list[npt.NDArray[Any]]
 
 @dataclass(frozen=True)
 class State:
-    """epoch: epochs done; good: the last that no monitor objected to; best: of the best validation AUC, 0 for none.
+    """The state of one phase of a training after its last whole epoch; epochs count from 1, 0 is none.
 
-    rows: one of the history per epoch trained, those that a restart threw away included; best_row: the row of `best`.
+    epoch: the last epoch. good: the last epoch to restart from. best: the epoch of the best validation AUC.
+    best_row: its row of the history, from 0. rows: the history, with the epochs that a restart discarded.
     """
 
     epoch: int = 0
@@ -34,25 +36,21 @@ class State:
     finished: bool = False
     rows: list[Epoch] = field(default_factory=list)
 
-    def but(self, **changes: Any) -> "State":
-        """The same with some fields changed."""
-        return replace(self, **changes)
-
 
 class Checkpoints:
-    """The state in `folder` and the snapshots of `variables` (weights and optimiser) that it names."""
+    """A folder with the state of a training and the snapshots of the variables that the state names."""
 
     def __init__(self, folder: Path):
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
 
-    def state(self) -> State | None:
-        """What the last whole epoch left; None before the first."""
+    def read_state(self) -> State | None:
+        """Return the state after the last whole epoch; None before the first."""
         path = self.folder / "state.json"
         return State(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
 
     def save(self, state: State, variables: Sequence[keras.Variable] | None = None) -> None:
-        """Make `state` the one that counts, with a snapshot of `variables` as its epoch where given."""
+        """Write `state`, preceded by a snapshot of `variables` (weights, optimizer) where there are some."""
         if variables is not None:
             with atomic_write(self._snapshot(state.epoch)) as unfinished, unfinished.open("wb") as file:
                 np.savez(file, *[keras.ops.convert_to_numpy(variable.value) for variable in variables])
@@ -62,7 +60,7 @@ class Checkpoints:
             path.unlink()
 
     def restore(self, epoch: int, variables: Sequence[keras.Variable]) -> None:
-        """Put the snapshot of that epoch into `variables`."""
+        """Put the snapshot of `epoch` into `variables`."""
         with np.load(self._snapshot(epoch)) as snapshot:
             for number, variable in enumerate(variables):
                 variable.assign(snapshot[f"arr_{number}"])

@@ -1,4 +1,4 @@
-"""One fold of a cross-validation: its samples in their roles, and a model that is trained without it."""
+"""One fold of a cross-validation: its samples by role, and the training of a model without it."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from mammo.training.result import EpochCallback, TrainingResult
 
 
 def fold_samples(samples: Samples, fold: int, val_fraction: float, seed: int) -> Samples:
-    """Return the training patients as split train, val (an inner validation) and oof (the fold that is held out)."""
+    """Return the training patients as split train, val (an inner validation) and oof (the held-out fold)."""
     return Samples(splits.carve_inner_validation(samples.index, fold, val_fraction, seed), samples.images)
 
 
@@ -27,7 +27,7 @@ def fit_fold(
 ) -> tuple[pd.DataFrame, TrainingResult]:
     """Train on `samples` (see fold_samples) and return the predictions of split val and oof.
 
-    Test rows are not used. A fit that was killed is resumed from `checkpoint_dir`; a finished one is not repeated.
+    Test rows are not used. A killed training resumes from `checkpoint_dir`; a finished one is not repeated.
     """
     keras.backend.clear_session()
     model = models.build(config.model, samples.image_shape, config.seed, weights_path)

@@ -1,6 +1,6 @@
-"""The pixel store -> shuffled, balanced, mixed batches.
+"""Training batches of the array store: shuffled, balanced, mixed.
 
-An image leaves the store as raw pixels (n, h, w, 1); nothing is read before its batch is asked for.
+Images are raw pixels (n, h, w, 1); nothing is read before its batch is requested.
 """
 
 from collections.abc import Callable
@@ -14,15 +14,15 @@ import pandas as pd
 from mammo.core.config import TrainConfig
 from mammo.data.samples import Samples
 
-Inputs = Callable[[int, npt.NDArray[np.int64]], npt.NDArray[Any]]  # epoch, positions -> what the model is fed
+Inputs = Callable[[int, npt.NDArray[np.int64]], npt.NDArray[Any]]  # epoch, positions -> inputs of the model
 
 
 class TrainingBatches(keras.utils.PyDataset):
-    """Shuffled batches of (inputs, labels, weights), which depend on the seed, the epoch and the number only.
+    """Shuffled batches of (inputs, labels, weights), which depend on the seed, the epoch and their number only.
 
-    balance: class_weights gives both classes the same weight in the loss; sampling draws class and abnormality type
-    equally, with replacement; none does neither. mixup: alpha of Zhang et al., ICLR 2018; 0 is none.
-    inputs: where they come from other than the samples' pixels. The first epoch is `epoch`, and on_epoch_end goes on.
+    config.balance: class_weights gives both classes the same weight in the loss; sampling draws class and abnormality
+    type equally, with replacement; none does neither. config.mixup: alpha of Zhang et al., ICLR 2018; 0 is none.
+    inputs: the inputs of an epoch, if not the samples' pixels. epoch: the first one, from 0; on_epoch_end counts up.
     """
 
     def __init__(
@@ -41,8 +41,8 @@ class TrainingBatches(keras.utils.PyDataset):
         self.inputs = inputs or (lambda epoch, positions: samples.pixels(positions))
         self.epoch = epoch
         weighted = config.balance == "class_weights"
-        self.weights = _balanced(samples.labels) if weighted else np.ones(len(samples.index), np.float32)
-        self.shares = _equal_shares(samples.index) if config.balance == "sampling" else None
+        self.weights = _class_weights(samples.labels) if weighted else np.ones(len(samples.index), np.float32)
+        self.sampling = _sampling_probabilities(samples.index) if config.balance == "sampling" else None
         self._shuffle()
 
     def __len__(self) -> int:
@@ -58,30 +58,30 @@ class TrainingBatches(keras.utils.PyDataset):
         partner = rng.permutation(len(positions))
         share = rng.beta(self.mixup, self.mixup, len(positions)).astype(np.float32)
 
-        def mixed(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-            own = share.reshape(-1, *[1] * (values.ndim - 1))
-            return own * values + (1 - own) * values[partner]
+        def mix(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+            row_share = share.reshape(-1, *[1] * (values.ndim - 1))
+            return row_share * values + (1 - row_share) * values[partner]
 
-        return mixed(inputs), mixed(labels), mixed(weights)
+        return mix(inputs), mix(labels), mix(weights)
 
     def on_epoch_end(self) -> None:
-        """Shuffle anew."""
+        """Shuffle for the next epoch."""
         self.epoch += 1
         self._shuffle()
 
     def _shuffle(self) -> None:
         rng, count = np.random.default_rng([self.seed, self.epoch]), len(self.samples.index)
-        self.order = rng.permutation(count) if self.shares is None else rng.choice(count, count, p=self.shares)
+        self.order = rng.permutation(count) if self.sampling is None else rng.choice(count, count, p=self.sampling)
 
 
-def _balanced(labels: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-    """Weights (n,) of mean 1 that give both classes the same total."""
+def _class_weights(labels: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    """Return weights (n,) of mean 1 that give both classes the same total."""
     share = np.bincount(labels, minlength=2) / len(labels)
     return (0.5 / share[labels]).astype(np.float32)
 
 
-def _equal_shares(index: pd.DataFrame) -> npt.NDArray[np.float64]:
-    """Probabilities (n,) by which both classes are drawn equally, and within a class its abnormality types."""
+def _sampling_probabilities(index: pd.DataFrame) -> npt.NDArray[np.float64]:
+    """Return probabilities (n,) that draw both classes equally, and within a class its abnormality types."""
     types = index.groupby("label")["abnormality_type"].transform("nunique")
     rows = index.groupby(["label", "abnormality_type"])["sample_id"].transform("count")
     return np.asarray(1 / (index["label"].nunique() * types * rows), np.float64)

@@ -12,7 +12,7 @@ from mammo.training.feature_cache import AugmentedFeatures
 from mammo.training.health import TrainingError
 from mammo.training.result import EpochCallback, TrainingData, TrainingResult
 
-LOGISTIC_REGRESSION = "logistic_regression"  # the `optimizer` of a model that is fitted here
+LOGISTIC_REGRESSION = "logistic_regression"  # a value of models.*.optimizer
 MAX_ITERATIONS = 2000
 
 
@@ -21,8 +21,8 @@ def fit_logistic_head(
 ) -> TrainingResult:
     """Fit a logistic regression with an L2 penalty on the frozen base's vectors, and write it into the model's head.
 
-    All augmented copies are rows; `inverse_l2` is divided by their number, so that it means the same for any. Raise
-    TrainingError where the base is to learn, or the head has hidden layers.
+    Every augmented copy is a row; `inverse_l2` is divided by the number of copies, so that it does not depend on it.
+    Raise TrainingError where the base is to learn, or the head has hidden layers.
     """
     if config.model.trainable or config.model.head_units:
         raise TrainingError(f"optimizer: {LOGISTIC_REGRESSION} needs `trainable: []` and `head_units: []`")
@@ -33,7 +33,7 @@ def fit_logistic_head(
     norm.set_weights([gamma, np.zeros_like(scaler.mean_), scaler.mean_, scaler.var_])
     model.get_layer("logit").set_weights([regression.coef_.T, regression.intercept_])
     loss = _training_loss(model, features, data.train.labels)
-    prob = predict.probabilities(model, data.validation)
+    prob = predict.predict_probabilities(model, data.validation)
     values = health.measure_epoch(data.validation.labels, prob, loss, config.train.health) | {"loss": loss}
     on_epoch_end(0, values)
     return TrainingResult([values], 0)
@@ -51,6 +51,6 @@ def _fit_regression(
 
 
 def _training_loss(model: keras.Model, features: AugmentedFeatures, labels: npt.NDArray[np.int64]) -> float:
-    prob = feature_cache.head(model).predict_on_batch(features(0))
+    prob = feature_cache.build_head(model).predict_on_batch(features(0))
     loss = keras.losses.binary_crossentropy(labels[:, np.newaxis].astype(np.float32), prob)
     return float(keras.ops.mean(loss))

@@ -6,7 +6,7 @@ from mammo.core.config import FocalConfig
 
 
 def get_loss(name: str, focal: FocalConfig, label_smoothing: float = 0.0) -> keras.losses.Loss:
-    """`binary_crossentropy`, or `focal` (Lin et al., ICCV 2017), which weighs easy samples down."""
+    """Return `binary_crossentropy`, or `focal` (Lin et al., ICCV 2017), which gives easy samples less weight."""
     losses = {
         "binary_crossentropy": keras.losses.BinaryCrossentropy(label_smoothing=label_smoothing),
         "focal": keras.losses.BinaryFocalCrossentropy(

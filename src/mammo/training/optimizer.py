@@ -1,4 +1,4 @@
-"""The optimizer and its learning-rate schedule; one entry of OPTIMIZERS each."""
+"""Optimizers by name (OPTIMIZERS) and their learning-rate schedule."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from mammo.core.errors import InputError
 from mammo.training.logistic_head import LOGISTIC_REGRESSION
 
 WARMUP_START = 0.1  # of the learning rate
-DECAY_END = 0.01
+DECAY_END = 0.01  # of the learning rate
 
 OPTIMIZERS: dict[str, Callable[..., keras.optimizers.Optimizer]] = {"adamw": keras.optimizers.AdamW}
 

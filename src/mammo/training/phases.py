@@ -7,7 +7,7 @@ from mammo.core.config import TrainingConfig
 
 @dataclass(frozen=True)
 class Phase:
-    """Some epochs under one learning rate; frozen: the base stays as it is, and the head trains on its vectors."""
+    """A number of epochs under one learning rate; frozen: only the head learns, on the vectors of the base."""
 
     name: str
     epochs: int
@@ -16,12 +16,12 @@ class Phase:
 
 
 def total_epochs(config: TrainingConfig) -> int:
-    """Return the model's own number of epochs, else that of all models."""
+    """Return the number of epochs: `models.*.epochs`, else `train.epochs`."""
     return config.model.epochs or config.train.epochs
 
 
 def training_phases(config: TrainingConfig) -> list[Phase]:
-    """Return the phases: the head alone for `head_epochs`, then all; only the head where nothing is `trainable`."""
+    """Return the phases: the head alone for `head_epochs`, then all layers; only the head where none is `trainable`."""
     model, epochs = config.model, total_epochs(config)
     if not model.trainable:
         return [Phase("head", epochs, model.learning_rate, frozen=True)]

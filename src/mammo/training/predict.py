@@ -1,4 +1,4 @@
-"""Models -> probabilities and prediction tables."""
+"""The predictions of a model: probabilities and prediction tables."""
 
 from collections.abc import Iterable
 
@@ -10,17 +10,17 @@ from tqdm import tqdm
 
 from mammo.data.samples import Samples
 
-HELD_OUT = ("val", "test")  # the splits that a trained model predicts
+HELD_OUT = ("val", "test")  # splits that a trained model predicts
 BATCH = 64
 FLIPS: list[tuple[int, ...]] = [(), (1,), (2,), (1, 2)]  # axes of (n, h, w, 1)
 
 
-def probabilities(
+def predict_probabilities(
     model: keras.Model, samples: Samples, flips: bool = False, progress: bool = False
 ) -> npt.NDArray[np.float64]:
-    """Probability of malignancy (n,) for every sample, in the order of its index.
+    """Return the probability of malignancy (n,) of every sample, in the order of its index.
 
-    flips: the mean over the image and its mirror images (left-right, up-down, both). progress: show a bar.
+    flips: average over the image and its mirror images (left-right, up-down, both). progress: show a progress bar.
     """
     parts = []
     starts = range(0, len(samples.index), BATCH)
@@ -32,10 +32,10 @@ def probabilities(
 
 
 def predict_table(model: keras.Model, samples: Samples, flips: bool = False) -> pd.DataFrame:
-    """Predictions with the columns of `samples.index` and `prob`, one row per sample."""
-    return samples.index.assign(prob=probabilities(model, samples, flips, progress=True))
+    """Return the columns of `samples.index` and `prob`, one row per sample."""
+    return samples.index.assign(prob=predict_probabilities(model, samples, flips, progress=True))
 
 
 def predict_splits(model: keras.Model, samples: Samples, splits: Iterable[str], flips: bool) -> pd.DataFrame:
-    """Return the predictions of the rows of some splits, one split after the other."""
+    """Return the predictions of `splits`, one split after the other (columns as predict_table)."""
     return pd.concat([predict_table(model, samples.take(split), flips) for split in splits])

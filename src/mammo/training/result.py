@@ -1,4 +1,4 @@
-"""The data and the outcome of one training."""
+"""The data and the result of one training."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ EpochCallback = Callable[[int, Epoch], None]  # epoch from 0, its metrics
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The rows that a model learns from, and those that it is watched on."""
+    """The rows that a model learns from, and those that its training is monitored on."""
 
     train: Samples
     validation: Samples
@@ -19,7 +19,7 @@ class TrainingData:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """The metrics of every epoch, and the epoch (from 0) whose weights the model was left with."""
+    """The metrics of every epoch, and the epoch (from 0) whose weights the model keeps."""
 
     history: list[Epoch]
     best_epoch: int

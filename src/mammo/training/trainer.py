@@ -1,4 +1,4 @@
-"""Fitting one model: phases, optimiser, schedule, what monitors ask for, and which epoch is kept."""
+"""The training of one model: phases, restarts, checkpoints, and the choice of the epoch that is kept."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,7 +24,7 @@ from mammo.training.result import EpochCallback, TrainingData, TrainingResult
 
 @dataclass(frozen=True)
 class Trainee:
-    """What a phase trains: the network that is fed, where its inputs come from, and what is asked of validation."""
+    """The network that a phase trains, its inputs, its random layers, and its validation probabilities."""
 
     network: keras.Model
     inputs: Inputs | None
@@ -35,12 +35,12 @@ class Trainee:
 def fit(
     model: keras.Model, samples: Samples, config: TrainingConfig, checkpoint_dir: Path, on_epoch_end: EpochCallback
 ) -> TrainingResult:
-    """Train `model` in place on the rows of split train, watched on those of split val; other rows are never seen.
+    """Train `model` in place on the rows of split train, monitored on those of split val; no other row is read.
 
-    The model is left at the epoch that `config.train.keep` names: "best" stops early and keeps the epoch of the best
-    validation AUC; on a few dozen patients that is mostly the luckiest one, so "last" keeps the last epoch, when the
-    learning rate has faded out. `on_epoch_end(epoch, values)` is called for every epoch. A call that was killed is
-    resumed from `checkpoint_dir`, with the same result. Raise TrainingError where restarts did not help.
+    config.train.keep: "best" stops early and keeps the epoch of the best validation AUC; on a few dozen patients that
+    is mostly the luckiest one, so "last" keeps the last epoch, where the learning rate has faded out.
+    checkpoint_dir: a killed call resumes from it, with the same result. on_epoch_end(epoch, metrics): called for every
+    epoch. Raise TrainingError where restarts did not help.
     """
     data = TrainingData(samples.take("train"), samples.take("val"))
     if config.model.optimizer == LOGISTIC_REGRESSION:
@@ -50,22 +50,22 @@ def fit(
     for number, phase in enumerate(training_phases(config)):
         phase_config = replace(config, seed=config.seed + number)
         with _frozen_base(model, phase.frozen):
-            trainee = _trainee(model, data, phase_config, phase.frozen)
+            trainee = _build_trainee(model, data, phase_config, phase.frozen)
             run = _PhaseRun(trainee, data, phase_config, phase, Checkpoints(checkpoint_dir / phase.name))
             offset = len(history)
-            state = run.finish(partial(_report_from, on_epoch_end, offset))
+            state = run.train(partial(_report_epoch, on_epoch_end, offset))
         history += state.rows
         best_epoch = offset + (state.best_row if config.train.keep == "best" else len(state.rows) - 1)
     return TrainingResult(history, best_epoch)
 
 
-def _report_from(on_epoch_end: EpochCallback, offset: int, row: int, values: Epoch) -> None:
-    on_epoch_end(offset + row, values)
+def _report_epoch(on_epoch_end: EpochCallback, offset: int, row: int, metrics: Epoch) -> None:
+    on_epoch_end(offset + row, metrics)
 
 
 @contextmanager
 def _frozen_base(model: keras.Model, frozen: bool) -> Iterator[None]:
-    """The base's layers do not learn, and its normalisation keeps its statistics, while the block runs."""
+    """Keep the base's layers from learning, and its normalisation's statistics, while the block runs."""
     layers = feature_cache.base_layers(model) if frozen else []
     before = [layer.trainable for layer in layers]
     for layer in layers:
@@ -77,14 +77,16 @@ def _frozen_base(model: keras.Model, frozen: bool) -> Iterator[None]:
             layer.trainable = trainable
 
 
-def _trainee(model: keras.Model, data: TrainingData, config: TrainingConfig, frozen: bool) -> Trainee:
+def _build_trainee(model: keras.Model, data: TrainingData, config: TrainingConfig, frozen: bool) -> Trainee:
     """Return the head on vectors of the frozen base, or the whole model behind its augmentation, on the device."""
     if not frozen:
         strength = config.model.augmentation_strength
-        layers = augmentation.layers(config.train.augmentation, strength, config.seed)
-        network = with_augmentation(layers, model)
-        return Trainee(network, None, [*layers, *model.layers], lambda: predict.probabilities(model, data.validation))
-    head = feature_cache.head(model)
+        layers = augmentation.build_layers(config.train.augmentation, strength, config.seed)
+        network = prepend_augmentation(layers, model)
+        return Trainee(
+            network, None, [*layers, *model.layers], lambda: predict.predict_probabilities(model, data.validation)
+        )
+    head = feature_cache.build_head(model)
     features = feature_cache.AugmentedFeatures(model, data.train, config)
     vectors = feature_cache.extract_features(model, data.validation)
     return Trainee(
@@ -95,8 +97,8 @@ def _trainee(model: keras.Model, data: TrainingData, config: TrainingConfig, fro
     )
 
 
-def with_augmentation(layers: Sequence[keras.layers.Layer], model: keras.Model) -> keras.Model:
-    """`model` behind `layers`; it shares the weights, and `model` itself stays bare."""
+def prepend_augmentation(layers: Sequence[keras.layers.Layer], model: keras.Model) -> keras.Model:
+    """Return a model of `layers` and then `model`; it shares the weights of `model`, which stays without them."""
     image = keras.Input(model.input_shape[1:], name="image")
     x = image
     for layer in layers:
@@ -105,7 +107,7 @@ def with_augmentation(layers: Sequence[keras.layers.Layer], model: keras.Model) 
 
 
 class _PhaseRun:
-    """One phase: attempts until one of them reaches its end."""
+    """The training of one phase: attempts until one of them reaches the last epoch."""
 
     def __init__(
         self, trainee: Trainee, data: TrainingData, config: TrainingConfig, phase: Phase, checkpoints: Checkpoints
@@ -113,11 +115,11 @@ class _PhaseRun:
         self.trainee, self.data, self.config = trainee, data, config
         self.phase, self.checkpoints = phase, checkpoints
 
-    def finish(self, on_epoch_end: EpochCallback) -> State:
-        """Train to the end, or fail; leaves the network with the weights that are kept."""
-        state = self.checkpoints.state()
-        for row, values in enumerate(state.rows if state else []):
-            on_epoch_end(row, values)
+    def train(self, on_epoch_end: EpochCallback) -> State:
+        """Train to the end and leave the network with the weights of the kept epoch; raise TrainingError."""
+        state = self.checkpoints.read_state()
+        for row, metrics in enumerate(state.rows if state else []):
+            on_epoch_end(row, metrics)
         self._compile(state or State())
         if state is None:
             state = State()
@@ -139,17 +141,17 @@ class _PhaseRun:
             inputs=self.trainee.inputs,
             epoch=state.epoch,
         )
-        watch = _EpochWatch(self, state, on_epoch_end)
+        callback = _EpochEnd(self, state, on_epoch_end)
         # Keras would shuffle the batches once more, with Python's global generator.
         self.trainee.network.fit(
             batches,
             initial_epoch=state.epoch,
             epochs=self.phase.epochs,
-            callbacks=[watch],
+            callbacks=[callback],
             shuffle=False,
             verbose=2,
         )
-        return watch.state
+        return callback.state
 
     def _compile(self, state: State) -> None:
         steps = -(-len(self.data.train.index) // self.config.train.batch_size)
@@ -163,37 +165,38 @@ class _PhaseRun:
         network = self.trainee.network
         return [*network.weights, *network.optimizer.variables]
 
-    def after(self, state: State, loss: float, on_epoch_end: EpochCallback) -> State:
-        """What the epoch that has just ended leads to; its snapshot is on disk when this returns."""
+    def end_epoch(self, state: State, loss: float, on_epoch_end: EpochCallback) -> State:
+        """Measure the epoch that has just ended and return the state after it, which is then on disk."""
         settings = self.config.train.health
-        with self._averaged():
-            values = health.measure_epoch(self.data.validation.labels, self.trainee.probabilities(), loss, settings)
+        with self._averaged_weights():
+            metrics = health.measure_epoch(self.data.validation.labels, self.trainee.probabilities(), loss, settings)
         rate = float(keras.ops.convert_to_numpy(self.trainee.network.optimizer.learning_rate))
-        values |= {"loss": loss, "learning_rate": rate, "restarts": float(state.restarts)}
-        values = dict(sorted(values.items()))
-        rows = [*state.rows, values]
-        on_epoch_end(len(state.rows), values)
-        health.warn(rows)
+        metrics |= {"loss": loss, "learning_rate": rate, "restarts": float(state.restarts)}
+        metrics = dict(sorted(metrics.items()))
+        rows = [*state.rows, metrics]
+        on_epoch_end(len(state.rows), metrics)
+        health.log_warnings(rows)
         since_restart = [row for row in rows if row["restarts"] == state.restarts]
         reason = health.restart_reason(since_restart, settings)
         if reason is not None:
-            return self._restarted(state.but(rows=rows), reason)
+            return self._restart(replace(state, rows=rows), reason)
         epoch = state.epoch + 1
-        better = state.best == 0 or values["val_auc"] > rows[state.best_row]["val_auc"]
-        state = state.but(
+        better = state.best == 0 or metrics["val_auc"] > rows[state.best_row]["val_auc"]
+        state = replace(
+            state,
             epoch=epoch,
             rows=rows,
-            good=state.good if values["val_collapsed"] else epoch,
+            good=state.good if metrics["val_collapsed"] else epoch,
             best=epoch if better else state.best,
             best_row=len(rows) - 1 if better else state.best_row,
         )
         out_of_patience = self.config.train.keep == "best" and epoch - state.best >= self.config.train.patience
-        state = state.but(finished=epoch == self.phase.epochs or out_of_patience)
+        state = replace(state, finished=epoch == self.phase.epochs or out_of_patience)
         self.checkpoints.save(state, self._variables())
         return state
 
-    def _restarted(self, state: State, reason: str) -> State:
-        """Back at the last good epoch, or TrainingError when that has been tried often enough."""
+    def _restart(self, state: State, reason: str) -> State:
+        """Return the state of the last good epoch; raise TrainingError where no restart is left."""
         if state.restarts == self.config.train.health.restarts:
             raise TrainingError(
                 f"epoch {state.epoch + 1}: {reason}; lower the learning rate "
@@ -203,7 +206,8 @@ class _PhaseRun:
             "epoch %d: %s; back to epoch %d with a lower learning rate", state.epoch + 1, reason, state.good
         )
         forget = state.best > state.good
-        state = state.but(
+        state = replace(
+            state,
             epoch=state.good,
             restarts=state.restarts + 1,
             best=0 if forget else state.best,
@@ -213,8 +217,8 @@ class _PhaseRun:
         return state
 
     @contextmanager
-    def _averaged(self) -> Iterator[None]:
-        """The network with the moving average of its weights, where there is one, while the block runs."""
+    def _averaged_weights(self) -> Iterator[None]:
+        """Give the network the moving average of its weights, with `train.ema`, while the block runs."""
         if not self.config.train.ema:
             yield
             return
@@ -230,26 +234,26 @@ class _PhaseRun:
                 variable.assign(value)
 
 
-class _EpochWatch(keras.callbacks.Callback):
-    """Between Keras' epochs: draws new seeds, hands the epoch to the run, and stops where the run says so."""
+class _EpochEnd(keras.callbacks.Callback):
+    """A callback that reseeds random layers before an epoch, and measures and saves after it."""
 
     def __init__(self, run: _PhaseRun, state: State, on_epoch_end: EpochCallback):
         super().__init__()
         self.run, self.state, self.report = run, state, on_epoch_end
 
     def on_epoch_begin(self, epoch: int, logs: Epoch | None = None) -> None:
-        """Randomness depends on the seed and the epoch alone, so that a resumed training repeats an unbroken one."""
+        """Reseed by seed, restarts and epoch alone, so that a resumed training repeats an uninterrupted one."""
         _reseed(self.run.trainee.random_layers, [self.run.config.seed, self.state.restarts, epoch])
 
     def on_epoch_end(self, epoch: int, logs: Epoch) -> None:
-        """Measure, judge, save."""
+        """Measure and save the epoch, and stop where it was the last or needs a restart."""
         restarts = self.state.restarts
-        self.state = self.run.after(self.state, float(logs["loss"]), self.report)
+        self.state = self.run.end_epoch(self.state, float(logs["loss"]), self.report)
         self.model.stop_training = self.state.finished or self.state.restarts > restarts
 
 
 def _reseed(layers: list[keras.layers.Layer], seed: list[int]) -> None:
-    """Keras saves no seeds: a loaded model's dropout has drawn its own from Python's global generator."""
+    """Seed the generators of `layers`; Keras saves none, and dropout takes its own from Python's global generator."""
     generators = [getattr(layer, "seed_generator", None) or getattr(layer, "generator", None) for layer in layers]
     for number, generator in enumerate(filter(None, generators)):
         value = np.random.SeedSequence([*seed, number]).generate_state(1)[0]

@@ -1,4 +1,4 @@
-"""ConvNeXt-Tiny (Liu et al. 2022): a convolutional network with a transformer's recipe, as a modern comparison."""
+"""ConvNeXt-Tiny (Liu et al. 2022): a convolutional network designed like a transformer, as a modern comparison."""
 
 from pathlib import Path
 
@@ -11,10 +11,10 @@ from mammo.models.layers.head import build_classifier
 
 
 def build(config: ModelConfig, image_shape: Shape, weights_path: Path | None) -> keras.Model:
-    """ConvNeXt-Tiny, of which the layers named in `trainable` learn, and a classifier.
+    """Return ConvNeXt-Tiny, of which the layers named in `trainable` learn, and a classifier.
 
-    Its first layer normalises each colour by its own mean, so that grey goes in three times; its first convolution
-    (stride 4) is a hundredth of the work.
+    Its first layer normalises each colour by its own mean, so the grey channel goes in three times; its first
+    convolution (stride 4) is a hundredth of the work.
     """
     image = inputs.grey_input(image_shape)
     first = inputs.crop_and_resize(image, config)

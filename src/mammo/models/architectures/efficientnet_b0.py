@@ -13,7 +13,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)  # RGB
 
 
 def build(config: ModelConfig, image_shape: Shape, weights_path: Path | None) -> keras.Model:
-    """EfficientNetB0, of which the layers named in `trainable` learn, and a classifier."""
+    """Return EfficientNetB0, of which the layers named in `trainable` learn, and a classifier."""
     image = inputs.grey_input(image_shape)
     first = inputs.crop_and_resize(image, config)
     base = pretrained.pretrained_base(
@@ -30,7 +30,7 @@ def _is_published(config: ModelConfig, weights_path: Path | None) -> bool:
 
 
 def _complete_scaling(base: keras.Model) -> None:
-    """Give a base the division by sqrt(SD) that Keras adds as a layer where it loads "imagenet" itself.
+    """Add to a base the division by sqrt(SD) that Keras adds as a layer where it loads "imagenet" itself.
 
     The published weights were trained with it; here it goes into the variance by which the base normalises.
     """

@@ -14,7 +14,10 @@ WIDTHS = (16, 32, 64, 96, 128)
 
 
 def build(config: ModelConfig, image_shape: Shape, weights_path: Path | None) -> keras.Model:
-    """Five blocks of convolution and normalisation, each but the last followed by pooling, and a classifier."""
+    """Return five blocks of convolution and normalisation, with pooling between them, and a classifier.
+
+    Raise InputError where `weights`, `trainable` or `cut_after` ask for a pretrained base.
+    """
     if config.weights != "none" or config.trainable != ["all"] or config.cut_after is not None:
         raise InputError(
             f"models.light_cnn has weights {config.weights!r} and trainable {config.trainable}; "

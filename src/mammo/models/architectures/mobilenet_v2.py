@@ -1,4 +1,4 @@
-"""MobileNetV2 (Sandler et al. 2018): small and quick, with pretrained weights."""
+"""MobileNetV2 (Sandler et al. 2018), a small and quick architecture with pretrained weights."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from mammo.models.layers.head import build_classifier
 
 
 def build(config: ModelConfig, image_shape: Shape, weights_path: Path | None) -> keras.Model:
-    """MobileNetV2, of which the layers named in `trainable` learn, and a classifier."""
+    """Return MobileNetV2, of which the layers named in `trainable` learn, and a classifier."""
     image = inputs.grey_input(image_shape)
     first = inputs.crop_and_resize(image, config)
     base = pretrained.pretrained_base(

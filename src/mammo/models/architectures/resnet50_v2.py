@@ -1,4 +1,4 @@
-"""ResNet50V2 (He et al. 2016), whole, or ended early (`cut_after`) where its features are of fine texture."""
+"""ResNet50V2 (He et al. 2016), whole or cut early (`cut_after`), where its features are of fine texture."""
 
 from pathlib import Path
 

@@ -18,7 +18,7 @@ def build(config: ModelConfig, image_shape: Shape, weights_path: Path | None) ->
     image = inputs.grey_input(image_shape)
     first = inputs.crop_and_resize(image, config)
     offset = [-mean for mean in reversed(IMAGENET_MEAN)]
-    # Each colour loses another mean, so that at padded borders grey in one channel would not be the same.
+    # A mean per colour: padded borders differ by colour, so a single grey channel would not give the same.
     bgr = keras.layers.Rescaling(1.0, offset=offset, name="less_mean")(inputs.grey_to_rgb(first))
     base = pretrained.pretrained_base(keras.applications.VGG16, config, bgr, weights_path)
     features = base.get_layer(config.cut_after or LAST_CONVOLUTION).output

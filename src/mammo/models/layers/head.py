@@ -18,10 +18,11 @@ def build_classifier(
     config: ModelConfig,
     reduce: Callable[[keras.KerasTensor], keras.KerasTensor] | None = None,
 ) -> keras.Model:
-    """Return the whole model: `features` is the feature map of `first`, the first crop of `image`.
+    """Return the whole model, from `image` to the probability of malignancy.
 
-    It is named `features`; the other `crops` go through the same layers, and the vectors of all are put side by side
-    in `pool`. reduce: of a feature map, before it is pooled.
+    features: the feature map of `first`, the first crop of `image`; its layer is named `features`. The other
+    `crops` go through the same layers, and the vectors of all are concatenated in `pool`. reduce: a layer for each
+    feature map before it is pooled.
     """
     others = [crop_and_resize(image, config, number) for number in range(1, len(config.crops))]
     # The base's own `call` puts its layers into the graph; calling the base would nest it.
@@ -40,13 +41,13 @@ def build_classifier(
 
 
 def _pool(feature_map: keras.KerasTensor, config: ModelConfig) -> list[keras.KerasTensor]:
-    """Average, and where asked for the maximum, of every channel."""
+    """Return the average of every channel and, with `pool_max`, its maximum."""
     average = keras.layers.GlobalAveragePooling2D()(feature_map)
     return [average, keras.layers.GlobalMaxPooling2D()(feature_map)] if config.pool_max else [average]
 
 
 def _classifier(vector: keras.KerasTensor, config: ModelConfig) -> keras.KerasTensor:
-    """Vector -> probability: normalisation, `head_units` hidden layers, one logit."""
+    """Return the probability of a vector: normalisation, `head_units` hidden layers, one logit, the sigmoid."""
     x = keras.layers.BatchNormalization(momentum=NORM_MOMENTUM, name="pool_norm")(vector)
     for number, units in enumerate(config.head_units, start=1):
         x = keras.layers.Dense(units, activation="relu", name=f"head_{number}")(x)

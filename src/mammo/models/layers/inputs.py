@@ -1,4 +1,4 @@
-"""The grey input of a model, and what its base sees of it."""
+"""The grey input of a model, and its crop, size, colours and scale as the base takes them."""
 
 import keras
 
@@ -6,12 +6,12 @@ from mammo.core.config import ModelConfig
 
 
 def grey_input(image_shape: tuple[int, int, int]) -> keras.KerasTensor:
-    """Raw pixels (h, w, 1) in 0..255."""
+    """Return the input of a model: raw pixels (h, w, 1) in 0..255."""
     return keras.Input(image_shape, name="image")
 
 
 def crop_and_resize(image: keras.KerasTensor, config: ModelConfig, number: int = 0) -> keras.KerasTensor:
-    """What the base sees of `image`: the central share `crops[number]`, resized to a width of `input_px`."""
+    """Return the central share `crops[number]` of `image`, resized to a width of `input_px`."""
     height, width = image.shape[1:3]
     share, suffix = config.crops[number], f"_{number}" if number else ""
     if share < 1:
@@ -24,10 +24,10 @@ def crop_and_resize(image: keras.KerasTensor, config: ModelConfig, number: int =
 
 
 def grey_to_rgb(image: keras.KerasTensor) -> keras.KerasTensor:
-    """The grey channel three times, for a base whose own layers treat the colours differently."""
+    """Return the grey channel three times, for a base whose own layers treat the colours differently."""
     return keras.layers.Concatenate(name="grey_to_rgb")([image, image, image])
 
 
 def symmetric_scale(image: keras.KerasTensor) -> keras.KerasTensor:
-    """0..255 -> -1..1, as MobileNetV2 and ResNet50V2 were trained: the same for every colour, so that grey will do."""
+    """Scale 0..255 to -1..1, as MobileNetV2 and ResNet50V2 were trained: equally for every colour, so grey suffices."""
     return keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="scale")(image)

@@ -16,7 +16,7 @@ Weights = dict[str, list[npt.NDArray[Any]]]  # by the layer's name
 
 
 class WeightsError(InputError):
-    """Pretrained weights cannot be had; the message names the alternatives."""
+    """Pretrained weights that are missing or do not fit; the message names the alternatives."""
 
 
 def pretrained_base(
@@ -41,7 +41,7 @@ def pretrained_base(
 
 
 def _flatten_blocks(base: keras.Model, x: keras.KerasTensor) -> keras.Model:
-    """`base` with the layers of its sequential blocks (ConvNeXt has some) as nodes of its own graph."""
+    """Return `base` with the layers of its sequential blocks (ConvNeXt has some) as nodes of its own graph."""
 
     def call(layer: keras.layers.Layer, x: keras.KerasTensor, *args: Any, **kwargs: Any) -> keras.KerasTensor:
         if not isinstance(layer, keras.Sequential):
@@ -92,30 +92,30 @@ def _read_weights(application: Callable[..., keras.Model], source: str, path: Pa
 
 
 def _by_layer(model: keras.Model) -> Weights:
-    found: Weights = {}
+    weights: Weights = {}
     for layer in model.layers:
         if isinstance(layer, keras.Sequential):
-            found |= _by_layer(layer)
+            weights |= _by_layer(layer)
         elif layer.weights:
-            found[_stable(layer.name)] = layer.get_weights()
-    return found
+            weights[_stable(layer.name)] = layer.get_weights()
+    return weights
 
 
 def _stable(name: str) -> str:
-    """Keras numbers the layers that an application does not name."""
+    """Return a layer's name without the number that Keras gives where an application sets none."""
     return re.sub(r"^(normalization|rescaling|layer_normalization)_\d+$", r"\1", name)
 
 
 def _copy_weights(base: keras.Model, weights: Weights, source: str, architecture: str) -> None:
-    """Put `found` into the layers of `base`; each of them must be there, in the same shape or in colour."""
-    wanted = [layer for layer in base.layers if layer.weights]
-    missing = [layer.name for layer in wanted if _stable(layer.name) not in weights]
+    """Put `weights` into the layers of `base`, in the same shape or summed over colour; raise WeightsError."""
+    layers = [layer for layer in base.layers if layer.weights]
+    missing = [layer.name for layer in layers if _stable(layer.name) not in weights]
     if missing:
         raise WeightsError(
-            f"{source} does not fit {architecture} without top: nothing for {len(missing)} of {len(wanted)} layers, "
+            f"{source} does not fit {architecture} without top: nothing for {len(missing)} of {len(layers)} layers, "
             f"e.g. {', '.join(missing[:3])}"
         )
-    for layer in wanted:
+    for layer in layers:
         arrays = weights[_stable(layer.name)]
         if arrays[0].ndim == 4 and arrays[0].shape[2] == 3 and layer.weights[0].shape[2] == 1:
             arrays = [arrays[0].sum(axis=2, keepdims=True), *arrays[1:]]
