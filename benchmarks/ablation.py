@@ -1,10 +1,10 @@
-"""What helps on real mammograms, and what does not: `python benchmarks/ablation.py [VARIANT ...]`.
+"""Measure changes of models on real mammograms, one at a time: `python benchmarks/ablation.py [VARIANT ...]`.
 
 First `python -m mammo profile cbis-ddsm-mass && python -m mammo profile ablation && dvc repro preprocess`. Each variant
 changes a few values of params.yaml and is cross-validated by patient over the official training rows; no test row is
 read. Writes docs/results/ablation.csv and .md: the out-of-fold AUC, and its paired difference from the variant that it
-changes. A variant that is finished is kept in .dvc/tmp/mammo/ and not trained again; without a name all are (hours on
-two cores).
+changes. Finished variants are kept in .dvc/tmp/mammo/ and not trained again; without a name all variants are trained
+(hours on two cores).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 
@@ -24,10 +24,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mammo.core import resume, schemas
-from mammo.core.config import PARAMS_FILE, Config, parse_config
+from mammo.core.config import PARAMS_FILE, Config, SplitConfig, TrainingConfig, parse_config
 from mammo.core.errors import InputError
 from mammo.core.files import read_table, write_table, write_text
-from mammo.core.paths import PIXELS, data_fingerprint
+from mammo.core.paths import PIXELS
 from mammo.data.samples import open_store
 from mammo.evaluation import comparison_rows
 from mammo.metrics import auc_tests
@@ -38,26 +38,28 @@ from mammo.training import folds
 from mammo.training.backend import use_deterministic_kernels
 
 RESULTS = Path("docs/results")
-PLAIN = {"augmentation_strength": 0.0, "crops": [0.75]}  # of a frozen base: one context, the images as they are
+PLAIN = {"augmentation_strength": 0.0, "crops": [0.75]}  # a frozen base: one context, no augmentation
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A model with some of its own values changed (`own`), or of `train` (`recipe`); `against`: what it is held to."""
+    """Changes of one model's entry and of section `train`; against: the variant that it is compared with."""
 
     model: str
     question: str
     against: str | None = None
-    own: dict[str, object] = field(default_factory=dict)
-    recipe: dict[str, object] = field(default_factory=dict)
+    model_changes: dict[str, object] = field(default_factory=dict)
+    train_changes: dict[str, object] = field(default_factory=dict)
 
 
 VARIANTS = {
     "light_cnn": Variant("light_cnn", "trained from random weights, 64 px, cross-entropy"),
     "light_cnn, focal": Variant("light_cnn", "focal loss instead of cross-entropy", "light_cnn", {"loss": "focal"}),
     "light_cnn, plain": Variant("light_cnn", "no augmentation", "light_cnn", {"augmentation_strength": 0.0}),
-    "light_cnn, noise": Variant("light_cnn", "noise of SD 2 %", "light_cnn", recipe={"augmentation.noise": 0.02}),
-    "light_cnn, unweighted": Variant("light_cnn", "no class weights", "light_cnn", recipe={"balance": "none"}),
+    "light_cnn, noise": Variant(
+        "light_cnn", "noise of SD 2 %", "light_cnn", train_changes={"augmentation.noise": 0.02}
+    ),
+    "light_cnn, unweighted": Variant("light_cnn", "no class weights", "light_cnn", train_changes={"balance": "none"}),
     "light_cnn, 128 px": Variant("light_cnn", "128 px", "light_cnn", {"input_px": 128}),
     "light_cnn, wide": Variant("light_cnn", "context 2.0 instead of 1.5", "light_cnn", {"crops": [1.0]}),
     "frozen": Variant("frozen_features", "frozen ResNet50V2-conv4, 224 px, logistic regression", None, PLAIN),
@@ -86,11 +88,11 @@ VARIANTS = {
 }
 
 
-def changed(content: dict[str, object], variant: Variant) -> Config:
-    """params.yaml's content with the variant's values; prediction without flips, which all variants would gain from."""
+def apply_variant(content: dict[str, object], variant: Variant) -> Config:
+    """Return params.yaml's content with the variant's values, and without flips, which help every variant."""
     content = copy.deepcopy(content)
-    content["models"][variant.model] |= variant.own
-    for key, value in variant.recipe.items():
+    content["models"][variant.model] |= variant.model_changes
+    for key, value in variant.train_changes.items():
         *sections, last = key.split(".")
         section = content["train"]
         for name in sections:
@@ -101,33 +103,37 @@ def changed(content: dict[str, object], variant: Variant) -> Config:
 
 
 def out_of_fold(variant: Variant, content: dict[str, object]) -> pd.DataFrame:
-    """Predictions of every fold; read back where they were computed before."""
-    loaded = changed(content, variant)
-    own, recipe = loaded.model(variant.model), loaded.train
-    described = [own.model_dump_json(), recipe.model_dump_json(), loaded.split.model_dump_json(), str(loaded.seed)]
-    foundations = [data_fingerprint(), keras.backend.backend(), *described, *resume.source_texts(*train_run.ROOMS)]
-    kept = resume.cache_folder("ablation", resume.content_key(*foundations)) / "oof.csv"
-    if not kept.is_file():
-        samples = open_store(PIXELS)
-        with train_run.workplace("ablation", own, recipe, loaded, loaded.split.model_dump_json()) as folder:
-            parts = [
-                folds.fit_fold(variant.model, fold, samples, loaded, loaded.seed, told(fold), folder / str(fold))[0]
-                for fold in range(loaded.split.folds)
-            ]
+    """Return the predictions of every fold (schemas.OUT_OF_FOLD without `repeat`), computed once."""
+    config = apply_variant(content, variant)
+    foundations = (config.split.model_dump_json(), config.predict.model_dump_json())
+    task = replace(train_run.task_for("ablation", variant.model, config), foundations=foundations)
+    path = resume.cache_folder("ablation", task.resume_key()) / "oof.csv"
+    if not path.is_file():
+        with train_run.resume_folder(task) as folder:
+            parts = [predict_fold(task.config, config.split, fold, folder) for fold in range(config.split.folds)]
         table = pd.concat(parts, ignore_index=True).assign(repeat=0)[list(schemas.OUT_OF_FOLD.columns)]
-        write_table(kept, table, schemas.OUT_OF_FOLD)
-    return read_table(kept, schemas.OUT_OF_FOLD).drop(columns="repeat")
+        write_table(path, table, schemas.OUT_OF_FOLD)
+    return read_table(path, schemas.OUT_OF_FOLD).drop(columns="repeat")
 
 
-def told(fold: int) -> Callable[[int, dict[str, float]], None]:
-    """A log that prints an epoch's validation AUC."""
+def predict_fold(config: TrainingConfig, split: SplitConfig, fold: int, folder: Path) -> pd.DataFrame:
+    """Train without one fold and return its predictions."""
+    samples = folds.fold_samples(open_store(PIXELS), fold, split.val_fraction, config.seed)
+    fold_config, weights_path = replace(config, seed=config.seed + fold), train_run.find_weights(config.model)
+    checkpoint_dir = folder / str(fold)
+    predictions, _ = folds.fit_fold(samples, fold_config, weights_path, checkpoint_dir, epoch_printer(fold))
+    return predictions.assign(fold=fold)
+
+
+def epoch_printer(fold: int) -> Callable[[int, dict[str, float]], None]:
+    """Return a callback that prints an epoch's validation AUC."""
     return lambda epoch, values: print(f"  fold {fold}, epoch {epoch + 1}: val_auc {values['val_auc']:.3f}", flush=True)
 
 
-def row(name: str, found: dict[str, pd.DataFrame], loaded: Config) -> dict[str, object]:
-    """One line of the table."""
-    variant, rows = VARIANTS[name], found[name][found[name]["split"] == "oof"]
-    auc = comparison_rows.evaluate_predictions(found[name], loaded.evaluate, loaded.seed).intervals["auc"]
+def row(name: str, predictions: dict[str, pd.DataFrame], config: Config) -> dict[str, object]:
+    """Return one row of the table."""
+    variant, rows = VARIANTS[name], predictions[name][predictions[name]["split"] == "oof"]
+    auc = comparison_rows.evaluate_predictions(predictions[name], config.evaluate, config.seed).intervals["auc"]
     line: dict[str, object] = {
         "variant": name,
         "model": variant.model,
@@ -139,22 +145,24 @@ def row(name: str, found: dict[str, pd.DataFrame], loaded: Config) -> dict[str, 
         "auc_high": auc.high,
         "against": variant.against,
     }
-    if variant.against not in found:
+    if variant.against not in predictions:
         return line
-    other = found[variant.against]
-    both = rows.merge(other[other["split"] == "oof"][["sample_id", "prob"]], on="sample_id", suffixes=("", "_other"))
+    reference = predictions[variant.against]
+    both = rows.merge(
+        reference[reference["split"] == "oof"][["sample_id", "prob"]], on="sample_id", suffixes=("", "_reference")
+    )
     test = auc_tests.paired_auc_test(
         LabelledRows.from_table(both),
-        both["prob_other"],
+        both["prob_reference"],
         both["prob"],
-        Resampling(loaded.evaluate.resamples, loaded.seed),
+        Resampling(config.evaluate.resamples, config.seed),
     )
     limits = {"difference": test.difference, "difference_low": test.low, "difference_high": test.high}
     return line | limits | {"p": test.p_value}
 
 
 def page(table: pd.DataFrame) -> str:
-    """The table for people."""
+    """Return the table as a Markdown page."""
     lines = ["| variant | what | AUC, out of fold | against | difference | p |", "|---|---|---|---|---|---|"]
     for _, line in table.iterrows():
         compared = pd.notna(line["difference"])
@@ -180,21 +188,21 @@ weights gains or loses by .02 may be chance. Predictions without flips.
 
 
 def main(names: list[str]) -> None:
-    """Train what is missing of the named variants, then write the tables of all that are there."""
+    """Train the named variants, or all, and write the table of their results."""
     unknown = [name for name in names if name not in VARIANTS]
     if unknown:
         raise InputError(f"unknown variant {unknown[0]!r}; there are: {'; '.join(VARIANTS)}")
     content = yaml.safe_load(PARAMS_FILE.read_text())
     use_deterministic_kernels()
     keras.utils.disable_interactive_logging()
-    found = {}
+    predictions = {}
     for name in names or VARIANTS:
         start = perf_counter()
         print(name, flush=True)
-        found[name] = out_of_fold(VARIANTS[name], content)
+        predictions[name] = out_of_fold(VARIANTS[name], content)
         print(f"  {perf_counter() - start:.0f} s", flush=True)
-    loaded = parse_config(content)
-    table = pd.DataFrame([row(name, found, loaded) for name in found])
+    config = parse_config(content)
+    table = pd.DataFrame([row(name, predictions, config) for name in predictions])
     write_text(RESULTS / "ablation.csv", table.round(4).to_csv(index=False, lineterminator="\n"))
     write_text(RESULTS / "ablation.md", page(table))
 

@@ -1,6 +1,6 @@
 """Size and speed of every architecture: `python benchmarks/architectures.py [SIZE_PX]` (a few minutes, two cores).
 
-Prints parameters, images per second when predicting and when training all layers, and the speed against basic_vgg16's.
+Prints parameters, images per second in prediction and in training of all layers, and the speed relative to VGG16.
 """
 
 from __future__ import annotations
@@ -20,23 +20,31 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from mammo import models
 from mammo.core import plugins
-from mammo.core.config import ModelConfig
+from mammo.core.config import ModelConfig, load_config
+from mammo.models import architectures
 
 BATCH, ROUNDS = 32, 4
-PLAIN = ModelConfig(
-    weights="none",
-    trainable=["all"],
-    head_units=[],
-    dropout=0.0,
-    learning_rate=0.001,
-    loss="binary_crossentropy",
-    augmentation_strength=0.0,
-)
-FROZEN = PLAIN.model_copy(update={"trainable": []})  # what basic_vgg16 and frozen_features insist on
+REFERENCE = "vgg16"
+PARAMS = Path(__file__).resolve().parents[1] / "params.yaml"
+
+
+def plain_config(architecture: str) -> ModelConfig:
+    """Return the parameters of an architecture whose every layer learns, from random weights."""
+    return ModelConfig(
+        **load_config(PARAMS).model_defaults.model_dump(),
+        architecture=architecture,
+        weights="none",
+        trainable=["all"],
+        head_units=[],
+        dropout=0.0,
+        learning_rate=0.001,
+        loss="binary_crossentropy",
+        augmentation_strength=0.0,
+    )
 
 
 def per_second(work: Callable[[], object]) -> float:
-    """Images per second of the fastest of ROUNDS calls, after one that warms up."""
+    """Return the images per second of the fastest of ROUNDS calls, after one to warm up."""
     work()
     times = []
     for _ in range(ROUNDS):
@@ -52,20 +60,19 @@ def main() -> None:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (BATCH, size_px, size_px, 1)).astype(np.float32)
     labels = (np.arange(BATCH) % 2)[:, np.newaxis].astype(np.float32)
-    found: dict[str, tuple[int, float, float]] = {}
-    for name in plugins.plugin_names(models):
+    measurements: dict[str, tuple[int, float, float]] = {}
+    for name in plugins.plugin_names(architectures):
         keras.backend.clear_session()
-        own = FROZEN if name in ("basic_vgg16", "frozen_features") else PLAIN
-        model = models.build(own, (size_px, size_px, 1), 0)
-        for layer in model.layers:
-            layer.trainable = True
+        model = models.build(plain_config(name), (size_px, size_px, 1), seed=0)
         predicting = per_second(lambda model=model: model.predict_on_batch(images))
         model.compile("sgd", "binary_crossentropy", jit_compile=False)
         training = per_second(lambda model=model: model.train_on_batch(images, labels))
-        found[name] = model.count_params(), predicting, training
-    base = found["basic_vgg16"]
-    print(f"{BATCH} images of {size_px} px a batch, all layers learning; images per second, and against basic_vgg16")
-    for name, (count, predicting, training) in found.items():
+        measurements[name] = model.count_params(), predicting, training
+    base = measurements[REFERENCE]
+    print(
+        f"{BATCH} images of {size_px} px a batch, all layers learning; images per second, and relative to {REFERENCE}"
+    )
+    for name, (count, predicting, training) in measurements.items():
         speeds = (
             f"predict {predicting:7.1f} {predicting / base[1]:6.1f}x   train {training:6.1f} {training / base[2]:6.1f}x"
         )

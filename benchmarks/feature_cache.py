@@ -1,7 +1,7 @@
 """Time ten epochs of a frozen VGG16's head: `python benchmarks/feature_cache.py` (about four minutes, two cores).
 
 Prints side by side: the notebook way (each epoch decodes and resizes image files and runs the whole network), the whole
-network on images in the pixel store, and the head on the base's vectors: with as many augmented copies of the training
+network on images of the array store, and the head on the base's vectors: with as many augmented copies of the training
 images as params.yaml says (the base then runs COPIES times instead of once per epoch), trained once more with another
 learning rate (the vectors lie in the cache), and with one copy.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -33,7 +34,7 @@ SAMPLES, SIZE_PX, FILE_PX, EPOCHS = 384, 64, 800, 10
 
 
 def cohort() -> Samples:
-    """Random images, the malignant ones brighter (else training stops at a collapse); two thirds to train on."""
+    """Return random images, two thirds of them for training; malignant ones are brighter, against a collapse."""
     rng = np.random.default_rng(0)
     label = rng.integers(0, 2, SAMPLES)
     index = pd.DataFrame(
@@ -50,7 +51,7 @@ def cohort() -> Samples:
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """Wall-clock time of one call."""
+    """Return the wall-clock seconds of one call."""
     start = perf_counter()
     work()
     return perf_counter() - start
@@ -58,25 +59,29 @@ def seconds(work: Callable[[], object]) -> float:
 
 def main() -> None:
     """Print seconds for ten epochs and the ratios."""
-    loaded = load_config(Path(__file__).resolve().parents[1] / "params.yaml")
-    own, recipe = loaded.model("basic_vgg16"), loaded.train.model_copy(update={"epochs": EPOCHS})
+    config = load_config(Path(__file__).resolve().parents[1] / "params.yaml").for_model("basic_vgg16")
+    config = replace(config, train=config.train.model_copy(update={"epochs": EPOCHS}))
     samples = cohort()
-    train, validation = samples.take("train"), samples.take("val")
-    model = models.build(own, samples.image_shape, 0)
+    train = samples.take("train")
+    model = models.build(config.model, samples.image_shape, seed=0)
 
     def whole_network(inputs: Callable[..., np.ndarray] | None = None) -> None:
-        layers = augmentation.build_layers(recipe.augmentation, own.augmentation_strength, 0)
+        layers = augmentation.build_layers(config.train.augmentation, config.model.augmentation_strength, 0)
         network = trainer.prepend_augmentation(layers, model)
         network.compile("adamw", "binary_crossentropy")
-        data = TrainingBatches(train, recipe.batch_size, recipe.balance, 0, inputs=inputs)
+        data = TrainingBatches(train, config.train, 0, inputs=inputs)
         network.fit(data, epochs=EPOCHS, shuffle=False, verbose=0)
 
-    def cached(folder: Path, copies: int, times: float = 1.0) -> None:
+    def train_head(folder: Path, copies: int, rate_factor: float = 1.0) -> None:
         os.environ["DVC_ROOT"] = str(folder)
-        asked = recipe.model_copy(update={"feature_copies": copies})
-        this = own.model_copy(update={"learning_rate": times * own.learning_rate})
-        assert phases.training_phases(asked, this) == [Phase("head", EPOCHS, this.learning_rate, frozen=True)]
-        trainer.fit(model, train, validation, asked, this, loaded.focal, 0, lambda *row: None, folder / f"work{times}")
+        rate = rate_factor * config.model.learning_rate
+        head_config = replace(
+            config,
+            train=config.train.model_copy(update={"feature_copies": copies}),
+            model=config.model.model_copy(update={"learning_rate": rate}),
+        )
+        assert phases.training_phases(head_config) == [Phase("head", EPOCHS, rate, frozen=True)]
+        trainer.fit(model, samples, head_config, folder / f"work{rate_factor}", lambda *row: None)
 
     with TemporaryDirectory() as folder:
         for number in range(SAMPLES):
@@ -90,21 +95,21 @@ def main() -> None:
 
         keras.utils.disable_interactive_logging()
         whole_network()  # warm-up: tracing and memory
-        found = {
+        times = {
             "notebook way: decode, resize, whole network": seconds(lambda: whole_network(decoded)),
-            "whole network on the pixel store": seconds(whole_network),
+            "whole network on the array store": seconds(whole_network),
         }
-        several, one = Path(folder) / "several", Path(folder) / "one"
-        copies = recipe.feature_copies
-        found |= {
-            f"head on the vectors of {copies} copies": seconds(lambda: cached(several, copies)),
-            "the same with another learning rate": seconds(lambda: cached(several, copies, times=2.0)),
-            "head on the vectors of 1 copy": seconds(lambda: cached(one, 1)),
+        several, single = Path(folder) / "several", Path(folder) / "single"
+        copies = config.train.feature_copies
+        times |= {
+            f"head on the vectors of {copies} copies": seconds(lambda: train_head(several, copies)),
+            "the same with another learning rate": seconds(lambda: train_head(several, copies, rate_factor=2.0)),
+            "head on the vectors of 1 copy": seconds(lambda: train_head(single, 1)),
         }
-    whole = found["whole network on the pixel store"]
+    whole = times["whole network on the array store"]
     print(f"{len(train.index)} images of {SIZE_PX} px, {EPOCHS} epochs of basic_vgg16")
-    for name, took in found.items():
-        print(f"{name:50} {took:7.1f} s   {whole / took:5.1f} times as fast as the whole network")
+    for name, seconds_taken in times.items():
+        print(f"{name:50} {seconds_taken:7.1f} s   {whole / seconds_taken:5.1f} times as fast as the whole network")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Measure how often data/images/input_check flags mammograms (should: never) and other images (should: always).
+"""Measure how often mammo.data.images.input_check rejects mammograms (ideally never) and other images (always).
 
-Films: every film of CBIS-DDSM's mass set in the folder given (default ../shared/cbis-ddsm-mass), and of the synthetic
+Films: every film of CBIS-DDSM's mass set in the given folder (default ../shared/cbis-ddsm-mass), and of the synthetic
 cohort. Others: photographs as grey (those that scikit-learn and matplotlib bring along, whole, and random cuts and
 mirror images of them), pydicom's CT and MR slices with and without their headers, drawn chest films, blanks, gradients,
 noise, charts and lesion crops.
@@ -31,22 +31,24 @@ COPIES = 100
 
 
 def main() -> None:
-    """Print a table: what was shown, how many, how many were flagged, and the most frequent reason."""
+    """Print a table: group of images, n, how many were rejected, and the most frequent reason."""
     root = Path(sys.argv[1] if len(sys.argv) > 1 else "../shared/cbis-ddsm-mass")
-    rows = [(name, *_flagged(doubts)) for name, doubts in _groups(root)]
+    rows = [(name, *_count_rejected(reasons)) for name, reasons in _groups(root)]
     print(
         pd.DataFrame(rows, columns=["images", "n", "flagged", "share", "most frequent reason"]).to_string(index=False)
     )
 
 
-def _flagged(doubts: list[str]) -> tuple[int, int, str, str]:
-    said = pd.Series([doubt for doubt in doubts if doubt], dtype=str).str.replace(r"\d+%", "N%", n=1, regex=True)
-    most = said.value_counts().index[0] if len(said) else ""
-    return len(doubts), len(said), f"{len(said) / len(doubts):.2%}", most
+def _count_rejected(reasons: list[str]) -> tuple[int, int, str, str]:
+    non_empty = pd.Series([reason for reason in reasons if reason], dtype=str).str.replace(
+        r"\d+%", "N%", n=1, regex=True
+    )
+    most_frequent = non_empty.value_counts().index[0] if len(non_empty) else ""
+    return len(reasons), len(non_empty), f"{len(non_empty) / len(reasons):.2%}", most_frequent
 
 
 def _groups(root: Path) -> Iterator[tuple[str, list[str]]]:
-    """The doubts of every image, by the name of its group."""
+    """Yield the name of each group of images and the rejection reason of each image ("" for none)."""
     rng = np.random.default_rng(SEED)
     if (root / "jpeg").is_dir():
         films = _real_films(root)
@@ -65,14 +67,14 @@ def _groups(root: Path) -> Iterator[tuple[str, list[str]]]:
 
 
 def _real_films(root: Path) -> list[Path]:
-    """The whole films (not crops, not masks) that the description files name by their folder."""
+    """Return the whole films (no crops, no masks) that the description files name by their folder."""
     named = pd.concat([pd.read_csv(path) for path in sorted((root / "csv").glob("mass_case_description_*.csv"))])
     series = {str(path).split("/")[-2] for path in named["image file path"]}
     return sorted(path for name in series for path in (root / "jpeg" / name).glob("*.jpg"))
 
 
 def _cuts_of_films(films: list[Path], rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Squares from inside a breast, as a lesion crop is."""
+    """Yield squares from inside a breast, like lesion crops."""
     for path in rng.choice(np.array(films, object), CUTS, replace=False):
         film = io.read_film(path)
         rows, columns = np.nonzero(cv2.erode(breast.breast_mask(film), np.ones((101, 101), np.uint8)))
@@ -102,22 +104,22 @@ def _cut(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _of_dicoms(whole: bool) -> list[str]:
-    found = []
+    reasons = []
     for path in sorted((Path(pydicom.__file__).parent / "data" / "test_files").glob("*.dcm")):
         try:
             if dicom.read_tags(path, "Modality")["Modality"] in ("CT", "MR"):
-                found.append(
+                reasons.append(
                     input_check.rejection_reason(io.load(path))
                     if whole
                     else input_check.film_rejection_reason(dicom.decode(path))
                 )
         except InputError:  # several of these files are damaged on purpose, or hold no pixels
             continue
-    return found
+    return reasons
 
 
 def _chest(rng: np.random.Generator) -> np.ndarray:
-    """A bright trunk that touches both sides and the bottom, with two dark lungs, a heart and ribs, blurred."""
+    """Return a bright trunk that touches both sides and the bottom, with two dark lungs, a heart and ribs, blurred."""
     height, width = 512, int(rng.integers(420, 560))
     rows, columns = np.mgrid[:height, :width] / np.array([height, width])[:, np.newaxis, np.newaxis]
     neck = rng.uniform(0.04, 0.15)

@@ -1,6 +1,6 @@
-"""Time what feeding a network costs: `python benchmarks/input_pipeline.py` (about two minutes, two cores).
+"""Time the input pipeline of a training: `python benchmarks/input_pipeline.py` (about two minutes, two cores).
 
-Prints side by side, as medians over rounds, an epoch of the light CNN: on one batch held in memory, from the pixel
+Prints side by side, as medians over rounds, an epoch of the light CNN: on one batch held in memory, from the array
 store, and the notebook way, which decodes and resizes image files in every epoch.
 """
 
@@ -32,8 +32,7 @@ Inputs = Callable[[int, np.ndarray], np.ndarray]
 
 def main() -> None:
     """Print the seconds of an epoch and the ratios."""
-    loaded = load_config(Path(__file__).resolve().parents[1] / "params.yaml")
-    own, recipe = loaded.model("light_cnn"), loaded.train
+    config = load_config(Path(__file__).resolve().parents[1] / "params.yaml").for_model("light_cnn")
     rng = np.random.default_rng(0)
     index = pd.DataFrame(
         {"label": rng.integers(0, 2, SAMPLES), "sample_id": range(SAMPLES), "abnormality_type": "mass"}
@@ -52,20 +51,20 @@ def main() -> None:
             films = [cv2.imread(f"{folder}/{position}.jpg", cv2.IMREAD_GRAYSCALE) for position in positions]
             return np.stack([cv2.resize(film, (SIZE_PX, SIZE_PX)) for film in films])[..., np.newaxis]
 
-        batch = samples.pixels(np.arange(recipe.batch_size)).astype(np.float32)
-        layers = augmentation.build_layers(recipe.augmentation, own.augmentation_strength, 0)
-        network = trainer.prepend_augmentation(layers, models.build(own, samples.image_shape, 0))
+        batch = samples.pixels(np.arange(config.train.batch_size)).astype(np.float32)
+        layers = augmentation.build_layers(config.train.augmentation, config.model.augmentation_strength, 0)
+        network = trainer.prepend_augmentation(layers, models.build(config.model, samples.image_shape, seed=0))
         network.compile("adamw", "binary_crossentropy")
 
         def epoch_seconds(inputs: Inputs | None) -> float:
-            data = TrainingBatches(samples, recipe.batch_size, recipe.balance, 0, inputs=inputs)
+            data = TrainingBatches(samples, config.train, 0, inputs=inputs)
             start = perf_counter()
             network.fit(data, epochs=1, shuffle=False, verbose=0)
             return perf_counter() - start
 
         ways: dict[str, Inputs | None] = {
             "one batch held in memory": held,
-            "the pixel store": None,
+            "the array store": None,
             "notebook way: decode and resize": decoded,
         }
         epoch_seconds(held)  # warm-up: tracing
@@ -73,9 +72,9 @@ def main() -> None:
     print(
         f"an epoch of light_cnn on {SAMPLES} images of {SIZE_PX} px, files of {FILE_PX} px; median of {ROUNDS} rounds"
     )
-    base = median(found["one batch held in memory"] for found in rounds)
+    base = median(seconds["one batch held in memory"] for seconds in rounds)
     for name in ways:
-        took = median(found[name] for found in rounds)
+        took = median(seconds[name] for seconds in rounds)
         print(f"{name:34} {took:6.2f} s   {took / base:5.2f}x")
 
 

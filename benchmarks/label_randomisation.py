@@ -1,14 +1,15 @@
-"""Do maps hang on the labels? `python benchmarks/label_randomisation.py frozen_features`, after `dvc repro`.
+"""Measure whether maps depend on the labels: `python benchmarks/label_randomisation.py MODEL`, after `dvc repro`.
 
 Trains a model of params.yaml once on permuted training labels and compares its maps of the test samples with those in
-data/gradcam/: for models that are too costly for `seeds.models`, of which the stage retrained_maps does the same beside
-further seeds. Where the base is frozen its vectors are in the cache, and it takes little more than the maps.
+data/gradcam/. For models that are too costly for `seeds.models`; for those the stage retrained_maps compares further
+seeds as well. The vectors of a frozen base are in the cache, so that it takes little more than the maps.
 """
 
 from __future__ import annotations
 
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,13 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mammo.core.config import load_config
+from mammo import models
+from mammo.core.config import Config, load_config
 from mammo.core.errors import InputError
 from mammo.core.paths import GRADCAM
+from mammo.data.samples import Samples
 from mammo.explain import label_randomization, verdicts
+from mammo.explain.saliency import Explainer
 from mammo.metrics.clustered_means import Means, clustered_means
 from mammo.metrics.resampling import Resampling
 from mammo.pipeline import explaining, saliency_files, train_run
@@ -28,34 +32,41 @@ from stages import retrained_maps
 
 def main(name: str, *methods: str) -> None:
     """Print a line per method (all of gradcam.methods): rank correlations with limits by patient."""
-    loaded = load_config()
-    how = Resampling.from_config(loaded.evaluate, loaded.seed)
-    samples = train_run.open_samples(loaded.train)
+    config = load_config()
+    resampling = Resampling.from_config(config.evaluate, config.seed)
+    samples = train_run.open_samples(config.train)
     test = samples.take("test")
     patients = test.index["patient_id"].to_numpy()
-    own, recipe = loaded.model(name), retrained_maps.unwatched(loaded.train)
+    explainer = explain_permuted(name, samples, config)
+    for method in [method for method in config.gradcam.methods if not methods or method in methods]:
+        real_maps = np.load(saliency_files.maps_path(GRADCAM / name, method, config.gradcam)).astype(np.float32)
+        maps = retrained_maps.visible_maps(explainer, test, method, config.seed)
+        rows = label_randomization.correlate_maps(explainer.crop_visible(real_maps), maps, [], patients)
+        permuted, pairs = (
+            clustered_means(rows[column], patients, resampling)
+            for column in (verdicts.LABELS, label_randomization.SAMPLES)
+        )
+        verdict = verdicts.judge_check(verdicts.LABELS, permuted, verdicts.BELOW, verdicts.MAX_CORRELATION)["verdict"]
+        print(f"{name}, {method}: {_text(permuted)} with permuted labels, {verdict}; {_text(pairs)} of two patients")
+
+
+def explain_permuted(name: str, samples: Samples, config: Config) -> Explainer:
+    """Train `models.<name>` on permuted labels and return the explainer of the model."""
+    task = train_run.task_for("label_randomisation", name, config)
+    training = retrained_maps.without_collapse_check(task.config)
+    weights_path = train_run.find_weights(training.model)
     with (
         tempfile.TemporaryDirectory() as folder,
-        train_run.workplace(f"label_randomisation {name}", own, recipe, loaded) as unfinished,
+        train_run.resume_folder(replace(task, config=training)) as checkpoint_dir,
     ):
+        model = retrained_maps.fit_permuted(samples, training, weights_path, checkpoint_dir, lambda *row: None)
         path = Path(folder) / retrained_maps.PERMUTED
-        retrained_maps.train(name, samples, path, loaded, lambda epoch, values: None, unfinished)
-        explainer = explaining.open_explainer(path, test)
-    for method in [one for one in loaded.gradcam.methods if not methods or one in methods]:
-        known = np.load(GRADCAM / name / f"maps{saliency_files.file_suffix(method, loaded.gradcam)}.npy").astype(
-            np.float32
-        )
-        maps = retrained_maps.visible(explainer, test, method, loaded.seed)
-        rows = label_randomization.correlate_maps(explainer.crop_visible(known), maps, [], patients)
-        labels, other = (
-            clustered_means(rows[one], patients, how) for one in (verdicts.LABELS, label_randomization.SAMPLES)
-        )
-        verdict = verdicts.judge_check(verdicts.LABELS, labels, verdicts.BELOW, verdicts.MAX_CORRELATION)["verdict"]
-        print(f"{name}, {method}: {_text(labels)} with permuted labels, {verdict}; {_text(other)} of two patients")
+        models.save(model, path)
+        return explaining.open_explainer(path, samples.take("test"))
 
 
-def _text(found: Means) -> str:
-    row = found.row()
+def _text(means: Means) -> str:
+    row = means.row()
     return f"{row['mean']:.3f} ({row['low']:.3f} to {row['high']:.3f}, n {row['n']})"
 
 

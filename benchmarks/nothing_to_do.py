@@ -24,15 +24,15 @@ COMMANDS = {
 
 
 def output(command: list[str]) -> str:
-    """What a command of this environment prints in the repository."""
+    """Return the output of a command of this environment, run in the repository."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = os.environ | {"PATH": path}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
-    return done.stdout
+    completed = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    return completed.stdout
 
 
 def main() -> None:
-    """Print the seconds of each and the ratio; a workspace in which something else is to be done is refused."""
+    """Print the seconds of each and the ratio; exit where `dvc status` names more than publish."""
     if output(COMMANDS["dvc status"]).split() != ["publish:", "always", "changed"]:
         sys.exit("error: `dvc status` names more than publish; `make run` first")
     seconds: dict[str, list[float]] = {name: [] for name in COMMANDS}
@@ -42,8 +42,8 @@ def main() -> None:
             output(command)
             seconds[name].append(perf_counter() - start)
     status, publish, repro = (median(seconds[name]) for name in COMMANDS)
-    for name, found in zip(COMMANDS, (status, publish, repro), strict=True):
-        print(f"{name:<12}{found:6.2f} s")
+    for name, median_seconds in zip(COMMANDS, (status, publish, repro), strict=True):
+        print(f"{name:<12}{median_seconds:6.2f} s")
     print(f"ratio       {repro / (status + publish):6.2f}")
 
 

@@ -1,7 +1,7 @@
-"""Do maps follow the lesion off the centre? `python benchmarks/off_centre.py MODEL ...`, after `dvc repro` on lesions.
+"""Measure whether maps follow a lesion off the centre: `python benchmarks/off_centre.py MODEL ...`, after `dvc repro`.
 
 In a crop around a lesion the image's centre lies in the lesion, and no map can point better. Here each test lesion is
-cut from its film anew, at the same scale, but so that it lies towards one of the four corners, drawn at random: a
+cut from its film again, at the same scale, but towards a random corner of the four: a
 quarter of the side that the model's `features` show away from the centre, across and down. Maps of the finished models
 by `gradcam.methods` are scored in what `features` show. Writes docs/results/<data set>-off-centre.csv and .md.
 """
@@ -32,52 +32,52 @@ from mammo.pipeline import explaining, saliency_files
 from mammo.reporting import saliency_results
 
 RESULTS = Path("docs/results")
-WIDER = 2  # than the crop that a model takes: what is cut once, for every shift
+WIDER = 2  # times the crop that a model takes, so that one cut serves every shift
 
 
 def main(*names: str) -> None:
     """Write the page and the table of some models of params.yaml, or `continue_training`."""
-    loaded = load_config()
-    if loaded.ingest.unit != "lesion":
-        raise InputError(f"ingest.unit is {loaded.ingest.unit}; only crops around lesions have them in the centre")
+    config = load_config()
+    if config.ingest.unit != "lesion":
+        raise InputError(f"ingest.unit is {config.ingest.unit}; only crops around lesions have them in the centre")
     test = open_store(PIXELS).take("test")
-    squares = wide_squares(test.index, loaded)
-    summaries = {name: scored(name, test, squares, loaded) for name in names}
+    squares = wide_squares(test.index, config)
+    summaries = {name: score_maps(name, test, squares, config) for name in names}
     summary = pd.concat(summaries, names=["model", None]).reset_index("model")
-    stem = f"{loaded.ingest.dataset}-{loaded.ingest.unit}-off-centre".replace("_", "-")
+    stem = f"{config.ingest.dataset}-{config.ingest.unit}-off-centre".replace("_", "-")
     write_rounded_table(RESULTS / f"{stem}.csv", summary)
     write_text(RESULTS / f"{stem}.md", page(stem, names, summary[summary["variable"] == "all"]))
 
 
-def wide_squares(index: pd.DataFrame, loaded: Config) -> list[Square]:
-    """The test lesions with WIDER times their context, in as many more pixels."""
-    wide = loaded.preprocess.model_copy(
-        update={"context": WIDER * loaded.preprocess.context, "size_px": WIDER * loaded.preprocess.size_px}
+def wide_squares(index: pd.DataFrame, config: Config) -> list[Square]:
+    """Return the test lesions with WIDER times their context and pixels."""
+    wide = config.preprocess.model_copy(
+        update={"context": WIDER * config.preprocess.context, "size_px": WIDER * config.preprocess.size_px}
     )
-    root = sources.load_source(loaded.ingest.source).root(loaded.ingest, RAW)
+    root = sources.load_source(config.ingest.source).root(config.ingest, RAW)
     cases = read_table(CASES, schemas.CASES).set_index("sample_id").loc[index["sample_id"]]
     return [preprocess.prepare_case(case, root, "lesion", wide) for case in cases.to_dict(orient="records")]
 
 
-def scored(name: str, test: Samples, squares: list[Square], loaded: Config) -> pd.DataFrame:
-    """localisation.summary by method."""
+def score_maps(name: str, test: Samples, squares: list[Square], config: Config) -> pd.DataFrame:
+    """Return localization.summarize_scores of a model by method."""
     explainer = explaining.open_explainer(MODELS / f"{name}.keras", test)
     shift = min(explainer.seen) // 4
-    signs = np.random.default_rng(loaded.seed).choice([-1, 1], (len(squares), 2))
-    images, masks = (np.stack(found) for found in zip(*map(_window, squares, shift * signs), strict=True))
+    signs = np.random.default_rng(config.seed).choice([-1, 1], (len(squares), 2))
+    images, masks = (np.stack(arrays) for arrays in zip(*map(_window, squares, shift * signs), strict=True))
     samples = Samples(test.index.reset_index(drop=True), images)
     known = pd.read_csv(GRADCAM / name / "samples.csv")[["patient_id", "call", "abnormality_type", "size"]]
-    parts = [part for _, part in saliency.map_batches(explainer, samples, loaded.gradcam.methods, loaded.seed)]
-    found = {}
-    for method in loaded.gradcam.methods:
+    parts = [part for _, part in saliency.map_batches(explainer, samples, config.gradcam.methods, config.seed)]
+    summaries = {}
+    for method in config.gradcam.methods:
         maps = explainer.crop_visible(np.concatenate([part[method] for part in parts]))
         rows = pd.concat([known, localization.score_maps(maps, explainer.crop_visible(masks))], axis=1)
-        found[method] = localization.summarize_scores(rows, Resampling.from_config(loaded.evaluate, loaded.seed))
-    return saliency_files.stack_methods(found)
+        summaries[method] = localization.summarize_scores(rows, Resampling.from_config(config.evaluate, config.seed))
+    return saliency_files.stack_methods(summaries)
 
 
 def _window(square: Square, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Image and mask of the crop whose lesion lies `shift` (down, across) px off its centre."""
+    """Return image and mask of the crop whose lesion lies `shift` (down, across) px off its centre."""
     side = len(square.image) // WIDER
     top, left = (len(square.image) - side) // 2 - shift
     inside = (slice(top, top + side), slice(left, left + side))
@@ -85,7 +85,7 @@ def _window(square: Square, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def page(stem: str, names: tuple[str, ...], overall: pd.DataFrame) -> str:
-    """The page."""
+    """Return the page of results."""
     return f"""# Do maps follow the lesion off the centre?
 
 Written by `python benchmarks/off_centre.py {" ".join(names)}`, after `dvc repro` on lesions.

@@ -82,8 +82,8 @@ def films(root: Path) -> pd.DataFrame:
     rows = pd.concat(tables)
     series = rows["image file path"].str.strip().str.split("/").str[-2]
     name = rows[["patient_id", "left or right breast", "image view"]].agg(" ".join, axis=1)
-    found = pd.DataFrame({"patient_id": rows["patient_id"], "name": name, "series": series}).drop_duplicates("series")
-    return found.assign(path=[next((root / "jpeg" / uid).iterdir()) for uid in found["series"]]).reset_index(drop=True)
+    table = pd.DataFrame({"patient_id": rows["patient_id"], "name": name, "series": series}).drop_duplicates("series")
+    return table.assign(path=[next((root / "jpeg" / uid).iterdir()) for uid in table["series"]]).reset_index(drop=True)
 
 
 def hash_of(film: Film) -> str:
@@ -91,9 +91,9 @@ def hash_of(film: Film) -> str:
     return leakage.perceptual_hash(np.ascontiguousarray(film))
 
 
-def bits_apart(one: list[str], other: list[str]) -> NDArray[np.int64]:
+def bits_apart(hashes: list[str], others: list[str]) -> NDArray[np.int64]:
     """Return the distance of each hash to that at the same place in the other list."""
-    return np.array([int(leakage.hash_distances([a], [b])[0, 0]) for a, b in zip(one, other, strict=True)])
+    return np.array([int(leakage.hash_distances([a], [b])[0, 0]) for a, b in zip(hashes, others, strict=True)])
 
 
 def print_pairs(title: str, table: pd.DataFrame, hashes: list[str]) -> None:
@@ -101,15 +101,15 @@ def print_pairs(title: str, table: pd.DataFrame, hashes: list[str]) -> None:
     start = perf_counter()
     apart = leakage.hash_distances(hashes, hashes)
     seconds = perf_counter() - start
-    one, other = np.triu_indices(len(hashes), 1)
-    apart = apart[one, other]
+    first, second = np.triu_indices(len(hashes), 1)
+    apart = apart[first, second]
     patients = table["patient_id"].to_numpy()
-    same = patients[one] == patients[other]
+    same = patients[first] == patients[second]
     print(f"{title}: {len(apart):,} pairs of films, compared in {seconds:.2f} s")
-    for word, chosen in (("one patient", same), ("two patients", ~same)):
-        print(f"  of {word:12} {chosen.sum():9,} pairs, nearest {np.sort(apart[chosen])[:8].tolist()}")
+    for word, selected in (("one patient", same), ("two patients", ~same)):
+        print(f"  of {word:12} {selected.sum():9,} pairs, nearest {np.sort(apart[selected])[:8].tolist()}")
     for pair in np.argsort(apart, kind="stable")[:3]:
-        print(f"    {apart[pair]}: {table['name'][one[pair]]} and {table['name'][other[pair]]}")
+        print(f"    {apart[pair]}: {table['name'][first[pair]]} and {table['name'][second[pair]]}")
 
 
 def main() -> None:

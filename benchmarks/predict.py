@@ -1,4 +1,4 @@
-"""What `predict` costs: one file against importing Keras and loading the model, a folder against the model alone.
+"""Time `predict`: one file against importing Keras and loading the model, a folder against the model alone.
 
 `python benchmarks/predict.py MODEL FOLDER [FILES]` (default: light_cnn, the synthetic films, 200 files). MODEL: as
 `--model`; FOLDER: films; for a model of lesions a box in the middle of each. One file: whole processes, of which the
@@ -71,19 +71,22 @@ def _seconds(command: list[str]) -> float:
 
 def _folder(predictor: Predictor, films: list[Path], boxes: dict[Path, list[Corners]] | None) -> None:
     images = np.stack([predictor.prepare(film, None if boxes is None else boxes[film][0]).image for film in films])
-    given = _given(films, boxes)
-    predictor.predict(films[: predict.BATCH], boxes=_given(films[: predict.BATCH], boxes))  # compiles the graph
+    film_boxes = _select_boxes(films, boxes)
+    predictor.predict(films[: predict.BATCH], boxes=_select_boxes(films[: predict.BATCH], boxes))  # compiles the graph
     before = _peak_mib()
     # In turns, so that what else runs on the machine meets both alike.
     alone, taken = zip(
         *(
-            (_timed(lambda: predictor.probabilities(images)), _timed(lambda: predictor.predict(films, boxes=given)))
+            (
+                _timed(lambda: predictor.probabilities(images)),
+                _timed(lambda: predictor.predict(films, boxes=film_boxes)),
+            )
             for _ in range(REPEATS)
         ),
         strict=True,
     )
     after = _peak_mib()
-    predictor.predict([*films, *films], boxes=given)
+    predictor.predict([*films, *films], boxes=film_boxes)
     for place, clock in enumerate(("wall", "CPU")):
         model, whole = (min(times[place] for times in measured) / len(films) for measured in (alone, taken))
         print(f"{clock} of a film in a folder: {1000 * whole:.1f} ms; the model alone: {1000 * model:.1f} ms")
@@ -92,7 +95,7 @@ def _folder(predictor: Predictor, films: list[Path], boxes: dict[Path, list[Corn
     print(json.dumps({"model": predictor.about.name, "image_shape": predictor.about.image_shape, "files": len(films)}))
 
 
-def _given(films: list[Path], boxes: dict[Path, list[Corners]] | None) -> dict[Path, list[Corners]] | None:
+def _select_boxes(films: list[Path], boxes: dict[Path, list[Corners]] | None) -> dict[Path, list[Corners]] | None:
     return None if boxes is None else {film: boxes[film] for film in films}
 
 

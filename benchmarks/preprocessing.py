@@ -114,18 +114,18 @@ def compare(root: Path, cases: list[Case], digests: dict[str, str], columns: lis
     )
     for name, seconds in each.items():
         print(f"  {name:30}{1000 * seconds:8.1f}{1 / seconds:8.1f}")
-    whole, reduced, own = each.values()
-    return whole / own, own / reduced
+    whole, reduced, prepared = each.values()
+    return whole / prepared, prepared / reduced
 
 
 def preprocess(root: Path, cases: list[Case], digests: dict[str, str], workers: int, store: Path) -> float:
     """Return the seconds that the store of `cases` takes on so many workers."""
     start = perf_counter()
     with Writer(store, len(cases), (SIZE_PX, SIZE_PX), 8) as writer:
-        for made in parallel_map(
+        for square in parallel_map(
             lambda case: prepare_case(case, root, "image", SETTINGS, digests), cases, workers, "preprocessing"
         ):
-            writer.append(made.image, made.mask, made.lesion_share)
+            writer.append(square.image, square.mask, square.lesion_share)
     return perf_counter() - start
 
 
@@ -148,7 +148,7 @@ def peak_mib(root: Path, count: int) -> float:
 
 
 def print_own_peak(root: Path, count: int) -> None:
-    """What the process that `peak_mib` starts does; Linux alone tells a peak that is the process's own."""
+    """Preprocess and print the peak memory; the process that `peak_mib` starts (Linux)."""
     names = [f"{number % FILMS}" for number in range(count)]
     cases = [{"view": "CC", "image_path": f"{name}.jpg", "mask_path": f"{name}_mask.jpg"} for name in names]
     digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in root.glob("*.jpg")}

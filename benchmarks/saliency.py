@@ -34,19 +34,19 @@ Way = Callable[[Images], object]  # to make maps, or predictions, of images
 
 
 def tape(model: keras.Model, image: np.ndarray) -> np.ndarray:
-    """Grad-CAM (h, w) of one image (h, w, 1) as a notebook makes it."""
+    """Return Grad-CAM (h, w) of one image (h, w, 1) as a notebook computes it."""
     outputs = [model.get_layer(name).output for name in ("features", "logit")]
     cut = keras.Model(model.inputs, outputs)
     with tf.GradientTape() as tape:
         features, logit = cut([image[np.newaxis].astype(np.float32)], training=False)
     gradient = tape.gradient(logit, features)
-    found = np.maximum((np.mean(gradient, axis=(1, 2), keepdims=True) * features.numpy()).sum(axis=-1)[0], 0)
-    large = cv2.resize(found, image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    cam = np.maximum((np.mean(gradient, axis=(1, 2), keepdims=True) * features.numpy()).sum(axis=-1)[0], 0)
+    large = cv2.resize(cam, image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
     return large / max(large.max(), np.finfo(np.float32).tiny)
 
 
 def of_tf_keras_vis(model: keras.Model) -> Callable[..., np.ndarray]:
-    """tf-keras-vis' Grad-CAM of one image (h, w, 1) at the layer `features`: (1, h, w), or as its options say."""
+    """Return tf-keras-vis' Grad-CAM at the layer `features`: one image (h, w, 1) to (1, h, w)."""
     from tf_keras_vis.gradcam import Gradcam
 
     gradcam = Gradcam(keras.Model(model.inputs, model.get_layer("logit").output), clone=False)
@@ -57,20 +57,20 @@ def of_tf_keras_vis(model: keras.Model) -> Callable[..., np.ndarray]:
 
 
 def milliseconds(way: Way, images: Images) -> float:
-    """Per image."""
+    """Return the milliseconds per image."""
     start = time.perf_counter()
     way(images)
     return 1000 * (time.perf_counter() - start) / len(images)
 
 
 def compare(name: str, size_px: int) -> None:
-    """Print a line of times and one of what maps differ by."""
-    own = (
+    """Print the times per image and the differences between maps."""
+    model_config = (
         load_config(Path(__file__).resolve().parents[1] / "params.yaml")
         .model(name)
         .model_copy(update={"weights": "none"})
     )
-    model = models.build(own, (size_px, size_px, 1), seed=0)
+    model = models.build(model_config, (size_px, size_px, 1), seed=0)
     explainer = saliency.Explainer(model)
     images = np.random.default_rng(0).integers(0, 256, (IMAGES, size_px, size_px, 1), dtype=np.uint8)
     some = images[:APART]
@@ -86,8 +86,8 @@ def compare(name: str, size_px: int) -> None:
         # It places the corners of the enlarged map otherwise than cv2, and stretches it from its minimum.
         coarse = [theirs(image, expand_cam=False, normalize_cam=False)[0] for image in some]
         differences["tf-keras-vis"] = _share(explainer.cams(some.astype(np.float32), ["gradcam"])["gradcam"], coarse)
-    for way, given in ways.values():
-        way(given)
+    for way, way_images in ways.values():
+        way(way_images)
     taken = {way: min(values) for way, values in zip(ways, _in_turn(list(ways.values())), strict=True)}
     ratios = [f"{way} / batched {taken[way] / taken['batched']:.1f}" for way in differences]
     print(

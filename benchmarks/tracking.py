@@ -48,8 +48,8 @@ def evaluated(number: int) -> Record:
     tags = {"order": f"{number:03d}", "data": "abc"}
     with live_run.tracked_run(
         "evaluate", model=name, experiment=EXPERIMENT, parameters={"seed": number}, tags=tags
-    ) as tracked:
-        tracked.log_metrics(dict.fromkeys(METRICS, number / STORED))
+    ) as run:
+        run.log_metrics(dict.fromkeys(METRICS, number / STORED))
     return read_record(record_path("evaluate", name))
 
 

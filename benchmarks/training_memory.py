@@ -1,6 +1,6 @@
 """Memory of a training against the size of its data set: `python benchmarks/training_memory.py` (about a minute).
 
-Prints the peak memory of a process that trains the light CNN for one epoch from a pixel store on disk, and of one that
+Prints the peak memory of a process that trains the light CNN for one epoch from an array store on disk, and of one that
 does the same steps from a store ten times as large.
 """
 
@@ -27,23 +27,22 @@ FEW, MANY, SIZE_PX, STEPS = 1_000, 10_000, 224, 60
 
 
 def train(store: Path, count: int) -> None:
-    """STEPS steps on random batches of `count` images, read from `store`."""
-    loaded = load_config(Path(__file__).resolve().parents[1] / "params.yaml")
-    own, recipe = loaded.model("light_cnn"), loaded.train
+    """Train STEPS steps on random batches of `count` images of `store`."""
+    config = load_config(Path(__file__).resolve().parents[1] / "params.yaml").for_model("light_cnn")
     label = np.arange(count) % 2
     index = pd.DataFrame({"label": label, "sample_id": np.arange(count), "abnormality_type": "mass"})
     samples = Samples(index, np.load(store, mmap_mode="r"))
-    layers = augmentation.build_layers(recipe.augmentation, own.augmentation_strength, 0)
-    network = trainer.prepend_augmentation(layers, models.build(own, samples.image_shape, 0))
+    layers = augmentation.build_layers(config.train.augmentation, config.model.augmentation_strength, 0)
+    network = trainer.prepend_augmentation(layers, models.build(config.model, samples.image_shape, seed=0))
     network.compile("adamw", "binary_crossentropy")
-    data = TrainingBatches(samples, recipe.batch_size, recipe.balance, 0)
+    data = TrainingBatches(samples, config.train, 0)
     for step in range(STEPS):
         inputs, labels, weights = data[step]
         network.train_on_batch(inputs, labels, weights)
 
 
 def write_store(path: Path, count: int) -> None:
-    """Random films, written in parts."""
+    """Write random films in parts, so that they are never in memory together."""
     images = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(count, SIZE_PX, SIZE_PX))
     rng = np.random.default_rng(0)
     for start in range(0, count, FEW):
@@ -52,13 +51,13 @@ def write_store(path: Path, count: int) -> None:
 
 
 def private_peak_mib(store: Path, count: int) -> float:
-    """Peak of a process's own memory; pages of the mapped file are the system's, which takes them back at will."""
+    """Return the peak of a process's private memory; pages of the mapped file belong to the operating system."""
     words = [sys.executable, __file__, str(store), str(count)]
     return float(subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
 
 
 def print_own_peak(store: Path, count: int) -> None:
-    """What the process that `private_peak_mib` starts does (Linux)."""
+    """Train and print the peak of private memory; the process that `private_peak_mib` starts (Linux)."""
     keras.utils.disable_interactive_logging()
     train(store, count)
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
@@ -68,13 +67,13 @@ def print_own_peak(store: Path, count: int) -> None:
 def main() -> None:
     """Print both peaks and their ratio."""
     with TemporaryDirectory() as folder:
-        found = {}
+        peaks = {}
         for count in (FEW, MANY):
             write_store(Path(folder) / "images.npy", count)
-            found[count] = private_peak_mib(Path(folder) / "images.npy", count)
-    for count, peak in found.items():
+            peaks[count] = private_peak_mib(Path(folder) / "images.npy", count)
+    for count, peak in peaks.items():
         print(f"{count:6d} images of {SIZE_PX} px on disk: {peak:6.0f} MiB while training")
-    print(f"ten times the images: {found[MANY] / found[FEW]:.2f}x")
+    print(f"ten times the images: {peaks[MANY] / peaks[FEW]:.2f}x")
 
 
 if __name__ == "__main__":

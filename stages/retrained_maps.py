@@ -80,7 +80,8 @@ def _measure_agreement(name: str, test: Samples, permuted: Path, config: Config)
     for method in config.gradcam.methods:
         real_maps = np.load(saliency_files.maps_path(GRADCAM / name, method, config.gradcam)).astype(np.float32)
         of_labels, *of_seeds = (visible_maps(explainer, test, method, config.seed) for explainer in (labels, *seeds))
-        rows = label_randomization.correlate_maps(labels.crop_visible(real_maps), of_labels, of_seeds, keys["patient_id"])
+        real = labels.crop_visible(real_maps)
+        rows = label_randomization.correlate_maps(real, of_labels, of_seeds, keys["patient_id"])
         by_method[method] = pd.concat([keys, rows], axis=1)
     return saliency_files.stack_methods(by_method)
 

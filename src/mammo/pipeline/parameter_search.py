@@ -39,8 +39,8 @@ WARMUP = 1 / 3  # share of the epochs before which no trial is pruned
 def main(name: str, spaces: Sequence[Space], count: int, over_folds: bool) -> Verdict | None:
     """Search until there are `count` trials of `models.<name>`, with those of earlier calls; return the result.
 
-    spaces: as search_space.check_spaces accepts them. over_folds: measure trials by cross-validation. The same call resumes a
-    killed one; several at once share the trials. None where no trial has finished.
+    spaces: as search_space.check_spaces accepts them. over_folds: measure trials by cross-validation. The same call
+    resumes a killed one; several at once share the trials. None where no trial has finished.
     """
     config = load_config()
     samples = train_run.open_samples(config.train)
