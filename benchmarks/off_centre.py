@@ -97,9 +97,9 @@ from crops with the lesion in the middle. In brackets: 95 % confidence interval,
 `{stem}.csv` has all metrics by correct and wrong calls, type and size of the lesion; a call is that on the crop with
 the lesion in the middle.
 
-{saliency_results.verdict(overall)}
+{saliency_results.summarize_pointing(overall)}
 
-{saliency_results.scores_table(overall)}"""
+{saliency_results.tabulate_scores(overall)}"""
 
 
 if __name__ == "__main__":
