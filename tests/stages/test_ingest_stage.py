@@ -164,12 +164,12 @@ def test_the_record_repeats_its_bytes_and_tells_the_excluded_rows(root: Path, en
     assert (told["parameters"]["expect"], told["parameters"]["on_error"]) == ("subset", "exclude")
 
 
-def test_only_the_most_frequent_reasons_are_told() -> None:
+def test_only_the_most_frequent_reasons_are_named() -> None:
     excluded = pd.DataFrame({"reason": [f"reason {number}" for number in range(8) for _ in range(number + 1)]})
-    told = stages.ingest._summarize_reasons(excluded).split("; ")
-    assert told[0] == "8 x reason 7"
-    assert told[-1] == "3 more reasons"
-    assert len(told) == stages.ingest.REASONS_TOLD + 1
+    reasons = stages.ingest._summarize_reasons(excluded).split("; ")
+    assert reasons[0] == "8 x reason 7"
+    assert reasons[-1] == "3 more reasons"
+    assert len(reasons) == stages.ingest.MAX_REASONS + 1
 
 
 # What stays when files cannot be used
