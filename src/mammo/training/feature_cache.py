@@ -18,6 +18,7 @@ from mammo.core.config import TrainingConfig
 from mammo.core.files import atomic_write
 from mammo.data.samples import Samples
 from mammo.training import augmentation
+from mammo.training.predict import predict_batch
 
 Floats = npt.NDArray[np.float32]
 BATCH = 32
@@ -88,7 +89,7 @@ def _compute_batches(
         x = samples.pixels(np.arange(start, min(start + BATCH, len(samples.index)))).astype(np.float32)
         for layer in layers:
             x = layer(x, training=True)
-        batches.append(keras.ops.convert_to_numpy(base.predict_on_batch(x)).astype(np.float32))
+        batches.append(predict_batch(base, keras.ops.convert_to_numpy(x)).astype(np.float32))
     return batches
 
 

@@ -1,6 +1,7 @@
 """The predictions of a model: probabilities and prediction tables."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import keras
 import numpy as np
@@ -27,8 +28,19 @@ def predict_probabilities(
     for start in tqdm(starts, desc="predictions", mininterval=1, disable=not progress):
         images = samples.pixels(np.arange(start, min(start + BATCH, len(samples.index))))
         views = [np.flip(images, axes) for axes in FLIPS] if flips else [images]
-        parts.append(np.mean([keras.ops.convert_to_numpy(model.predict_on_batch(view)) for view in views], axis=0))
+        parts.append(np.mean([predict_batch(model, view) for view in views], axis=0))
     return np.concatenate(parts)[:, 0].astype(np.float64)
+
+
+def predict_batch(model: keras.Model, inputs: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return what `model` makes of one batch (n, ...), which it gets with its last row repeated up to a power of two.
+
+    Keras builds the graph anew for each size of a batch, which takes longer than most predictions.
+    """
+    count = len(inputs)
+    missing = 2 ** (count - 1).bit_length() - count
+    padded = np.pad(inputs, [(0, missing), *[(0, 0)] * (inputs.ndim - 1)], mode="edge")
+    return np.asarray(keras.ops.convert_to_numpy(model.predict_on_batch(padded)))[:count]
 
 
 def predict_table(model: keras.Model, samples: Samples, flips: bool = False) -> pd.DataFrame:
