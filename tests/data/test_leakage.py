@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -235,6 +236,15 @@ def test_nearest_distance_is_that_of_the_most_similar_films_of_two_sides(
     assert audit["checks"]["train-test"]["nearest_distance"] == nearest
 
 
+def test_nearest_distance_of_the_folds_is_the_smallest_of_all_pairs_of_folds(sound: Sound) -> None:
+    cases, manifest, table = sound
+    fold = cases["sample_id"].map(table.set_index("sample_id")["fold"])
+    pairs = combinations([manifest["perceptual_hash"][fold == number].tolist() for number in range(3)], 2)
+    nearest = min(int(leakage.hash_distances(one, other).min()) for one, other in pairs)
+    audit = leakage.audit(cases, table, manifest)
+    assert audit["checks"]["folds"]["nearest_distance"] == nearest
+
+
 @pytest.mark.parametrize(("one", "other"), [("train", "val"), ("train", "test"), ("val", "test")])
 def test_a_patient_on_two_sides_is_found_with_the_breast(one: str, other: str, sound: Sound) -> None:
     cases, manifest, table = sound
@@ -246,10 +256,11 @@ def test_a_patient_on_two_sides_is_found_with_the_breast(one: str, other: str, s
         leakage.refuse_leaks(audit, "audit.json")
 
 
-def test_a_patient_in_two_folds_is_found(sound: Sound) -> None:
+@pytest.mark.parametrize(("fold", "other"), [(0, 1), (0, 2), (1, 2)])
+def test_a_patient_in_two_folds_is_found(fold: int, other: int, sound: Sound) -> None:
     cases, manifest, table = sound
-    sample = some(table, "train")
-    audit = leakage.audit(cases, moved(table, sample["sample_id"], "train", (sample["fold"] + 1) % 3), manifest)
+    sample = some(table[table["fold"] == fold], "train")
+    audit = leakage.audit(cases, moved(table, sample["sample_id"], "train", other), manifest)
     assert counts(audit) == {"folds patients": 1, "folds breasts": 1}
 
 
@@ -321,6 +332,21 @@ def test_the_same_film_twice_within_a_split_is_counted_and_no_leak(
     manifest = copied(copied(manifest, in_test[1], in_test[0]), in_test[5], in_test[4])
     audit = leakage.audit(cases, table, manifest)
     assert (audit["leaks"], audit["same_image_within_split"]) == (0, 2)
+
+
+def test_a_film_that_several_samples_or_files_of_a_patient_show_is_not_shared() -> None:
+    cases, manifest = cohort_tables(6, 5)
+    assert leakage.find_shared_films(cases, manifest).empty
+    assert leakage.find_shared_films(cases, copied(manifest, "1/MLO.png", "1/CC.png")).empty
+
+
+def test_a_shared_film_is_named_wherever_it_lies_in_the_cohort() -> None:
+    """Films are compared in blocks."""
+    cases, manifest = cohort_tables(leakage.BLOCK // 2 + 9, 6)
+    last, before = (f"P_{leakage.BLOCK // 2 + number:05d}" for number in (8, 7))
+    paths = [cases.loc[cases["patient_id"] == patient, "image_path"].iloc[0] for patient in (last, before)]
+    shared = leakage.find_shared_films(cases, copied(manifest, *paths))
+    assert shared[["patient_id", "other_id"]].to_numpy().tolist() == [[before, last]]
 
 
 def test_a_film_without_a_manifest_row_is_refused(sound: Sound) -> None:

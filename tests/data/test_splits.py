@@ -164,6 +164,26 @@ def test_how_several_types_are_joined_changes_nothing(cases: pd.DataFrame) -> No
     pd.testing.assert_frame_equal(one, other)
 
 
+def training_index(*orders: str) -> pd.DataFrame:
+    """An index of 88 training patients: 44 with a mass, 12 with calcifications, 32 with both, joined as in `orders`."""
+    both = [orders[number // 2 % len(orders)] for number in range(32)]
+    kinds = ["mass"] * 44 + ["calcification"] * 12 + both
+    numbers = np.arange(len(kinds))
+    names = [f"P_{number:05d}" for number in numbers]
+    return pd.DataFrame(
+        {"sample_id": names, "patient_id": names, "split": "train", "label": numbers % 2, "abnormality_type": kinds}
+    )
+
+
+def test_patients_of_both_types_are_one_stratum_however_these_are_joined() -> None:
+    """16 of a class are a stratum of their own; 8 would be too few and join the 6 with calcifications alone."""
+    index = training_index(TYPES[2], "calcification+mass")
+    folds = splits.redraw_folds(index, 1, 4, 0)["fold"]
+    assert folds.tolist() == splits.redraw_folds(training_index(TYPES[2]), 1, 4, 0)["fold"].tolist()
+    both = index["abnormality_type"].str.contains("+", regex=False)
+    assert (pd.crosstab(folds[both], index.loc[both, "label"]) == 4).all(axis=None)
+
+
 # Patients who share a film
 
 
@@ -255,6 +275,11 @@ def test_an_official_side_without_rows_is_refused(cases: pd.DataFrame, side: str
 def test_fewer_patients_than_folds_names_the_key_and_what_was_found(cases: pd.DataFrame) -> None:
     with pytest.raises(SplitError, match=r"split\.folds = 61, but the rarer class has only 60 of 120 .* fewer folds"):
         splits.split_cases(cases, NOTHING_SHARED, 0.2, 61, 0)
+
+
+def test_as_many_patients_of_the_rarer_class_as_folds_are_enough(cases: pd.DataFrame) -> None:
+    found = splits.split_cases(cases, NOTHING_SHARED, 0.2, 60, 0).splits
+    assert set(found["fold"].dropna()) == set(range(60))
 
 
 @pytest.mark.parametrize("fraction", [0.001, 0.999])

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.integrate import quad
+from scipy.special import expit, logit
 from scipy.stats import norm, t
 from sklearn.metrics import average_precision_score, roc_auc_score
 
@@ -409,6 +410,15 @@ def test_delong_interval_over_folds_averages_their_aucs_and_is_blind_to_their_sc
     assert folds.high - folds.low == pytest.approx(plain.high - plain.low, rel=0.2)
 
 
+def test_delong_limits_follow_from_the_variance_on_the_logit_scale():
+    """By the delta method the logit of an AUC has the error of the AUC over AUC x (1 - AUC)."""
+    label, (score,), patient_id = mixed_cohort(8, models=1)
+    (value,), ((variance,),) = oracles.delong(label, [score], patient_id)
+    margin = norm.ppf(0.975) * np.sqrt(variance) / (value * (1 - value))
+    found = auc_tests.delong_interval(LabelledRows(label, patient_id), score)
+    assert_allclose(limits(found), expit(logit(value) + np.array([-margin, margin])), rtol=1e-9)
+
+
 def test_delong_without_variance_is_not_estimable():
     for prob in ([0, 0, 1, 1], [1, 1, 1, 1]):
         assert np.isnan(limits(auc_tests.delong_interval(LabelledRows([0, 0, 1, 1], None), prob))).all()
@@ -434,6 +444,20 @@ def test_paired_test_is_antisymmetric_and_equal_rankings_do_not_differ():
     same = auc_tests.paired_auc_test(LabelledRows(label, patient_id), a, 3 * a + 1, Resampling(300, 0))
     assert (same.difference, same.p_value) == (0, 1)
     assert np.isnan((same.low, same.high)).all()
+
+
+def test_a_copied_row_of_the_same_patient_moves_no_limit_of_the_paired_test():
+    label, (a, b), patient_id = mixed_cohort(9)
+    once, twice = (
+        auc_tests.paired_auc_test(
+            LabelledRows(np.tile(label, copies), np.tile(patient_id, copies)),
+            np.tile(a, copies),
+            np.tile(b, copies),
+            Resampling(50, 1),
+        )
+        for copies in (1, 2)
+    )
+    assert_allclose(limits(once), limits(twice), rtol=1e-9)
 
 
 def test_paired_test_over_one_group_is_the_plain_one_and_over_folds_is_blind_to_their_scale():
@@ -552,17 +576,18 @@ def covers(interval, truth):
     return interval.low <= truth <= interval.high
 
 
+@pytest.mark.slow
 def test_clustered_limits_cover_the_truth_where_row_wise_limits_do_not():
-    """In 1,000 simulations the coverage of 95 % limits has a standard error of .7 %; 93-97 % is 2.9 of them.
+    """In 250 simulations the coverage of 95 % limits has a standard error of 1.4 %; 91-99 % is 2.9 of them.
 
-    The row-wise limits, much too narrow, show it in a fifth of the simulations.
+    The row-wise limits, much too narrow, show it in half of the simulations.
     """
     rng = np.random.default_rng(20)
     by_patient, by_row = [], []
-    for seed in range(1000):
+    for seed in range(250):
         label, (score,), patient_id = cohort(rng, patients=150)
         rows = np.arange(label.size)
-        for units, coverage in ((patient_id, by_patient), (rows, by_row))[: 2 if seed % 5 == 0 else 1]:
+        for units, coverage in ((patient_id, by_patient), (rows, by_row))[: 2 if seed % 2 == 0 else 1]:
             result = bootstrap.clustered_intervals(
                 LabelledRows(label, units), score, score >= 0.6, Resampling(400, seed)
             )
@@ -575,27 +600,29 @@ def test_clustered_limits_cover_the_truth_where_row_wise_limits_do_not():
                 ]
             )
     clustered, naive = np.mean(by_patient, axis=0), np.mean(by_row, axis=0)
-    assert np.all((clustered >= 0.93) & (clustered <= 0.97)), clustered
+    assert np.all((clustered >= 0.91) & (clustered <= 0.99)), clustered
     assert np.all(naive < 0.88), naive
 
 
+@pytest.mark.slow
 def test_null_is_rejected_at_its_level_where_the_row_wise_test_is_not():
-    """With 2,000 simulations a rejection rate of 5 % has a standard error of .5 %: 3-7 % is 4 of them."""
+    """With 500 simulations a rejection rate of 5 % has a standard error of 1 %: 1.1-8.9 % is 4 of them."""
     rng = np.random.default_rng(21)
-    simulations = 2000
+    simulations = 500
     clustered = by_row = 0
     for _ in range(simulations):
         label, (a, b), patient_id = cohort(rng, patients=150, models=2)
         clustered += oracles.delong_p_value(label, a, b, patient_id) < 0.05
         by_row += oracles.delong_p_value(label, a, b) < 0.05
-    assert 0.03 <= clustered / simulations <= 0.07
+    assert 0.011 <= clustered / simulations <= 0.089
     assert by_row / simulations > 0.10
 
 
+@pytest.mark.slow
 def test_paired_test_keeps_its_level_and_its_limits_agree_with_its_p_value():
-    """With 600 simulations a rate of 5 % has a standard error of .9 %: 2.3-7.7 % is 3 of them."""
+    """With 200 simulations a rate of 5 % has a standard error of 1.5 %: .4-9.6 % is 3 of them."""
     rng = np.random.default_rng(22)
-    simulations = 600
+    simulations = 200
     rejected = excluded = agreed = 0
     for seed in range(simulations):
         label, (a, b), patient_id = cohort(rng, patients=120, models=2)
@@ -604,16 +631,17 @@ def test_paired_test_keeps_its_level_and_its_limits_agree_with_its_p_value():
         rejected += result.p_value < 0.05
         excluded += without_zero
         agreed += without_zero == (result.p_value < 0.05)
-    assert 0.023 <= rejected / simulations <= 0.077
-    assert 0.023 <= excluded / simulations <= 0.077
+    assert 0.004 <= rejected / simulations <= 0.096
+    assert 0.004 <= excluded / simulations <= 0.096
     assert agreed / simulations > 0.95
 
 
+@pytest.mark.slow
 def test_limits_of_partial_auc_and_likelihood_ratio_cover_the_truth():
-    """In 400 simulations the coverage of 95 % limits has a standard error of 1.1 %; 92-98 % is 2.8 of them."""
+    """In 160 simulations the coverage of 95 % limits has a standard error of 1.7 %; 90.2-99.8 % is 2.8 of them."""
     rng = np.random.default_rng(23)
     covered = []
-    for seed in range(400):
+    for seed in range(160):
         label, (score,), patient_id = cohort(rng, patients=200)
         of_curve = bootstrap.curve_intervals(LabelledRows(label, patient_id), score, Resampling(250, seed))
         of_calls = bootstrap.decision_intervals(LabelledRows(label, patient_id), score >= 0.6, Resampling(250, seed))
@@ -625,14 +653,14 @@ def test_limits_of_partial_auc_and_likelihood_ratio_cover_the_truth():
             ]
         )
     coverage = np.mean(covered, axis=0)
-    assert np.all((coverage >= 0.92) & (coverage <= 0.98)), coverage
+    assert np.all((coverage >= 0.902) & (coverage <= 0.998)), coverage
 
 
 def test_subset_test_keeps_its_level_where_patients_are_in_both_sets():
-    """With 800 simulations a rate of 5 % has a standard error of .8 %: 2.7-7.3 % is 3 of them."""
+    """With 200 simulations a rate of 5 % has a standard error of 1.5 %: .4-9.6 % is 3 of them."""
     rng = np.random.default_rng(24)
     rejected = np.zeros(2)
-    for _ in range(800):
+    for _ in range(200):
         label, (score,), patient_id = cohort(rng, patients=120)
         half = rng.random(label.size) < 0.5
         few = (rng.random(120) < 0.12)[patient_id]
@@ -640,22 +668,30 @@ def test_subset_test_keeps_its_level_where_patients_are_in_both_sets():
             rejected[place] += (
                 auc_tests.subset_auc_test(LabelledRows(label, patient_id), score, Subsets(~b, b)).p_value < 0.05
             )
-    assert 0.027 <= rejected[0] / 800 <= 0.073
-    assert rejected[1] / 800 <= 0.073
+    assert 0.004 <= rejected[0] / 200 <= 0.096
+    assert rejected[1] / 200 <= 0.096
 
 
 def test_the_best_of_many_useless_models_is_expected_to_be_useless() -> None:
     """The highest of 40 AUCs of noise is far above .5, what is to be expected of it is not."""
     rng = np.random.default_rng(4)
     highest, expected = [], []
-    for seed in range(15):
+    for seed in range(8):
         label = np.tile([0, 1], 40)
         probs = rng.random((40, label.size))
         patient_id = np.repeat(np.arange(40), 2)
         highest.append(max(discrimination.auc(label, prob) for prob in probs))
-        expected.append(auc_tests.chosen_auc(LabelledRows(label, patient_id), probs, Resampling(200, seed)))
+        expected.append(auc_tests.chosen_auc(LabelledRows(label, patient_id), probs, Resampling(100, seed)))
     assert np.mean(highest) > 0.62
-    assert abs(np.mean(expected) - 0.5) < 0.03
+    assert abs(np.mean(expected) - 0.5) < 0.04
+
+
+def test_the_chosen_model_is_scored_on_the_patients_who_were_not_drawn() -> None:
+    label = np.tile([0, 1], 30)
+    probs = np.random.default_rng(1).random((30, label.size))
+    rows = LabelledRows(label, np.repeat(np.arange(30), 2))
+    highest = max(discrimination.auc(label, prob) for prob in probs)
+    assert auc_tests.chosen_auc(rows, probs, Resampling(60, 0)) < highest - 0.08
 
 
 def test_of_one_model_the_expected_auc_is_its_auc() -> None:

