@@ -26,8 +26,8 @@ run: setup                   ## the whole pipeline (dvc repro), then the compari
 test: setup-dev              ## all tests
 	$(PYTEST)
 
-test-fast: setup-dev         ## all tests but those that run the whole DAG
-	$(PYTEST) -m "not slow"
+test-fast: setup-dev         ## all tests but the slow ones, with a fifth of the random examples
+	$(PYTEST) -m "not slow" --hypothesis-profile fast
 
 test-jax: setup-dev          ## the tests of all that trains or predicts, on Keras' JAX backend
 	KERAS_BACKEND=jax $(PYTEST) $(KERAS_TESTS)

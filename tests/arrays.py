@@ -12,6 +12,7 @@ from mammo.core.config import EvaluateConfig, FocalConfig, ModelConfig, TrainCon
 SIZE_PX = 32
 SHAPE = (SIZE_PX, SIZE_PX, 1)
 BLOB_RADIUS_PX = 5
+SHALLOW = (16, 32)  # light_cnn with two of its five blocks
 SPLITS = ["train", "train", "train", "val", "test"]
 
 _DEFAULT = load_config(Path(__file__).resolve().parents[1] / "params.yaml")

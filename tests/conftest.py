@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from filelock import FileLock
 from hypothesis import settings
@@ -18,12 +19,17 @@ settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+hypothesis.settings.register_profile("fast", max_examples=20)  # --hypothesis-profile fast; see tests/examples.py
+
+
+# The dearest files, dearest first; by the times that `pytest --durations 0` tells.
+DEAREST = ["whole_pipeline", "architectures", "trainer", "parameter_search", "servers", "api", "ui", "cbis_ddsm_fuzz"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The files with slow tests first, so that no worker is alone with one at the end."""
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    """Order the files by their cost, so that each of two workers has work until the end."""
+    rank = {f"test_{name}.py": number for number, name in enumerate(DEAREST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
 
 
 @pytest.fixture(autouse=True)
@@ -76,6 +82,17 @@ def _finished(tmp_path_factory: pytest.TempPathFactory, unit: str) -> Path:
         finished.make(folder, unit)
 
     return _make_once(tmp_path_factory, f"finished_{unit}", make)
+
+
+@pytest.fixture(scope="module")
+def shallow_light_cnn() -> Iterator[None]:
+    """light_cnn is shallow in this module: what a training of few batches costs is the tracing of its step."""
+    from mammo.models.architectures import light_cnn  # Keras, only where it is needed
+    from tests import arrays
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(light_cnn, "WIDTHS", arrays.SHALLOW)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -46,10 +46,11 @@ stages.run(preprocess.main)
 class Project:
     """A folder in which the stage can run: tables and films as ingest and split leave them."""
 
-    def __init__(self, folder: Path, cohort: Path):
+    def __init__(self, folder: Path, cohort: Path, empty_store: Path):
         self.folder = folder
         self.root = folder / "films"
         shutil.copytree(cohort, self.root)
+        shutil.copy(empty_store, folder / "mlflow.db")
         located = cbis_ddsm.locate(self.root, "lesion", ["mass", "calcification"], 1)
         self.cases = located.cases
         write_table(folder / "data/cases.csv", located.cases, schemas.CASES)
@@ -111,13 +112,13 @@ def manifest(root: Path, files: list[str]) -> pd.DataFrame:
 
 
 @pytest.fixture
-def project(tmp_path: Path, cohort: Path) -> Project:
-    return Project(tmp_path, cohort)
+def project(tmp_path: Path, cohort: Path, empty_store: Path) -> Project:
+    return Project(tmp_path, cohort, empty_store)
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory, cohort: Path) -> Project:
-    whole = Project(tmp_path_factory.mktemp("whole"), cohort)
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory, cohort: Path, empty_store: Path) -> Project:
+    whole = Project(tmp_path_factory.mktemp("whole"), cohort, empty_store)
     whole.finish("note")
     return whole
 
@@ -179,6 +180,7 @@ def test_a_stopped_run_goes_on_where_it_was(project: Project, uninterrupted: Pro
     assert not project.workshops()
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_at_its_very_end_prepares_nothing_again(
     project: Project, uninterrupted: Project
 ) -> None:
@@ -194,6 +196,7 @@ def test_a_run_that_was_stopped_at_its_very_end_prepares_nothing_again(
     assert project.store() == uninterrupted.store()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changed", ["parameters", "films"])
 def test_unfinished_work_on_other_foundations_is_not_used(project: Project, changed: str) -> None:
     stopped(project, lambda process: process.kill())

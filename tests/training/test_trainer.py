@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import get_args
 
@@ -35,6 +36,8 @@ from mammo.training.result import TrainingResult
 from tests import arrays
 
 ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.usefixtures("shallow_light_cnn")
+
 QUIET = arrays.light(augmentation_strength=0.0)
 BREAKING = arrays.light(augmentation_strength=0.0, learning_rate=1e38)
 
@@ -232,37 +235,49 @@ def test_a_broken_loss_stops_the_training(samples):
     logit = model.get_layer("logit")
     logit.set_weights([np.full_like(weights, np.nan) for weights in logit.get_weights()])
     with pytest.raises(TrainingError, match="epoch 1: the training loss is nan; lower the learning rate"):
-        fit(model, samples, model_config=QUIET)
+        fit(model, samples, model_config=QUIET, health=monitored(restarts=0))
 
 
 def test_weights_that_break_in_the_last_step_stop_the_training_too(samples):
     one_step_an_epoch = len(samples.index)
     with pytest.raises(TrainingError, match=r"epoch 1: .*lower the learning rate"):
-        fit(light(), samples, model_config=BREAKING, batch_size=one_step_an_epoch, warmup_fraction=0.0)
+        fit(
+            light(),
+            samples,
+            model_config=BREAKING,
+            batch_size=one_step_an_epoch,
+            warmup_fraction=0.0,
+            health=monitored(restarts=0),
+        )
 
 
-SCRIPT = """
-import os, signal, sys
-import numpy as np
-from pathlib import Path
-from mammo import models
-from mammo.data.samples import Samples
-from mammo.training import backend, trainer
-from mammo.training.predict import predict_probabilities
-from tests import arrays
-folder, die_at, phase = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-backend.use_deterministic_kernels()
-index = arrays.index(patients=30)
-samples = Samples(index, arrays.images(index["label"].to_numpy())[0])
-model_config = arrays.light(trainable=["all"], head_epochs=2 if phase == "two" else 0)
-model = models.build(model_config, arrays.SHAPE, 5)
-def log(row, values):
-    if row == die_at:
-        os.kill(os.getpid(), signal.SIGKILL)
-config = arrays.training(model_config, epochs=4, ema=0.9, keep="best", mixup=0.2)
-result = trainer.fit(model, samples, config, Path(folder), log)
-np.savez(folder + "/result.npz", prob=predict_probabilities(model, samples), loss=[r["loss"] for r in result.history])
-"""
+class KilledError(Exception):
+    """The process ends within an epoch: nothing of that epoch is kept."""
+
+
+def resumable(phases: str) -> ModelConfig:
+    return arrays.light(trainable=["all"], head_epochs=2 if phases == "two" else 0)
+
+
+def train_until(folder: Path, phases: str, die_at: int, die: Callable[[], None]) -> tuple[bytes, list[float]]:
+    """Train for four epochs, or until `die` within epoch `die_at`; return the probabilities' bytes and the losses."""
+
+    def log(row: int, values: Epoch) -> None:
+        if row == die_at:
+            die()
+
+    model_config, samples = resumable(phases), arrays_samples()
+    model = models.build(model_config, arrays.SHAPE, 5)
+    result = fit(model, samples, log=log, model_config=model_config, folder=folder, epochs=4, ema=0.9, keep="best", mixup=0.2)
+    return predict_probabilities(model, samples).tobytes(), [row["loss"] for row in result.history]
+
+
+def raise_killed() -> None:
+    raise KilledError
+
+
+def kill_this_process() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def arrays_samples() -> Samples:
@@ -270,22 +285,40 @@ def arrays_samples() -> Samples:
     return Samples(index, arrays.images(index["label"].to_numpy())[0])
 
 
-def in_a_process(folder: Path, die_at: int, phases: str) -> int:
-    words = [sys.executable, "-c", SCRIPT, str(folder), str(die_at), phases]
+def train_in_a_process(folder: Path, phases: str, die_at: int) -> int:
+    script = "; ".join(
+        [
+            "from pathlib import Path",
+            "from tests.training import test_trainer as tests",
+            "tests.use_deterministic_kernels()",
+            "tests.light_cnn.WIDTHS = tests.arrays.SHALLOW",
+            f"tests.train_until(Path({str(folder)!r}), {phases!r}, {die_at}, tests.kill_this_process)",
+        ]
+    )
     environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'src'}", "DVC_ROOT": str(folder)}
-    return subprocess.run(words, cwd=ROOT, env=environment, capture_output=True).returncode
+    return subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment, capture_output=True).returncode
 
 
-@pytest.mark.parametrize("phases", ["one", "two"])
-def test_a_killed_training_ends_as_an_unbroken_one(phases, tmp_path):
-    for name, deaths in (("whole", []), ("broken", [1, 3])):
-        (tmp_path / name).mkdir()
-        for die_at in deaths:
-            assert in_a_process(tmp_path / name, die_at, phases) == -signal.SIGKILL
-        assert in_a_process(tmp_path / name, -1, phases) == 0
-    whole, broken = (np.load(tmp_path / name / "result.npz") for name in ("whole", "broken"))
-    np.testing.assert_array_equal(whole["loss"], broken["loss"])
-    assert whole["prob"].tobytes() == broken["prob"].tobytes()
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[bytes, list[float]]]:
+    """Return what a training of one or two phases ends with when nothing kills it."""
+    return cache(lambda phases: train_until(tmp_path_factory.mktemp(phases), phases, -1, raise_killed))
+
+
+@pytest.mark.parametrize("phases", [pytest.param("one", marks=pytest.mark.slow), "two"])
+def test_a_broken_training_ends_as_an_unbroken_one(phases, tmp_path, unbroken, monkeypatch):
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    for die_at in (1, 3):
+        with pytest.raises(KilledError):
+            train_until(tmp_path, phases, die_at, raise_killed)
+    assert train_until(tmp_path, phases, -1, raise_killed) == unbroken(phases)
+
+
+@pytest.mark.slow
+def test_a_killed_process_is_resumed_by_another_one_with_the_same_result(tmp_path, unbroken, monkeypatch):
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    assert train_in_a_process(tmp_path, "two", 3) == -signal.SIGKILL
+    assert train_until(tmp_path, "two", -1, raise_killed) == unbroken("two")
 
 
 def test_a_finished_training_is_not_done_again(samples, tmp_path, monkeypatch):
