@@ -6,12 +6,13 @@ from pathlib import Path
 import pandas as pd
 import pandera.pandas as pa
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mammo.core import schemas
 from mammo.core.files import atomic_write, fresh_folder, read_splits, read_table, sha256, write_table, write_text
 from mammo.core.schemas import TableError
+from tests.examples import examples
 
 CASES = pd.DataFrame(
     {
@@ -100,7 +101,7 @@ def test_an_empty_table_keeps_its_columns(name: str, tmp_path: Path) -> None:
     assert list(read.columns) == list(schema(name).columns)
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
 def test_probabilities_survive_to_the_last_bit(probs: list[float]) -> None:
     ids = [f"s{number}" for number in range(len(probs))]
@@ -110,7 +111,7 @@ def test_probabilities_survive_to_the_last_bit(probs: list[float]) -> None:
         assert read_table(Path(folder, "table.csv"), schemas.PREDICTIONS)["prob"].tolist() == probs
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(st.lists(st.sampled_from(["007", "1", "1e3", "NA", "null", "nan", "true", "-", "a,b", '"', "é"]), min_size=1))
 def test_text_stays_text_however_much_it_looks_like_a_number_or_nothing(patients: list[str]) -> None:
     ids = [f"s{number}" for number in range(len(patients))]
@@ -318,7 +319,7 @@ def digest(files: dict[str, bytes]) -> str:
 folders = st.dictionaries(st.from_regex(r"[a-c]/[a-c]{1,2}\.csv", fullmatch=True), st.binary(max_size=4), max_size=4)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(folders, folders)
 @example({"a/a.csv": b"x"}, {"b/a.csv": b"x"})
 @example({"a/a.csv": b"x", "a/b.csv": b"y"}, {"a/a.csv": b"y", "a/b.csv": b"x"})

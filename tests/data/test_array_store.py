@@ -12,7 +12,7 @@ import imports
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mammo.core import schemas
@@ -23,6 +23,7 @@ from mammo.data.images.array_store import Writer
 from mammo.data.samples import open_store
 from mammo.training import loader
 from tests import arrays
+from tests.examples import examples
 
 COUNT, SHAPE = 9, (6, 4)
 
@@ -67,7 +68,7 @@ def test_what_was_written_is_what_numpy_reads(tmp_path: Path, bits: int) -> None
         assert np.array_equal(read, expected)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(60, reuse_fixtures=True)
 @given(until=st.integers(0, COUNT), cuts=st.lists(st.integers(0, 400), min_size=3, max_size=3))
 def test_a_store_cut_anywhere_goes_on_to_the_same_bytes(tmp_path: Path, until: int, cuts: list[int]) -> None:
     whole = [path.read_bytes() for path in files(write(tmp_path / "whole"))]

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mammo.core import schemas
@@ -21,6 +21,7 @@ from mammo.core.schemas import PATH_SEPARATOR
 from mammo.data.datasets import Located, cbis_ddsm
 from mammo.data.datasets.cbis_ddsm import tables
 from tests import cbis_layouts
+from tests.examples import examples
 
 TYPES = ["mass", "calcification"]
 UNITS = st.sampled_from(["lesion", "image", "breast"])
@@ -181,7 +182,7 @@ PLACE = st.integers(0, 30)
 EDIT = st.tuples(st.sampled_from(EDITS), PLACE, PLACE, CELL)
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(
     unit=UNITS,
     name=TABLES,
@@ -207,7 +208,7 @@ def test_a_damaged_table_loses_no_row(
     keeps_its_contract(located)
 
 
-@settings(max_examples=70, deadline=None)
+@examples(70)
 @given(
     unit=UNITS,
     name=TABLES,
@@ -305,7 +306,7 @@ DAMAGES = [
 DAMAGE = st.tuples(st.sampled_from(DAMAGES), st.integers(0, 200), st.floats(0, 1), st.binary(max_size=64))
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(unit=UNITS, damages=st.lists(DAMAGE, min_size=1, max_size=5))
 def test_damaged_files_lose_no_row_and_change_no_other(
     small: Path, whole: pd.DataFrame, unit: str, damages: list[tuple]
@@ -335,7 +336,7 @@ def series_of(path: str) -> str:
     return Path(path).parent.name
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(which=st.integers(0, 200), share=st.floats(0, 1), junk=st.binary(min_size=1, max_size=64), cutting=st.booleans())
 def test_a_damaged_dicom_file_loses_no_row(
     dicom_tree: Path, which: int, share: float, junk: bytes, cutting: bool

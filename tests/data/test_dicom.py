@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pydicom
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pydicom import uid
@@ -22,6 +22,7 @@ from mammo.data.images import dicom
 from mammo.data.images import io as image_io
 from mammo.data.images.dicom import DicomError, PixelError
 from tests.dicoms import write_dicom
+from tests.examples import examples
 
 Stored = npt.NDArray[np.uint16]
 SHAPE = (48, 40)
@@ -93,7 +94,7 @@ def test_negative_values_are_darker_than_positive_ones(path: Path) -> None:
     assert (decoded[0], decoded[-1]) == (0, 65535)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(25, reuse_fixtures=True)
 @given(arrays(np.uint16, SHAPE))
 def test_monochrome1_is_the_negative(path: Path, stored: Stored) -> None:
     write_dicom(path, stored)
@@ -350,7 +351,7 @@ def whole_file(compressed: bool) -> tuple[bytes, int]:
     return written.getvalue(), written.getvalue().index(b"\xe0\x7f\x10\x00") + 12
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(400, reuse_fixtures=True)
 @given(
     compressed=st.booleans(),
     changes=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=6),

@@ -9,7 +9,7 @@ import numpy as np
 import openpyxl
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mammo.core import schemas
@@ -23,6 +23,7 @@ from mammo.data.images import io, preprocess
 from mammo.evaluation import aggregation
 from tests import external_fixtures as fixtures
 from tests.dicoms import write_dicom
+from tests.examples import examples
 
 TYPES = ["mass", "calcification"]
 PREPROCESS = load_config(Path(__file__).resolve().parents[2] / "params.yaml").preprocess
@@ -291,7 +292,7 @@ def repeat_last_film(text: str) -> str:
 
 
 @pytest.mark.parametrize("name", MARKING)
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(15, reuse_fixtures=True)
 @given(data=st.data())
 def test_a_changed_cell_ends_in_a_clear_error_or_an_accounted_row(originals, tmp_path, name, data):
     """No crash, and no row is lost, whatever a cell says; a line's first word names its film and stays."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
@@ -17,6 +17,7 @@ from mammo.data.images.breast import breast_mask, breast_square
 from mammo.data.images.dicom import PixelError
 from mammo.data.images.io import DICOM_SUFFIXES, IMAGE_SUFFIXES
 from mammo.data.images.transforms import Box, Film, Grey, Mask
+from tests.examples import examples
 
 FILM = (240, 150)
 BREAST_LEVEL = 120
@@ -116,7 +117,7 @@ def test_the_size_asked_for_already_changes_nothing() -> None:
 # One geometry for image and mask
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(boxes(least=2), st.floats(1, 4), st.integers(32, 64))
 def test_a_bright_lesion_lands_where_its_mask_says(box: Box, context: float, size_px: int) -> None:
     mask = rectangle(FILM, box)
@@ -129,7 +130,7 @@ def test_a_bright_lesion_lands_where_its_mask_says(box: Box, context: float, siz
     assert lies_where(marks, image)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(boxes(), st.integers(32, 64), st.booleans())
 def test_a_bright_lesion_in_a_breast_lands_where_its_mask_says(box: Box, size_px: int, right: bool) -> None:
     _, breast = film_with_breast()
@@ -143,7 +144,7 @@ def test_a_bright_lesion_in_a_breast_lands_where_its_mask_says(box: Box, size_px
     assert lies_where(marks, image)
 
 
-@settings(max_examples=15, deadline=None)
+@examples(15)
 @given(boxes(shape=(1800, 1300), most=3), st.integers(32, 64))
 def test_a_small_lesion_never_vanishes_from_the_mask(box: Box, size_px: int) -> None:
     film, everything = np.full((1800, 1300), 100, np.uint8), np.ones((1800, 1300), np.uint8)
@@ -204,7 +205,7 @@ def windowed_by(image: Grey, region: Mask, percentiles: tuple[float, float]) -> 
     return transforms.window(image, *transforms.percentile_levels(image, region, percentiles))
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(arrays(np.uint8, (12, 12)), st.floats(0, 40), st.floats(60, 100))
 def test_the_percentiles_of_the_region_become_black_and_white(image: Grey, low: float, high: float) -> None:
     region = np.zeros_like(image)
@@ -241,7 +242,7 @@ def test_a_region_without_a_pixel_windows_by_the_whole_film() -> None:
     )
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(
     arrays(np.uint8, (9, 12)) | arrays(np.uint16, (9, 12)),
     arrays(np.uint8, (9, 12), elements=st.integers(0, 1)),
@@ -255,7 +256,7 @@ def test_the_contrast_is_that_of_numpys_percentiles(film: Film, region: Mask, lo
     )
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(arrays(np.uint16, (9, 12)), st.integers(0, 30000), st.integers(1, 35000))
 def test_16_bits_window_as_8_do_but_finer(film: Film, low: int, width: int) -> None:
     fine, coarse = (transforms.window(film, low, low + width, bits) for bits in (16, 8))
@@ -611,7 +612,7 @@ def test_a_shape_is_that_of_a_whole_image(tmp_path: Path, suffix: str, spoil: Ca
         io.read_shape(path)
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(400, reuse_fixtures=True)
 @given(
     suffix=st.sampled_from([".jpg", ".png", ".pgm", ".tif"]),
     changes=st.lists(st.tuples(st.floats(0, 1) | st.floats(0, 0.1), st.integers(0, 255)), max_size=6),

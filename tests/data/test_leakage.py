@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 import workspaces
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -26,6 +26,7 @@ from mammo.data.cohort.leakage import LeakError
 from mammo.data.cohort.splits import Split
 from mammo.data.images import io
 from mammo.data.sources import _phantoms
+from tests.examples import examples
 
 Film = npt.NDArray[np.uint8]
 
@@ -109,7 +110,7 @@ def test_of_real_films_a_changed_copy_is_the_same_and_another_film_is_not(real_r
         assert max(apart(film, change(film)) for film in displayed) <= leakage.MAX_DISTANCE
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(arrays.arrays(np.uint8, arrays.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=90)))
 def test_any_film_has_a_hash_that_the_manifest_takes_and_that_mirroring_keeps(film: Film) -> None:
     digest = leakage.perceptual_hash(film)
@@ -118,7 +119,7 @@ def test_any_film_has_a_hash_that_the_manifest_takes_and_that_mirroring_keeps(fi
     assert apart(film, mirror(film)) <= 8
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.lists(HASHES, min_size=1, max_size=4), st.lists(HASHES, min_size=1, max_size=4))
 def test_distances_count_the_bits_that_differ(one: list[str], other: list[str]) -> None:
     result = leakage.hash_distances(one, other)
@@ -371,7 +372,7 @@ def test_an_audit_stays_small_and_names_every_kind_first() -> None:
     }
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(
     st.integers(36, 60), st.lists(st.tuples(st.integers(0, 119), st.integers(0, 119)), max_size=8), st.integers(0, 99)
 )
@@ -390,7 +391,7 @@ def test_whatever_films_patients_share_the_split_has_no_leak(
     json.dumps(audit, allow_nan=False)
 
 
-@settings(max_examples=15, deadline=None)
+@examples(15)
 @given(st.integers(0, 99))
 def test_the_order_of_the_rows_changes_nothing(seed: int) -> None:
     cases, manifest = cohort_tables(40, seed)

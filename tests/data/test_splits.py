@@ -5,13 +5,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mammo.core import schemas
 from mammo.data.cohort import leakage, splits
 from mammo.data.cohort.splits import Split, SplitError
 from mammo.data.datasets.cbis_ddsm import tables
+from tests.examples import examples
 
 TYPES = ("mass", "calcification", "mass+calcification")
 SHARED = ["patient_id", "film", "other_id", "other_film"]
@@ -65,7 +66,7 @@ def cases() -> pd.DataFrame:
 # Hold-out and folds
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(CASE_TABLES, FRACTIONS, FOLDS, SEEDS)
 def test_no_patient_is_in_two_splits_or_folds(cases: pd.DataFrame, fraction: float, folds: int, seed: int) -> None:
     result = splits.split_cases(cases, NOTHING_SHARED, fraction, folds, seed).splits
@@ -73,7 +74,7 @@ def test_no_patient_is_in_two_splits_or_folds(cases: pd.DataFrame, fraction: flo
     assert (places_per_patient(result, "fold") == 1).all()
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(CASE_TABLES, FRACTIONS, FOLDS, SEEDS)
 def test_the_official_test_stays_whole_and_leaking_train_rows_are_listed(
     cases: pd.DataFrame, fraction: float, folds: int, seed: int
@@ -90,7 +91,7 @@ def test_the_official_test_stays_whole_and_leaking_train_rows_are_listed(
     schemas.check_table(result.dropped, schemas.EXCLUDED, "dropped")
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(CASE_TABLES, FRACTIONS, FOLDS, SEEDS)
 def test_every_training_patient_is_in_one_fold_and_every_fold_and_split_has_both_classes(
     cases: pd.DataFrame, fraction: float, folds: int, seed: int
@@ -104,7 +105,7 @@ def test_every_training_patient_is_in_one_fold_and_every_fold_and_split_has_both
     assert sizes.max() - sizes.min() <= 1 + len(TYPES)
 
 
-@settings(max_examples=20, deadline=None)
+@examples(20)
 @given(CASE_TABLES, SEEDS)
 def test_the_same_seed_gives_the_same_split_whatever_the_order_of_the_rows(cases: pd.DataFrame, seed: int) -> None:
     one = splits.split_cases(cases, NOTHING_SHARED, 0.25, 3, seed).splits
@@ -235,7 +236,7 @@ def test_a_patient_on_both_official_sides_is_told_so_also_when_a_double(cases: p
     assert dropped[[training]].str.startswith(f"double of {leaking}: ").all()
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(CASE_TABLES, st.lists(st.tuples(st.integers(0, 39), st.integers(0, 39)), max_size=6), SEEDS)
 def test_no_two_patients_who_share_a_film_are_in_training_or_on_two_sides(
     cases: pd.DataFrame, pairs: list[tuple[int, int]], seed: int
@@ -288,7 +289,7 @@ def test_a_validation_share_that_leaves_nobody_names_the_key(cases: pd.DataFrame
         splits.split_cases(cases, NOTHING_SHARED, fraction, 3, 0)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(st.integers(0, 12), st.integers(0, 4), st.integers(0, 4), FRACTIONS, FOLDS, SEEDS)
 def test_a_small_cohort_is_split_into_both_classes_or_refused(
     train: int, test: int, leaking: int, fraction: float, folds: int, seed: int
@@ -305,7 +306,7 @@ def test_a_small_cohort_is_split_into_both_classes_or_refused(
 # Inner validation of a fold
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(CASE_TABLES, FRACTIONS, FOLDS, SEEDS)
 def test_inner_validation_never_sees_the_held_out_fold_or_the_test(
     cases: pd.DataFrame, fraction: float, folds: int, seed: int

@@ -4,12 +4,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mammo.core.errors import InputError
 from mammo.evaluation import ensembling
 from tests import arrays
+from tests.examples import examples
 
 MEMBERS = {
     "good": arrays.predictions(skill=3, seed=1),
@@ -95,7 +96,7 @@ def validation(draw: st.DrawFn) -> tuple[npt.NDArray[np.float64], npt.NDArray[np
     return probs, rng.integers(0, 2, rows).astype(np.float64)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(validation())
 def test_fitted_weights_are_shares_and_never_worse_than_the_mean(rows):
     probs, label = rows
@@ -173,7 +174,7 @@ def test_members_over_other_samples_are_refused(other):
         ensembling.combine({"good": MEMBERS["good"], "fair": other}, "mean")
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(validation())
 def test_stacking_gives_probabilities_whatever_the_members_say(rows):
     probs, label = rows

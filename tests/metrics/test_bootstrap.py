@@ -8,7 +8,7 @@ from itertools import product
 import metric_oracles as oracles
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.integrate import quad
@@ -19,6 +19,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from mammo.metrics import auc_tests, bootstrap, classification, discrimination, resampling
 from mammo.metrics.auc_tests import Subsets
 from mammo.metrics.resampling import LabelledRows, Resampling
+from tests.examples import examples
 
 AT_THRESHOLD = set(classification.AT_THRESHOLD)
 
@@ -85,7 +86,7 @@ def test_blocks_bound_the_memory_of_many_rows():
 @given(
     st.lists(st.tuples(st.integers(0, 1), st.integers(0, 5), st.integers(0, 3)), min_size=1, max_size=30),
 )
-@settings(deadline=None, max_examples=200)
+@examples(200)
 def test_weighted_auc_is_the_auc_of_the_repeated_rows(rows):
     label, score, weight = np.array(rows).T
     (weighted,) = oracles.weighted_auc(label, score, weight[None])

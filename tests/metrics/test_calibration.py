@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import expit, logit
@@ -19,6 +19,7 @@ from sklearn.metrics import brier_score_loss
 
 from mammo.core.errors import InputError
 from mammo.metrics import calibration, classification, discrimination
+from tests.examples import examples
 
 # Two bins of two rows: predicted .15 and .7, observed 1/2 and 1/2.
 LABEL = np.array([0, 1, 0, 1])
@@ -81,7 +82,7 @@ def test_limits_agree_with_scipy():
 
 
 @given(rows_with_ties, st.integers(1, 12), st.randoms(use_true_random=False))
-@settings(deadline=None, max_examples=100)
+@examples(100)
 def test_bins_depend_on_neither_ties_nor_the_order_of_rows(rows, bins, random):
     shuffled = random.sample(rows, len(rows))
     curves = [
@@ -125,7 +126,7 @@ def test_decomposition_by_hand():
 
 
 @given(rows_with_ties, st.integers(1, 12))
-@settings(deadline=None, max_examples=200)
+@examples(200)
 def test_decomposition_adds_up_at_any_binning(rows, bins):
     label, prob = np.array(rows).T
     parts = calibration.brier_decomposition(label, prob / 20, bins=bins)
@@ -330,7 +331,7 @@ def test_isotonic_is_sklearns_within_its_bounds():
 
 
 @given(rows_with_ties.filter(lambda rows: {label for label, _ in rows} == {0, 1}), st.sampled_from(FITTED))
-@settings(deadline=None, max_examples=200)
+@examples(200)
 def test_no_calibrator_reverses_a_pair_or_leaves_0_to_1(rows, method):
     label, prob = np.array(rows).T
     asked = np.linspace(0, 1, 41)

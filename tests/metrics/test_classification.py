@@ -6,12 +6,13 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from sklearn import metrics as sk
 
 from mammo.metrics import classification, discrimination, thresholds
+from tests.examples import examples
 
 # Six rows; called at .5: TP 2, FP 1, TN 2, FN 1.
 LABEL = np.array([1, 1, 0, 1, 0, 0])
@@ -122,7 +123,7 @@ def test_predictive_values_at_a_prevalence_by_hand():
 
 
 @given(st.tuples(*[st.integers(1, 50)] * 4))
-@settings(deadline=None, max_examples=50)
+@examples(50)
 def test_predictive_values_at_the_rows_own_prevalence_are_the_plain_ones(table):
     tp, fp, tn, fn = map(float, table)
     own = (tp + fn) / (tp + fp + tn + fn)
@@ -143,7 +144,7 @@ def test_partial_auc_by_hand():
 
 
 @given(rows_with_ties, st.floats(0, 0.95))
-@settings(deadline=None, max_examples=100)
+@examples(100)
 def test_partial_auc_agrees_with_sklearn(rows, min_specificity):
     label, prob = arrays(rows)
     expected = sk.roc_auc_score(label, prob, max_fpr=1 - min_specificity)
@@ -158,7 +159,7 @@ def test_curve_metrics_by_hand():
 
 
 @given(rows_with_ties)
-@settings(deadline=None, max_examples=100)
+@examples(100)
 def test_curve_metrics_agree_with_sklearn(rows):
     label, prob = arrays(rows)
     assert discrimination.auc(label, prob) == pytest.approx(sk.roc_auc_score(label, prob))
@@ -188,7 +189,7 @@ def test_constant_scores_rank_nothing():
 
 
 @given(rows_with_ties, st.floats(0.01, 1))
-@settings(deadline=None, max_examples=100)
+@examples(100)
 def test_threshold_for_sensitivity_is_the_highest_that_reaches_the_target(rows, target):
     label, prob = arrays(rows)
     threshold = thresholds.threshold_for_sensitivity(label, prob, target)
@@ -206,7 +207,7 @@ def test_threshold_for_sensitivity_is_not_misled_by_rounding():
 
 
 @given(rows_with_ties, st.floats(0.01, 1))
-@settings(deadline=None, max_examples=100)
+@examples(100)
 def test_threshold_for_specificity_is_the_lowest_that_reaches_the_target(rows, target):
     label, prob = arrays(rows)
     threshold = thresholds.threshold_for_specificity(label, prob, target)
@@ -223,7 +224,7 @@ def test_threshold_for_specificity_is_finite_where_nothing_may_be_called():
 
 
 @given(rows_with_ties, st.sampled_from([0.25, 1, 3, 10]))
-@settings(deadline=None, max_examples=100)
+@examples(100)
 def test_threshold_for_cost_costs_least_and_is_the_highest_such(rows, cost_ratio):
     label, prob = arrays(rows)
 
@@ -254,7 +255,7 @@ def test_every_rule_takes_label_prob_and_value_and_ignores_the_order_of_rows(nam
 
 
 @given(rows_with_ties)
-@settings(deadline=None, max_examples=100)
+@examples(100)
 def test_threshold_youden_has_the_largest_j_and_is_finite(rows):
     label, prob = arrays(rows)
 

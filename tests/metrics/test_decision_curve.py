@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import expit
 
 from mammo.core.errors import InputError
 from mammo.metrics import decision_curve, discrimination
+from tests.examples import examples
 
 LABEL = np.array([1, 0, 1, 0])
 PROB = np.array([0.9, 0.6, 0.25, 0.1])
@@ -31,7 +32,7 @@ def test_by_hand():
     st.lists(st.tuples(st.integers(0, 1), st.integers(0, 10)), min_size=1, max_size=50),
     st.lists(st.integers(0, 9), min_size=1, max_size=8),
 )
-@settings(deadline=None, max_examples=100)
+@examples(100)
 def test_is_the_definition_at_each_threshold(rows, tenths):
     label, prob = np.array(rows).T
     thresholds = np.array(tenths) / 10

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import workspaces
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import stages.ingest
@@ -20,6 +20,7 @@ from mammo.core import schemas
 from mammo.core.files import read_table
 from mammo.data.cohort import leakage, manifest
 from mammo.data.datasets import DatasetError, Located
+from tests.examples import examples
 
 UNITS = ["lesion", "image", "breast"]
 
@@ -276,7 +277,7 @@ def test_no_usable_sample_is_an_error_with_the_first_reason(located: Located, tm
         manifest.examine(tmp_path, located, 1)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(60, reuse_fixtures=True)
 @given(content=st.binary(max_size=300), position=st.integers(0, 3000))
 def test_whatever_bytes_a_film_holds_its_rows_are_accounted_for(
     content: bytes, position: int, located: Located, tmp_path: Path

@@ -6,12 +6,13 @@ import keras
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mammo.core.config import AugmentationConfig, load_config
 from mammo.training import augmentation
 from tests import arrays
+from tests.examples import examples
 
 Floats = npt.NDArray[np.float32]
 NOTHING = AugmentationConfig(
@@ -94,7 +95,7 @@ def test_nothing_and_strength_zero_are_no_layer():
     assert augmentation.build_layers(EVERYTHING, 0.0, seed=0) == []
 
 
-@settings(max_examples=15, deadline=None)
+@examples(15)
 @given(strength=st.floats(0.1, 2), seed=st.integers(0, 2**31 - 100))
 def test_all_changes_together_stay_in_the_range(strength, seed):
     images_after = changed(EVERYTHING, strength=strength, seed=seed)

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mammo.core import schemas
@@ -15,6 +15,7 @@ from mammo.core.files import write_table
 from mammo.data.samples import Samples, open_store
 from mammo.training.loader import TrainingBatches
 from tests import arrays
+from tests.examples import examples
 
 
 def batches(
@@ -36,7 +37,7 @@ def order(data: TrainingBatches) -> npt.NDArray[np.int64]:
     return np.concatenate([data[number][0][:, 0, 0, 0] for number in range(len(data))]).astype(np.int64)
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(count=st.integers(1, 60), batch_size=st.integers(1, 70), seed=st.integers(0, 2**32 - 1))
 def test_an_epoch_holds_every_sample_exactly_once(count, batch_size, seed):
     data = batches(numbered(count), batch_size, "class_weights", seed)
