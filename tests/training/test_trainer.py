@@ -289,9 +289,10 @@ def train_in_a_process(folder: Path, phases: str, die_at: int) -> int:
     script = "; ".join(
         [
             "from pathlib import Path",
+            "from mammo.models.architectures import light_cnn",
             "from tests.training import test_trainer as tests",
             "tests.use_deterministic_kernels()",
-            "tests.light_cnn.WIDTHS = tests.arrays.SHALLOW",
+            "light_cnn.WIDTHS = tests.arrays.SHALLOW",
             f"tests.train_until(Path({str(folder)!r}), {phases!r}, {die_at}, tests.kill_this_process)",
         ]
     )
