@@ -268,7 +268,9 @@ def train_until(folder: Path, phases: str, die_at: int, die: Callable[[], None])
 
     model_config, samples = resumable(phases), arrays_samples()
     model = models.build(model_config, arrays.SHAPE, 5)
-    result = fit(model, samples, log=log, model_config=model_config, folder=folder, epochs=4, ema=0.9, keep="best", mixup=0.2)
+    result = fit(
+        model, samples, log=log, model_config=model_config, folder=folder, epochs=4, ema=0.9, keep="best", mixup=0.2
+    )
     return predict_probabilities(model, samples).tobytes(), [row["loss"] for row in result.history]
 
 
