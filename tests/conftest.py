@@ -5,7 +5,6 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import hypothesis
 import pytest
 from filelock import FileLock
 from hypothesis import settings
@@ -14,13 +13,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from mammo.data.sources import demo
 
-# A deadline measures how busy the machine is.
-settings.register_profile("no deadline", deadline=None)
-settings.load_profile("no deadline")
-
 REPOSITORY = Path(__file__).resolve().parents[1]
-hypothesis.settings.register_profile("fast", max_examples=20)  # --hypothesis-profile fast; see tests/examples.py
-
+# A deadline measures how busy the machine is. --hypothesis-profile fast: see tests/examples.py.
+settings.register_profile("all", deadline=None)
+settings.register_profile("fast", deadline=None, max_examples=20)
+settings.load_profile("all")
 
 # The dearest files, dearest first; by the times that `pytest --durations 0` tells.
 DEAREST = ["whole_pipeline", "architectures", "trainer", "parameter_search", "servers", "api", "ui", "cbis_ddsm_fuzz"]

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 UNTRACKED = ("tracking", "compute")  # sections that change no result
+PROXIES = {"requirements.txt"}  # it stands for the installed packages, whose versions are read
+REPORTING = "src/mammo/reporting"  # code, and the templates that are read as files
 
 
 @dataclass(frozen=True)
@@ -41,9 +43,10 @@ def stage_reads(name: str, recorded: Path, locked: dict[str, Any]) -> StageReads
     outs = {out["path"] for out in locked["outs"]}
     params = {key for keys in locked.get("params", {}).values() for key in keys}
     data = {dep["path"] for dep in locked["deps"] if not dep["path"].startswith(("stages/", "src/"))}
-    templates = {dep["path"] for dep in locked["deps"] if "/templates/" in dep["path"]}
+    templates = {dep["path"] for dep in locked["deps"] if _covered(f"{dep['path']}/", {f"{REPORTING}/templates"}, "/")}
+    templates |= {dep["path"] for dep in locked["deps"] if dep["path"] == REPORTING}
     files = {file for file in content["read"] if not _covered(file, outs, "/")}
-    return StageReads(set(content["keys"]), files, params, data | templates)
+    return StageReads(set(content["keys"]), files, params, (data | templates) - PROXIES)
 
 
 def _covered(name: str, declared: set[str], separator: str) -> bool:

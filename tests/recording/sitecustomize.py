@@ -110,7 +110,7 @@ def record_file(event, words):
     if event != "open" or not isinstance(words[0], str | bytes | os.PathLike):
         return
     path = os.path.relpath(os.fsdecode(words[0]), ROOT)
-    if path.startswith(DATA) and not Path(path).name.startswith("."):  # those are unfinished
+    if path.startswith(DATA) and not any(part.startswith(".") for part in Path(path).parts):  # those are unfinished
         writing = words[2] & (os.O_WRONLY | os.O_RDWR) if isinstance(words[2], int) else False
         FILES["written" if writing else "read"].add(path)
 

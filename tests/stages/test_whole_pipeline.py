@@ -79,6 +79,7 @@ class Repository:
     def reads(self) -> dict[str, StageReads]:
         """What each stage of the recorded run read, beside what dvc.lock says."""
         lock = yaml.safe_load((self.root / "dvc.lock").read_text())["stages"]
+        del lock["publish"]  # it runs always, whatever is declared
         return {name: stage_reads(name, self.recorded, locked) for name, locked in lock.items()}
 
     def changed_stages(self) -> set[str]:
