@@ -481,7 +481,7 @@ def test_probabilities_do_not_depend_on_the_batch_size(samples, monkeypatch):
 
 def test_the_graph_is_built_once_for_all_sizes_of_batches(samples, monkeypatch):
     model, sizes = light(), []
-    whole = predict.probabilities(model, samples)
+    whole = predict.predict_probabilities(model, samples)
     original = model.predict_on_batch
 
     def recorded(inputs):
@@ -491,10 +491,10 @@ def test_the_graph_is_built_once_for_all_sizes_of_batches(samples, monkeypatch):
     monkeypatch.setattr(model, "predict_on_batch", recorded)
     for count in (60, 37, 64):
         first = Samples(samples.index.iloc[:count], samples.images)
-        np.testing.assert_allclose(predict.probabilities(model, first), whole[:count], atol=1e-6)
+        np.testing.assert_allclose(predict.predict_probabilities(model, first), whole[:count], atol=1e-6)
     assert set(sizes) == {64}
     monkeypatch.setattr(predict, "BATCH", 1)
-    predict.probabilities(model, Samples(samples.index.iloc[:1], samples.images))
+    predict.predict_probabilities(model, Samples(samples.index.iloc[:1], samples.images))
     assert sizes[-1] == 1  # one film costs no more than one
 
 
