@@ -141,8 +141,8 @@ def test_a_value_leads_to_optuna_and_back(text: str) -> None:
     (space,) = search_space.parse_spaces([f"train.key={text}"])
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
     for _ in range(20):
-        drawn = study.ask({"x": space.distribution()}).params["x"]
-        value = space.from_optuna(drawn)
+        sampled = study.ask({"x": space.distribution()}).params["x"]
+        value = space.from_optuna(sampled)
         assert space.from_optuna(space.to_optuna(value)) == value
     assert space.to_optuna("elsewhere") is None
 
