@@ -398,6 +398,7 @@ def frozen_model() -> keras.Model:
     return models.build(basic(), arrays.SHAPE, 5)
 
 
+@pytest.mark.slow
 def test_vectors_of_a_frozen_base_are_computed_once_and_change_no_result(tmp_path, monkeypatch):
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     samples = arrays_samples()
