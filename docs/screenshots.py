@@ -41,8 +41,8 @@ def main(repository: Path) -> None:
             for section in ("Visualizations", "Parameters"):
                 page.get_by_role("button", name=section, exact=True).click()
             browser.shot(page, IMAGES / "compare.png")
-            browser.open_table(page, address + query)
-            browser.open_artifact(page, best[0], "roc.png")
+            browser.open_table(page, address + query.replace("evaluate", "report"))
+            browser.open_artifact(page, "report", "report", "figures", "roc.png")
             browser.shot(page, IMAGES / "roc.png")
     for path in IMAGES.glob("*.png"):
         with Image.open(path) as image:

@@ -66,11 +66,12 @@ def compare(page: Page, *chosen: str) -> None:
     page.get_by_text(f"Comparing {len(chosen)} Runs").wait_for()
 
 
-def open_artifact(page: Page, run: str, name: str) -> None:
-    """A figure among the artifacts of the run of that name; the page must show the table."""
+def open_artifact(page: Page, run: str, *path: str) -> None:
+    """Show a figure among the artifacts of the run of that name; the page must show the table, which lists the run."""
     page.locator("a", has_text=re.compile(f"^{run}$")).first.click()
     page.get_by_role("tab", name="Artifacts").click()
-    page.get_by_text(name, exact=True).first.click()
+    for name in path:
+        page.get_by_text(name, exact=True).first.click()
     page.locator("img[src^='blob:']").first.wait_for()
 
 
