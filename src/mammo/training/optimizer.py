@@ -51,7 +51,8 @@ class StepRates(keras.optimizers.schedules.LearningRateSchedule):
     def __call__(self, step: keras.KerasTensor) -> keras.KerasTensor:
         """Return the rate of `step`, counted from 0."""
         place = keras.ops.minimum(keras.ops.cast(step, "int32"), self.rates.shape[0] - 1)
-        return keras.ops.squeeze(keras.ops.slice(self.rates, (place,), (1,)))
+        rates = keras.ops.convert_to_tensor(self.rates)  # JAX slices no variable
+        return keras.ops.squeeze(keras.ops.slice(rates, (place,), (1,)))
 
     def get_config(self) -> dict[str, list[float]]:
         """Return the arguments that make an equal schedule."""
