@@ -3,6 +3,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# Where it is set (in many container images), each process compiles TensorFlow's sources again: 8 seconds.
+unexport PYTHONDONTWRITEBYTECODE
 # A file's tests share what it set up, so they stay with one worker; in the order of tests/conftest.py.
 PYTEST := pytest -n 2 --dist loadfile --no-loadscope-reorder
 # Bytecode is made where a module is first used: half of the installation is compiling what nobody imports.

@@ -28,6 +28,8 @@ def _text(*choices: str, nullable: bool = False) -> pa.Column:
 
 _label = pa.Column("int64", pa.Check.isin([0, 1]))
 _prob = pa.Column("float64", pa.Check.in_range(0, 1))
+# The probability that the same model gives the same sample with its lesion removed; empty where nothing was removed.
+_prob_without_lesion = pa.Column("float64", pa.Check.in_range(0, 1), nullable=True, required=False)
 
 # birads, breast_density and subtlety: 0 and empty occur in the official files.
 # mask_path: empty where no lesion is marked.
@@ -91,6 +93,7 @@ PREDICTIONS = pa.DataFrameSchema(
         "split": _text("val", "test"),
         "label": _label,
         "prob": _prob,
+        "prob_without_lesion": _prob_without_lesion,
     },
     strict=True,
     coerce=True,
@@ -107,6 +110,7 @@ OUT_OF_FOLD = pa.DataFrameSchema(
         "split": _text("val", "oof"),
         "label": _label,
         "prob": _prob,
+        "prob_without_lesion": _prob_without_lesion,
     },
     strict=True,
     coerce=True,
