@@ -111,7 +111,7 @@ def out_of_fold(variant: Variant, content: dict[str, object]) -> pd.DataFrame:
     if not path.is_file():
         with train_run.resume_folder(task) as folder:
             parts = [predict_fold(task.config, config.split, fold, folder) for fold in range(config.split.folds)]
-        table = pd.concat(parts, ignore_index=True).assign(repeat=0)[list(schemas.OUT_OF_FOLD.columns)]
+        table = schemas.select_columns(pd.concat(parts, ignore_index=True).assign(repeat=0), schemas.OUT_OF_FOLD)
         write_table(path, table, schemas.OUT_OF_FOLD)
     return read_table(path, schemas.OUT_OF_FOLD).drop(columns="repeat")
 

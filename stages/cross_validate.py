@@ -44,7 +44,7 @@ def _predict_repeat(training: TrainingRun, repeat: int, split: SplitConfig) -> p
     seed = training.config.seed + SEEDS_PER_REPEAT * repeat
     repeated = replace(training, samples=samples, config=replace(training.config, seed=seed))
     parts = [_predict_fold(repeated, repeat, fold, split.val_fraction) for fold in range(split.folds)]
-    return pd.concat(parts).assign(repeat=repeat)[list(schemas.OUT_OF_FOLD.columns)]
+    return schemas.select_columns(pd.concat(parts).assign(repeat=repeat), schemas.OUT_OF_FOLD)
 
 
 def _predict_fold(training: TrainingRun, repeat: int, fold: int, val_fraction: float) -> pd.DataFrame:

@@ -90,7 +90,7 @@ def _predict(samples: Samples, config: Config) -> Tables:
     for model in row_names.ensemble_member_names(config.models, config.seed, config.seeds):
         keras.backend.clear_session()
         rows = predict.predict_table(models.load(MODELS / f"{model}.keras"), samples, config.predict.flips)
-        predictions[model] = rows[list(schemas.PREDICTIONS.columns)]
+        predictions[model] = schemas.select_columns(rows, schemas.PREDICTIONS)
     return predictions
 
 

@@ -314,7 +314,7 @@ def _decide(predictions: pd.DataFrame, config: Config) -> pd.DataFrame:
 def _predict(model: keras.Model, samples: Samples, flips: bool) -> pd.DataFrame:
     """Return the predictions of the validation and test rows (schemas.PREDICTIONS)."""
     predictions = predict.predict_splits(model, samples, predict.HELD_OUT, flips)
-    return predictions[list(schemas.PREDICTIONS.columns)]
+    return schemas.select_columns(predictions, schemas.PREDICTIONS)
 
 
 def _total_epochs(model_type: str) -> int:

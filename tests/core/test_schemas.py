@@ -89,8 +89,16 @@ def refusal(table: pd.DataFrame, name: str) -> str:
 def test_what_is_written_is_read(name: str, tmp_path: Path) -> None:
     path = tmp_path / "new folder" / "table.csv"
     write_table(path, valid(name), schema(name))
-    expected = valid(name)[list(schema(name).columns)]
+    expected = schemas.select_columns(valid(name), schema(name))
     pd.testing.assert_frame_equal(read_table(path, schema(name)), expected, check_dtype=False)
+
+
+def test_an_optional_column_is_kept_where_it_is_given(tmp_path: Path) -> None:
+    table = valid("PREDICTIONS").assign(prob_without_lesion=[None, 0.25])
+    write_table(tmp_path / "table.csv", table, schemas.PREDICTIONS)
+    read = read_table(tmp_path / "table.csv", schemas.PREDICTIONS)
+    assert read["prob_without_lesion"].isna().tolist() == [True, False]
+    assert read["prob_without_lesion"].iloc[1] == 0.25
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -98,7 +106,7 @@ def test_an_empty_table_keeps_its_columns(name: str, tmp_path: Path) -> None:
     write_table(tmp_path / "table.csv", valid(name).iloc[:0], schema(name))
     read = read_table(tmp_path / "table.csv", schema(name))
     assert read.empty
-    assert list(read.columns) == list(schema(name).columns)
+    assert list(read.columns) == list(schemas.select_columns(valid(name), schema(name)).columns)
 
 
 @examples(30)

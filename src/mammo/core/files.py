@@ -15,7 +15,7 @@ import pandas as pd
 import pandera.pandas as pa
 from pandera.dtypes import is_string
 
-from mammo.core.schemas import SPLITS, TableError, assert_patients_apart, check_table
+from mammo.core.schemas import SPLITS, TableError, assert_patients_apart, check_table, select_columns
 
 
 def read_table(path: Path, schema: pa.DataFrameSchema) -> pd.DataFrame:
@@ -32,7 +32,7 @@ def read_table(path: Path, schema: pa.DataFrameSchema) -> pd.DataFrame:
 
 def write_table(path: Path, table: pd.DataFrame, schema: pa.DataFrameSchema) -> None:
     """Check `table` against `schema` and write it as CSV, columns in the schema's order."""
-    checked = check_table(table, schema, str(path))[list(schema.columns)]
+    checked = select_columns(check_table(table, schema, str(path)), schema)
     with atomic_write(path) as unfinished:
         checked.to_csv(unfinished, index=False, lineterminator="\n")
 

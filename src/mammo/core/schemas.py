@@ -139,6 +139,11 @@ def check_table(table: pd.DataFrame, schema: pa.DataFrameSchema, where: str) -> 
         raise TableError(f"{where}: " + "; ".join(_explain(error.failure_cases, schema))) from None
 
 
+def select_columns(table: pd.DataFrame, schema: pa.DataFrameSchema) -> pd.DataFrame:
+    """Return the columns of `table` that `schema` has, in its order; optional ones may be missing."""
+    return table[[name for name, column in schema.columns.items() if column.required or name in table]]
+
+
 def _explain(failures: pd.DataFrame, schema: pa.DataFrameSchema) -> Iterator[str]:
     for (column, rule), cases in failures.groupby(["column", "check"], dropna=False):
         values = sorted({str(value) for value in cases["failure_case"]})

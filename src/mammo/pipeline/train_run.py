@@ -135,7 +135,9 @@ def find_weights(model_config: ModelConfig) -> Path | None:
 
 def save_predictions(name: str, model: keras.Model, samples: Samples, flips: bool) -> pd.DataFrame:
     """Write and return the predictions of the validation and test rows (schemas.PREDICTIONS)."""
-    predictions = predict.predict_splits(model, samples, predict.HELD_OUT, flips)[list(schemas.PREDICTIONS.columns)]
+    predictions = schemas.select_columns(
+        predict.predict_splits(model, samples, predict.HELD_OUT, flips), schemas.PREDICTIONS
+    )
     write_table(PREDICTIONS / f"{name}.csv", predictions, schemas.PREDICTIONS)
     return predictions
 
