@@ -32,7 +32,9 @@ def _publish(config: Config, records: list[Record]) -> None:
     comparison = comparison[results.COLUMNS + others]
     write_rounded_table(COMPARISON, comparison)
     write_text(COMPARISON.with_suffix(".md"), render_markdown(comparison))
-    console = Console()
+    console = Console(soft_wrap=True)
+    for difference in published.differing:
+        console.print(f"warning: {difference}. It is retired, and the table shows the record.", markup=False)
     if published.pipeline is None:
         pages = [COMPARISON, COMPARISON.with_suffix(".md")]
         publishing.log_pipeline(config.tracking.experiment, records, published.runs, pages)

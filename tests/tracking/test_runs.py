@@ -351,9 +351,8 @@ def test_a_run_without_a_model_is_refused(server):
 
 def test_publish_finds_what_a_run_left(server):
     record = run_stage()
-    replayed, found, pipeline = publishing.publish(EXPERIMENT, [record])
-    assert replayed == []
-    assert pipeline is None
+    replayed, found, pipeline, differing = publishing.publish(EXPERIMENT, [record])
+    assert (replayed, pipeline, differing) == ([], None, [])
     assert [run.info.run_id for run in found] == [runs()[0].info.run_id]
 
 
@@ -387,19 +386,68 @@ def test_a_run_of_two_pipelines_stays_below_the_first(server):
     assert [run.data.tags["mlflow.parentRunId"] for run in (shared, new)] == [first, second]
 
 
-def test_a_pipeline_that_names_a_lost_run_is_published_again(server):
+def test_a_pipeline_that_names_a_lost_run_names_its_replay(server):
     records = [run_stage(model=name, parameters={"name": name}) for name in ("light_cnn", "basic_vgg16")]
-    publishing.log_pipeline(EXPERIMENT, records, publishing.publish(EXPERIMENT, records).runs, [])
+    pipeline = publishing.log_pipeline(EXPERIMENT, records, publishing.publish(EXPERIMENT, records).runs, [])
     mlflow.MlflowClient().delete_run(publishing.publish(EXPERIMENT, records).runs[1].info.run_id)
     again = publishing.publish(EXPERIMENT, records)
-    assert (again.replayed, again.pipeline) == (["train@basic_vgg16"], None)
+    assert (again.replayed, again.pipeline) == (["train@basic_vgg16"], pipeline)
+    last = publishing.publish(EXPERIMENT, records)
+    assert (last.replayed, last.pipeline) == ([], pipeline)
+    assert {run.data.tags["mlflow.parentRunId"] for run in last.runs} == {pipeline}
+
+
+def log_another_auc(run_id: str) -> None:
+    mlflow.MlflowClient().log_metric(run_id, "auc", 0.99, step=50)
+
+
+def log_a_metric_more(run_id: str) -> None:
+    mlflow.MlflowClient().log_metric(run_id, "specificity", 0.9)
+
+
+def log_a_parameter_more(run_id: str) -> None:
+    mlflow.MlflowClient().log_param(run_id, "dropout", 0.9)
+
+
+def change_the_order(run_id: str) -> None:
+    mlflow.MlflowClient().set_tag(run_id, "order", "999")
+
+
+@pytest.mark.parametrize("tamper", [log_another_auc, log_a_metric_more, log_a_parameter_more, change_the_order])
+def test_a_run_that_says_something_else_than_its_record_is_named_and_never_shown(server, tamper):
+    records = [evaluated("a", 0, 0.353, 0.5), evaluated("b", 1, 0.6, NAN)]
+    before = publishing.publish(EXPERIMENT, records)
+    pipeline = publishing.log_pipeline(EXPERIMENT, records, before.runs, [])
+    table = publishing.table_of_runs(before.runs, ["model"])
+    tampered = before.runs[0].info.run_id
+    tamper(tampered)
+    after = publishing.publish(EXPERIMENT, records)
+    (difference,) = after.differing
+    assert f"run {tampered} (evaluate@a): " in difference
+    assert (after.replayed, after.pipeline) == (["evaluate@a"], pipeline)
+    pd.testing.assert_frame_equal(publishing.table_of_runs(after.runs, ["model"]), table)
+    retired = mlflow.get_run(tampered)
+    assert (retired.info.status, retired.info.run_name) == ("FAILED", "retired: evaluate@a")
+    assert retired.data.tags["retired"] in difference
+    again = publishing.publish(EXPERIMENT, records)
+    assert (again.replayed, again.differing) == ([], [])
+    assert tampered not in {run.info.run_id for run in again.runs}
+
+
+def test_a_tampered_pipeline_run_is_published_again(server):
+    records = [evaluated("a", 0, 0.353, 0.5)]
+    pipeline = publishing.log_pipeline(EXPERIMENT, records, publishing.publish(EXPERIMENT, records).runs, [])
+    mlflow.MlflowClient().log_metric(pipeline, "a/auc", 0.99)
+    after = publishing.publish(EXPERIMENT, records)
+    assert (after.replayed, after.pipeline) == ([], None)
+    assert after.differing == [f"run {pipeline} (pipeline): a/auc is 0.99, its record says 0.353"]
 
 
 def test_a_lost_server_gets_every_record_back_once(server, new_server):
     records = [run_stage(model=name, parameters={"name": name}) for name in ("light_cnn", "basic_vgg16")]
     records.append(run_stage("ingest", model=None))
     new_server("empty")
-    replayed, found, _ = publishing.publish(EXPERIMENT, records)
+    replayed, found, *_ = publishing.publish(EXPERIMENT, records)
     assert replayed == ["train@light_cnn", "train@basic_vgg16", "ingest"]
     assert publishing.publish(EXPERIMENT, records)[0] == []
     assert len(runs()) == 3

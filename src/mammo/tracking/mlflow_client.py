@@ -23,6 +23,7 @@ from mammo.core.records import Record
 from mammo.tracking import model_uri
 
 N_LOOKUPS = 8  # queries to the server at a time
+N_TWINS = 20  # finished runs of one record that are looked at, the newest first
 FAILURES = (MlflowException, OSError)  # of a server; artifacts that it does not take end in an error of `requests`
 
 
@@ -84,12 +85,12 @@ def exclusive_lock(name: str) -> Iterator[None]:
         yield
 
 
-def find_by_record(experiment_id: str, records: list[Record]) -> dict[str, Run]:
-    """Return the newest finished run of each record, by content; those that the server lacks are left out."""
+def find_by_record(experiment_id: str, records: list[Record]) -> dict[str, list[Run]]:
+    """Return the finished runs of each record, by content, the newest first."""
     contents = [record.content() for record in records]
     with ThreadPoolExecutor(N_LOOKUPS) as pool:  # MLflow knows no `tag IN (...)`
-        answers = pool.map(lambda content: search_finished(experiment_id, f"tags.content = '{content}'", 1), contents)
-    return {content: runs[0] for content, runs in zip(contents, answers, strict=True) if runs}
+        answers = pool.map(lambda name: search_finished(experiment_id, f"tags.content = '{name}'", N_TWINS), contents)
+    return dict(zip(contents, answers, strict=True))
 
 
 def search_finished(experiment_id: str, condition: str, limit: int) -> list[Run]:
@@ -123,7 +124,8 @@ def download_model(uri: str) -> Path:
 
 def table_page(experiment: str) -> tuple[str, str]:
     """Return the store's address and, below its host, the page of the UI that lists the comparison table by AUC."""
-    query = {"searchFilter": "tags.`dvc.stage` = 'evaluate'", "orderByKey": "metrics.`auc`", "orderByAsc": "false"}
+    finished = "tags.`dvc.stage` = 'evaluate' AND attributes.status = 'FINISHED'"
+    query = {"searchFilter": finished, "orderByKey": "metrics.`auc`", "orderByAsc": "false"}
     query["workflowType"] = "machine_learning"  # else MLflow surrounds the runs with its pages for chat assistants
     page = f"/#/experiments/{connect(experiment)}/runs?{urlencode(query, quote_via=quote)}"
     return mlflow.get_tracking_uri(), page

@@ -20,6 +20,7 @@ from mammo.core.errors import InputError
 from mammo.core.records import Record, hash_records, parse_record
 from mammo.tracking import provenance
 from mammo.tracking.mlflow_client import (
+    N_TWINS,
     connect,
     download_artifact,
     find_by_record,
@@ -39,6 +40,7 @@ from mammo.tracking.run_contents import (
     run_tags,
     to_metrics,
 )
+from mammo.tracking.verification import describe_difference, metric_differences, retire
 
 PIPELINE = "pipeline"  # the stage that a pipeline's run names
 ROW_METRICS = ("auc", "sensitivity", "specificity")  # of a row, on the pipeline's run
@@ -51,6 +53,7 @@ class Published(NamedTuple):
     replayed: list[str]  # names of the runs that it lacked
     runs: list[Run]  # one per record, in their order
     pipeline: str | None  # id of the pipeline's run, where it is there already
+    differing: list[str]  # what runs of the server said otherwise than the records; they are retired
 
 
 @dataclass(frozen=True)
@@ -65,23 +68,39 @@ class Origin:
 
 @name_cure()
 def publish(experiment: str, records: list[Record]) -> Published:
-    """Make the server hold a finished run for every record.
+    """Make the server hold a finished run for every record that says what the record says.
 
-    A workspace that was published before costs two queries, however many records it has.
+    A run that says something else is retired, and its record replayed. A workspace that was published before costs two
+    queries, however many records it has.
     """
     experiment_id = connect(experiment)
-    pipeline = _pipeline_run(experiment_id, records)
-    known = _runs_of_pipeline(experiment_id, pipeline) if pipeline else {}
-    if not all(record.content() in known for record in records):
-        known = find_by_record(experiment_id, records)
-        pipeline = None
-    replayed = []
-    for record in records:
-        if record.content() not in known:
-            known[record.content()] = _replay(experiment, record)
-            replayed.append(record.name)
+    differing: list[str] = []
+    pipeline = _pipeline_run(experiment_id, records, differing)
+    named = _runs_of_pipeline(experiment_id, pipeline) if pipeline else {}
+    known = _verified({content: [run] for content, run in named.items()}, records, differing)
+    missing = [record for record in records if record.content() not in known]
+    known |= _verified(find_by_record(experiment_id, missing), missing, differing)
+    replayed = [record for record in missing if record.content() not in known]
+    for record in replayed:
+        known[record.content()] = _replay(experiment, record)
     runs = [known[record.content()] for record in records]
-    return Published(replayed, runs, pipeline.info.run_id if pipeline else None)
+    if pipeline and missing:
+        _adopt(pipeline.info.run_id, runs)
+    return Published([record.name for record in replayed], runs, pipeline.info.run_id if pipeline else None, differing)
+
+
+def _verified(candidates: dict[str, list[Run]], records: list[Record], differing: list[str]) -> dict[str, Run]:
+    """Return by content the first run that says what its record says; retire those before it, and add why."""
+    verified = {}
+    for record in records:
+        for run in candidates.get(record.content(), []):
+            difference = describe_difference(run, record)
+            if difference is None:
+                verified[record.content()] = run
+                break
+            differing.append(f"run {run.info.run_id} ({record.name}): {difference}")
+            retire(run, difference)
+    return verified
 
 
 @name_cure()
@@ -99,13 +118,9 @@ def log_pipeline(experiment: str, records: list[Record], runs: list[Run], artifa
     }
     name = f"{PIPELINE} {os.environ.get('DVC_EXP_NAME') or content[:8]}"
     run_id = str(client.create_run(connect(experiment), tags=tags, run_name=name).info.run_id)
-    rows = [record for record in records if record.stage in ROW_STAGES]
     note = f"One finished workspace: {len(records)} runs, of which those that it was the first to need are below it."
-    values = {f"{record.model}/{metric}": record.metrics.get(metric) for record in rows for metric in ROW_METRICS}
-    client.log_batch(run_id, metrics=to_metrics(values, 0), tags=[*_id_tags(runs), RunTag(MLFLOW_RUN_NOTE, note)])
-    for run in runs:
-        if MLFLOW_PARENT_RUN_ID not in run.data.tags:
-            client.set_tag(run.info.run_id, MLFLOW_PARENT_RUN_ID, run_id)
+    client.log_batch(run_id, metrics=to_metrics(_row_metrics(records), 0), tags=[RunTag(MLFLOW_RUN_NOTE, note)])
+    _adopt(run_id, runs)
     for path in artifacts:
         log_artifact(client, run_id, path)
     log_patch(client, run_id)
@@ -155,10 +170,31 @@ def _table(rows: list[tuple[dict[str, str], Mapping[str, float | None]]], tags: 
     return table[tags + metric_names].astype(dict.fromkeys(metric_names, "float64"))
 
 
-def _pipeline_run(experiment_id: str, records: list[Record]) -> Run | None:
-    """Return the finished run of the pipeline whose records these are."""
-    runs = search_finished(experiment_id, f"tags.content = '{hash_records(records)}'", 1)
-    return runs[0] if runs else None
+def _pipeline_run(experiment_id: str, records: list[Record], differing: list[str]) -> Run | None:
+    """Return the finished run of the pipeline whose records these are; retire those that say something else."""
+    expected = {name: value for name, value in _row_metrics(records).items() if value is not None}
+    for run in search_finished(experiment_id, f"tags.content = '{hash_records(records)}'", N_TWINS):
+        difference = next(metric_differences(run, expected), None)
+        if difference is None:
+            return run
+        differing.append(f"run {run.info.run_id} ({PIPELINE}): {difference}")
+        retire(run, difference)
+    return None
+
+
+def _row_metrics(records: list[Record]) -> dict[str, float | None]:
+    """Return the headline metrics of the rows, as a pipeline's run has them."""
+    rows = [record for record in records if record.stage in ROW_STAGES]
+    return {f"{record.model}/{metric}": record.metrics.get(metric) for record in rows for metric in ROW_METRICS}
+
+
+def _adopt(pipeline_id: str, runs: list[Run]) -> None:
+    """Let a pipeline's run name `runs` as those of its records; those without a parent become its children."""
+    client = mlflow.MlflowClient()
+    client.log_batch(pipeline_id, tags=_id_tags(runs))
+    for run in runs:
+        if MLFLOW_PARENT_RUN_ID not in run.data.tags:
+            client.set_tag(run.info.run_id, MLFLOW_PARENT_RUN_ID, pipeline_id)
 
 
 def _runs_of_pipeline(experiment_id: str, pipeline: Run) -> dict[str, Run]:

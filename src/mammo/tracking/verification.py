@@ -1,0 +1,60 @@
+"""A finished run of the server compared with the record of the workspace; a run that differs is retired.
+
+A retired run keeps what it holds, as FAILED and without the tag `content`: no look-up and no table shows it again.
+"""
+
+import math
+from collections.abc import Iterator
+
+import mlflow
+from mlflow.entities import Run
+from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH, MAX_TAG_VAL_LENGTH
+
+from mammo.core.records import Record
+
+CONTENT, RETIRED = "content", "retired"  # tags: the SHA-256 of the run's record; why a run is shown no more
+SYSTEM_METRICS = "system/"  # of the machine; in no record
+RELATIVE_TOLERANCE = 1e-12  # of a float that went through a database
+
+
+def describe_difference(run: Run, record: Record) -> str | None:
+    """Return the first thing that a finished run says otherwise than its record; None where the two agree.
+
+    Compared are the last value of each metric, the parameters and the record's tags; other tags are free.
+    """
+    tags = record.tags | ({} if record.model is None else {"model": record.model}) | {"dvc.stage": record.stage}
+    expected = {
+        "parameter": {name: str(value)[:MAX_PARAM_VAL_LENGTH] for name, value in record.parameters.items()},
+        "tag": {name: value[:MAX_TAG_VAL_LENGTH] for name, value in tags.items()},
+    }
+    found = {"parameter": run.data.params, "tag": {name: run.data.tags.get(name) for name in tags}}
+    differences = list(metric_differences(run, final_metrics(record)))
+    for kind, values in expected.items():
+        for name in sorted(values.keys() | found[kind].keys()):
+            if (now := found[kind].get(name)) != values.get(name):
+                differences.append(f"{kind} {name} is {now!r}, its record says {values.get(name)!r}")
+    return differences[0] if differences else None
+
+
+def metric_differences(run: Run, expected: dict[str, float]) -> Iterator[str]:
+    """Yield what a run's metrics, but those of the machine, say otherwise than `expected`."""
+    found = {name: value for name, value in run.data.metrics.items() if not name.startswith(SYSTEM_METRICS)}
+    for name in sorted(expected.keys() | found.keys()):
+        now, before = found.get(name, math.nan), expected.get(name, math.nan)
+        if not math.isclose(now, before, rel_tol=RELATIVE_TOLERANCE):
+            yield f"{name} is {now:g}, its record says {before:g}"
+
+
+def final_metrics(record: Record) -> dict[str, float]:
+    """Return the value that each metric ends with: the record's, else that of its last epoch."""
+    rows = [{name: value for name, value in row.items() if name != "epoch"} for row in record.history]
+    return {name: value for row in [*rows, record.metrics] for name, value in row.items() if value is not None}
+
+
+def retire(run: Run, reason: str) -> None:
+    """Show a run no more; `reason` becomes its tag."""
+    client, run_id = mlflow.MlflowClient(), run.info.run_id
+    client.set_tag(run_id, RETIRED, reason)
+    client.update_run(run_id, "FAILED", f"retired: {run.info.run_name}")
+    if CONTENT in run.data.tags:
+        client.delete_tag(run_id, CONTENT)
