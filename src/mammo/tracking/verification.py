@@ -5,6 +5,7 @@ A retired run keeps what it holds, as FAILED and without the tag `content`: no l
 
 import math
 from collections.abc import Iterator
+from itertools import chain
 
 import mlflow
 from mlflow.entities import Run
@@ -23,17 +24,23 @@ def describe_difference(run: Run, record: Record) -> str | None:
     Compared are the last value of each metric, the parameters and the record's tags; other tags are free.
     """
     tags = record.tags | ({} if record.model is None else {"model": record.model}) | {"dvc.stage": record.stage}
-    expected = {
-        "parameter": {name: str(value)[:MAX_PARAM_VAL_LENGTH] for name, value in record.parameters.items()},
-        "tag": {name: value[:MAX_TAG_VAL_LENGTH] for name, value in tags.items()},
-    }
-    found = {"parameter": run.data.params, "tag": {name: run.data.tags.get(name) for name in tags}}
-    differences = list(metric_differences(run, final_metrics(record)))
-    for kind, values in expected.items():
-        for name in sorted(values.keys() | found[kind].keys()):
-            if (now := found[kind].get(name)) != values.get(name):
-                differences.append(f"{kind} {name} is {now!r}, its record says {values.get(name)!r}")
-    return differences[0] if differences else None
+    parameters = {name: str(value)[:MAX_PARAM_VAL_LENGTH] for name, value in record.parameters.items()}
+    differences = chain(
+        metric_differences(run, final_metrics(record)),
+        _text_differences("parameter", run.data.params, parameters),
+        _text_differences(
+            "tag",
+            {name: run.data.tags[name] for name in tags.keys() & run.data.tags.keys()},
+            {name: value[:MAX_TAG_VAL_LENGTH] for name, value in tags.items()},
+        ),
+    )
+    return next(differences, None)
+
+
+def _text_differences(kind: str, found: dict[str, str], expected: dict[str, str]) -> Iterator[str]:
+    for name in sorted(expected.keys() | found.keys()):
+        if found.get(name) != expected.get(name):
+            yield f"{kind} {name} is {found.get(name)!r}, its record says {expected.get(name)!r}"
 
 
 def metric_differences(run: Run, expected: dict[str, float]) -> Iterator[str]:
