@@ -21,7 +21,7 @@ from mammo.core.errors import InputError
 from mammo.core.files import write_text
 from mammo.core.records import Part, Record, read_record, record_path
 from mammo.reporting.comparison import format_interval
-from mammo.tracking import live_run, mlflow_client, model_registry, model_uri, publishing
+from mammo.tracking import live_run, mlflow_client, model_registry, model_uri, provenance, publishing
 from mammo.tracking.live_run import StageRun, StageSpec
 from mammo.tracking.model_registry import VersionSpec
 from tests import arrays
@@ -270,6 +270,37 @@ def test_an_interrupted_run_goes_on_as_the_same_run_with_each_epoch_once(server,
     assert parent.data.tags["content"] == record.content()
     for child in runs(f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"):
         assert len(history(child, "loss")) == 1
+
+
+def test_a_run_that_goes_on_has_the_origin_of_the_last_attempt(server, tmp_path, monkeypatch):
+    """An edit, a kill, a commit: the run is of the commit, and no change hangs on it."""
+    folder = tmp_path / "unfinished"
+    folder.mkdir()
+    before, now = (
+        {"git.commit": "a", "git.dirty": "true", "git.patch": "attached", "dvc.exp": "mole"},
+        {
+            "git.commit": "b",
+            "git.dirty": "false",
+        },
+    )
+    monkeypatch.setattr(provenance, "tags", lambda: dict(before))
+    with pytest.raises(KeyboardInterrupt):
+        cross_validate(folder, killed_in=1)
+    monkeypatch.setattr(provenance, "tags", lambda: dict(now))
+    cross_validate(folder)
+    expected = now | dict.fromkeys(("git.patch", "dvc.exp"))
+    for run in runs("tags.`mlflow.runName` != 'cross_validate@light_cnn fold0'"):
+        assert {key: run.data.tags.get(key) for key in expected} == expected
+
+
+def test_a_clean_run_is_reproduced_without_the_patch_of_an_earlier_attempt(server, monkeypatch):
+    monkeypatch.setattr(provenance, "tags", lambda: {"git.commit": "b", "git.dirty": "false"})
+    run_stage()
+    (run,) = runs()
+    mlflow.MlflowClient().log_text(run.info.run_id, "of an attempt that was killed", "workspace.patch")
+    assert publishing.find_origin(run.info.run_id).patch is None
+    mlflow.MlflowClient().set_tag(run.info.run_id, "git.dirty", "true")
+    assert publishing.find_origin(run.info.run_id).patch is not None
 
 
 def test_a_run_that_the_server_lost_is_begun_anew(server, new_server, tmp_path):

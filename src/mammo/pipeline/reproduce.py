@@ -55,10 +55,9 @@ def reproduce(run_id: str, root: Path, keep: bool = False) -> Reproduction:
     """
     origin = publishing.find_origin(run_id)
     commit = origin.tags.get("git.commit", "none")
-    if origin.tags.get("git.dirty") == "unknown" and origin.patch is None:
-        raise InputError(
-            f"run {run_id}: its workspace was not the commit {commit}, and what it had beside is not known"
-        )
+    if origin.tags.get("git.dirty") != "false" and origin.patch is None:
+        kept = origin.tags.get("git.patch", "not known")
+        raise InputError(f"run {run_id}: its workspace was not the commit {commit}, and its changes are {kept}")
     if _git(root, "cat-file", "-e", f"{commit}^{{commit}}").returncode != 0:
         raise InputError(f"run {run_id} was made from the commit {commit}, which is not here; `git fetch` it first")
     with _worktree(root, commit, keep) as folder:

@@ -20,6 +20,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from mammo.core.config import flatten
 from mammo.core.files import sha256, write_text
 from mammo.core.records import Part, Record, record_path, run_name
+from mammo.tracking import provenance
 from mammo.tracking.mlflow_client import FAILURES, connect
 from mammo.tracking.run_contents import (
     check_artifacts,
@@ -278,7 +279,11 @@ class MlflowRun:
             return None
         self._sent = {}
         client.update_run(run_id, "RUNNING")
-        client.set_tag(run_id, "resumed", str(int(run.data.tags.get("resumed", "0")) + 1))
+        # Commit, changes and packages are those of this attempt, whose changes the run will hold.
+        tags = self.spec.tags | {"resumed": str(int(run.data.tags.get("resumed", "0")) + 1)}
+        client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+        for tag in sorted(provenance.OPTIONAL_TAGS & run.data.tags.keys() - tags.keys()):
+            client.delete_tag(run_id, tag)
         return run_id
 
     def _sent_epochs(self, client: mlflow.MlflowClient, run_id: str, metric: str) -> set[int]:

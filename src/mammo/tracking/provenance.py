@@ -1,16 +1,22 @@
 """The origin of a run: commit and changes on it, dvc.lock, package versions, machine, backend.
 
-It is for people and for `python -m mammo reproduce`; no result depends on it, and no record holds it.
+It is for people and for `python -m mammo reproduce`; no result depends on it, and no record holds it. Of files that git
+does not track, the server gets code and parameters alone (CODE), and of all others their number: they may be films or
+passwords.
 """
 
 import hashlib
 import importlib.metadata
 import json
+import logging
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -20,19 +26,40 @@ import yaml
 from mammo.core.paths import DVC_LOCK, project_root
 
 PACKAGES = ("tensorflow", "keras", "jax", "torch", "numpy", "pandas", "scikit-learn", "opencv-python-headless", "dvc")
-COMPUTED = ("dvc.lock", "metrics")  # tracked by git, and written by the pipeline itself
+# Tracked by git, and no input of a stage: what the pipeline writes, pages, notebooks with their outputs (which can show
+# films), and DVC's settings (which can hold passwords).
+LEFT_OUT = ("dvc.lock", "metrics", "docs", "notebooks", ".dvc")
+# What a run is reproduced from also where git does not track it yet (git's glob pathspecs).
+CODE = (
+    *(f"{folder}/**/*.{suffix}" for folder in ("src", "stages") for suffix in ("py", "j2")),
+    *("params.yaml", "dvc.yaml", "profiles/*.yaml", "pyproject.toml", "requirements.txt", "requirements/*"),
+)
+OPTIONAL_TAGS = {"git.patch", "git.untracked", "dvc.exp"}  # not of every process
 LARGEST_PATCH = 2_000_000  # bytes; more than that is no change of code and parameters
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What a workspace has beside its commit.
+
+    patch: for `git apply`, empty where nothing was changed; None where it is too large. size: its bytes.
+    untracked: the number of files and folders that git neither tracks nor ignores, less those of CODE.
+    """
+
+    patch: bytes | None
+    size: int
+    untracked: int
 
 
 def tags() -> dict[str, str]:
     """Return the tags of every run of this process.
 
-    git.commit, git.dirty, dvc.exp, python, packages, hardware and keras.backend.
+    git.commit, git.dirty, git.patch, git.untracked, dvc.exp, python, packages, hardware and keras.backend.
     """
-    change = patch()
     tags = {
         "git.commit": commit(),
-        "git.dirty": "unknown" if change is None else str(bool(change)).lower(),
+        **_change_tags(),
         "python": platform.python_version(),
         "packages": json.dumps(packages()),
         "hardware": hardware(),
@@ -44,6 +71,16 @@ def tags() -> dict[str, str]:
     return tags
 
 
+def _change_tags() -> dict[str, str]:
+    change = changes()
+    if change is None:
+        return {"git.dirty": "unknown"}
+    kind = (
+        "none" if change.size == 0 else "attached" if change.patch is not None else f"too large ({change.size} bytes)"
+    )
+    return {"git.dirty": str(change.size > 0).lower(), "git.patch": kind, "git.untracked": str(change.untracked)}
+
+
 def commit() -> str:
     """Return the commit that the experiment started from: a queued one runs on a temporary one that is then deleted."""
     if "DVC_EXP_BASELINE_REV" in os.environ:
@@ -53,25 +90,66 @@ def commit() -> str:
 
 
 @cache
-def patch() -> bytes | None:
-    """Return the changes of the workspace since `commit()`, new files included, without what the pipeline computes.
+def changes() -> Changes | None:
+    """Return the changes of the workspace since `commit()`; None where there is no git or no such commit.
 
-    A binary patch for `git apply`, empty where nothing was changed; None where there is no git or no such commit, and
-    where the patch is larger than LARGEST_PATCH. The user's index is left alone.
+    They are those of tracked files, less LEFT_OUT, and the new files of CODE. Git stores nothing for it, and the user's
+    index is left alone.
     """
     with tempfile.TemporaryDirectory() as folder:
-        environment = os.environ | {"GIT_INDEX_FILE": str(Path(folder) / "index")}
-        difference = b""
-        for arguments in (
-            ("read-tree", commit()),
-            ("add", "--all", "."),
-            ("diff", "--cached", "--binary", commit(), "--", ".", *(f":(exclude){path}" for path in COMPUTED)),
-        ):
-            git = subprocess.run(["git", *arguments], capture_output=True, env=environment)
-            if git.returncode != 0:
-                return None
-            difference = git.stdout
-    return difference if len(difference) <= LARGEST_PATCH else None
+        environment = _copy_index(Path(folder))
+        if environment is None or _git(["cat-file", "-e", f"{commit()}^{{commit}}"]) is None:
+            return None
+        others = ["ls-files", "--others", "--exclude-standard", "-z"]
+        code = _paths(_git([*others, "--", *(f":(glob){pattern}" for pattern in CODE)], environment))
+        untracked = _paths(_git([*others, "--directory"], environment))
+        if code:
+            _git(["add", "--intent-to-add", "--", *(f":(literal){path}" for path in code)], environment)
+        excluded = [f":(exclude){path}" for path in LEFT_OUT]
+        patch = _git(["diff", "--binary", "--no-ext-diff", commit(), "--", ".", *excluded], environment)
+    return None if patch is None else _limited(patch, _count_others(untracked, code))
+
+
+def _copy_index(folder: Path) -> dict[str, str] | None:
+    """Return the environment in which git writes to `folder` alone; None where there is no git repository."""
+    answer = _git(["rev-parse", "--git-path", "index", "--git-path", "objects"])
+    if answer is None:
+        return None
+    index, objects = (Path(os.fsdecode(path)).resolve() for path in answer.splitlines())
+    if index.is_file():
+        shutil.copyfile(index, folder / "index")  # with its times, by which git knows the files that did not change
+    return os.environ | {
+        "GIT_INDEX_FILE": str(folder / "index"),
+        "GIT_OBJECT_DIRECTORY": str(folder),
+        "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(objects),
+        "GIT_OPTIONAL_LOCKS": "0",
+    }
+
+
+def _git(words: Iterable[str], environment: dict[str, str] | None = None) -> bytes | None:
+    """Return what git prints; None where it fails."""
+    git = subprocess.run(["git", *words], capture_output=True, env=environment)
+    return git.stdout if git.returncode == 0 else None
+
+
+def _paths(listing: bytes | None) -> list[str]:
+    return [os.fsdecode(path) for path in (listing or b"").split(b"\0") if path]
+
+
+def _count_others(untracked: list[str], code: list[str]) -> int:
+    """Return how many untracked files and folders hold something else than code."""
+    return sum(path not in code and not any(file.startswith(path) for file in code) for path in untracked)
+
+
+def _limited(patch: bytes, untracked: int) -> Changes:
+    if len(patch) <= LARGEST_PATCH:
+        return Changes(patch, len(patch), untracked)
+    log.warning(
+        "The changes to files that git tracks are a patch of %.1f MB, which is too large to be kept with the run: "
+        "`python -m mammo reproduce` will refuse it. Commit them first.",
+        len(patch) / 1e6,
+    )
+    return Changes(None, len(patch), untracked)
 
 
 def lock_hash() -> str | None:

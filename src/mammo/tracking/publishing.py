@@ -146,7 +146,9 @@ def find_origin(run_id: str) -> Origin:
     runs = [run]
     if run.data.tags["dvc.stage"] == PIPELINE:
         runs = list(_runs_of_pipeline(run.info.experiment_id, run).values())
-    patch = download_artifact(run_id, PATCH) if PATCH in files else None
+    # A clean run that another attempt began may hold that one's patch.
+    changed = run.data.tags.get("git.dirty") != "false"
+    patch = download_artifact(run_id, PATCH) if changed and PATCH in files else None
     texts = [download_artifact(each.info.run_id, RECORD).read_text(encoding="utf-8") for each in runs]
     return Origin(run_id, dict(run.data.tags), patch, list(map(parse_record, texts)))
 

@@ -73,11 +73,11 @@ def log_artifact(client: mlflow.MlflowClient, run_id: str, path: Path) -> None:
 
 def log_patch(client: mlflow.MlflowClient, run_id: str) -> None:
     """Log what the workspace had beside its commit, so that the run can be reproduced."""
-    change = provenance.patch()
-    if change:
+    changes = provenance.changes()
+    if changes is not None and changes.patch:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / PATCH
-            path.write_bytes(change)
+            path.write_bytes(changes.patch)
             client.log_artifact(run_id, str(path))
 
 
