@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 from mammo.core.config import PreprocessConfig
 from mammo.core.parallel import parallel_map
 from mammo.data.images.array_store import Writer
-from mammo.data.images.preprocess import prepare_case
+from mammo.data.images.preprocess import prepare_case, prepare_sample
 
 HEIGHT_PX, WIDTH_PX, SIZE_PX, FILMS, ROUNDS, QUALITY = 5000, 3000, 224, 4, 7, 85
 SETTINGS = PreprocessConfig(size_px=SIZE_PX, bits=8, context=2.0, clahe=None, window_percentiles=(1.0, 99.5))
@@ -122,10 +122,11 @@ def preprocess(root: Path, cases: list[Case], digests: dict[str, str], workers: 
     """Return the seconds that the store of `cases` takes on so many workers."""
     start = perf_counter()
     with Writer(store, len(cases), (SIZE_PX, SIZE_PX), 8) as writer:
-        for square in parallel_map(
-            lambda case: prepare_case(case, root, "image", SETTINGS, digests), cases, workers, "preprocessing"
+        for sample in parallel_map(
+            lambda case: prepare_sample(case, root, "image", SETTINGS, digests), cases, workers, "preprocessing"
         ):
-            writer.append(square.image, square.mask, square.lesion_share)
+            square = sample.square
+            writer.append(square.image, sample.without_lesion, square.mask, [square.lesion_share])
     return perf_counter() - start
 
 

@@ -15,19 +15,24 @@ from mammo.core.files import fresh_folder, read_splits, read_table, sha256, writ
 from mammo.core.parallel import parallel_map
 from mammo.core.paths import CASES, MANIFEST, PIXELS, RAW, SPLITS, data_fingerprint
 from mammo.data import sources
-from mammo.data.images import array_store, dicom, io, preprocess
-from mammo.data.images.preprocess import Square
+from mammo.data.images import array_store, breast, dicom, io, preprocess, transforms, without_lesion
+from mammo.data.images.preprocess import Sample
+from mammo.data.images.without_lesion import REMOVALS
 from mammo.tracking import live_run
 from stages import run
 
 Case = dict[str, object]
+MEASURED = ["lesion_share", "removal"]  # of each sample; removal: its place in REMOVALS
+CODE = (array_store, breast, dicom, io, preprocess, transforms, without_lesion)  # what the arrays' bytes depend on
 
 
 def main() -> None:
-    """Write images.npy, masks.npy, index.csv, sizes.csv and their fingerprint."""
+    """Write images, the same without lesions, masks, index.csv, sizes.csv, without_lesion.csv and their fingerprint."""
     config = load_config()
     cases = read_splits(SPLITS).merge(
-        read_table(CASES, schemas.CASES), on=["sample_id", "patient_id"], validate="one_to_one"
+        _join_film_marks(read_table(CASES, schemas.CASES), config.ingest.unit),
+        on=["sample_id", "patient_id"],
+        validate="one_to_one",
     )
     manifest = read_table(MANIFEST, schemas.MANIFEST)
     root = sources.load_source(config.ingest.source).root(config.ingest, RAW)
@@ -39,9 +44,17 @@ def main() -> None:
     _track(config, len(cases))
 
 
+def _join_film_marks(cases: pd.DataFrame, unit: str) -> pd.DataFrame:
+    """Add film_mask_path: the marks of all lesions on the film, also of rows that have no split."""
+    if unit != "lesion":
+        return cases.assign(film_mask_path=cases["mask_path"])
+    film = cases.groupby(["patient_id", "laterality", "view"])["mask_path"]
+    return cases.assign(film_mask_path=film.transform(lambda marks: schemas.PATH_SEPARATOR.join(marks.dropna())))
+
+
 def _content_key(config: Config, cases: pd.DataFrame, manifest: pd.DataFrame) -> str:
     """Return a hash of all inputs of the array store: tables, settings, library versions, code."""
-    code = [*resume.source_texts(dicom, io, preprocess, array_store), Path(__file__).read_text(encoding="utf-8")]
+    code = [*resume.source_texts(*CODE), Path(__file__).read_text(encoding="utf-8")]
     versions = [library.__version__ for library in (cv2, np, pydicom)]
     settings = [config.ingest.unit, config.preprocess.model_dump_json()]
     return resume.content_key(cases.to_csv(), manifest.to_csv(), *settings, *versions, *code)
@@ -53,21 +66,29 @@ def _fill_store(folder: Path, config: Config, cases: pd.DataFrame, manifest: pd.
     digests = dict(zip(manifest["path"], manifest["sha256"], strict=True))
     shape = preprocess.square_shape(unit, settings.size_px)
 
-    def prepare(case: Case) -> Square:
-        return preprocess.prepare_case(case, root, unit, settings, digests)
+    def prepare(case: Case) -> Sample:
+        return preprocess.prepare_sample(case, root, unit, settings, digests)
 
-    with array_store.Writer(folder, len(cases), shape, settings.bits) as writer:
+    with array_store.Writer(folder, len(cases), shape, settings.bits, len(MEASURED)) as writer:
         remaining = cast(list[Case], cases.iloc[writer.done :].to_dict(orient="records"))
-        for square in parallel_map(prepare, remaining, config.compute.workers, "preprocessing", writer.done):
-            writer.append(square.image, square.mask, square.lesion_share)
-    shares = np.load(writer.lesion_shares.path)
-    sizes = pd.DataFrame({"sample_id": cases["sample_id"], "lesion_share": shares})
-    write_table(writer.store / "sizes.csv", sizes, schemas.SIZES)
-    write_table(writer.store / "index.csv", cases[list(schemas.INDEX.columns)], schemas.INDEX)
+        for sample in parallel_map(prepare, remaining, config.compute.workers, "preprocessing", writer.done):
+            measured = [sample.square.lesion_share, REMOVALS.index(sample.removal)]
+            writer.append(sample.square.image, sample.without_lesion, sample.square.mask, measured)
+    measurements = pd.DataFrame(np.load(writer.measurements.path), columns=MEASURED)
+    _write_tables(writer.store, cases, measurements)
     fingerprint = writer.store / "fingerprint.txt"
     fingerprint.unlink(missing_ok=True)  # of a killed run: a fingerprint does not hash itself
     write_text(fingerprint, sha256(writer.store) + "\n")
     return writer.store
+
+
+def _write_tables(store: Path, cases: pd.DataFrame, measurements: pd.DataFrame) -> None:
+    """Write index.csv, sizes.csv and without_lesion.csv; measurements: MEASURED of each case."""
+    write_table(store / "index.csv", cases[list(schemas.INDEX.columns)], schemas.INDEX)
+    sizes = cases[["sample_id"]].assign(lesion_share=measurements["lesion_share"].to_numpy())
+    write_table(store / "sizes.csv", sizes, schemas.SIZES)
+    removals = cases[["sample_id"]].assign(removal=[REMOVALS[int(number)] for number in measurements["removal"]])
+    write_table(store / "without_lesion.csv", removals, schemas.WITHOUT_LESION)
 
 
 def _track(config: Config, n_samples: int) -> None:

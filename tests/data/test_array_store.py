@@ -30,24 +30,25 @@ COUNT, SHAPE = 9, (6, 4)
 Images = npt.NDArray[np.unsignedinteger]
 
 
-def content(bits: int = 8) -> tuple[Images, Images, npt.NDArray[np.float64]]:
+def content(bits: int = 8) -> tuple[Images, Images, Images, npt.NDArray[np.float64]]:
     rng = np.random.default_rng(0)
     depth = np.uint8 if bits == 8 else np.uint16
     images = rng.integers(0, 2**bits, (COUNT, *SHAPE)).astype(depth)
-    return images, rng.integers(0, 2, (COUNT, *SHAPE)).astype(np.uint8), rng.random(COUNT)
+    return images, images[::-1], rng.integers(0, 2, (COUNT, *SHAPE)).astype(np.uint8), rng.random((COUNT, 2))
 
 
 def write(folder: Path, until: int = COUNT, bits: int = 8) -> Writer:
     """Go on from where the store is, up to `until`."""
-    images, masks, shares = content(bits)
-    with Writer(folder, COUNT, SHAPE, bits) as writer:
+    arrays_of_samples = content(bits)
+    with Writer(folder, COUNT, SHAPE, bits, 2) as writer:
         for number in range(writer.done, until):
-            writer.append(images[number], masks[number], shares[number])
+            images, without_lesion, masks, measurements = arrays_of_samples
+            writer.append(images[number], without_lesion[number], masks[number], list(measurements[number]))
     return writer
 
 
 def files(writer: Writer) -> list[Path]:
-    return [writer.images.path, writer.masks.path, writer.lesion_shares.path]
+    return [writer.images.path, writer.without_lesion.path, writer.masks.path, writer.measurements.path]
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +70,7 @@ def test_what_was_written_is_what_numpy_reads(tmp_path: Path, bits: int) -> None
 
 
 @examples(60, reuse_fixtures=True)
-@given(until=st.integers(0, COUNT), cuts=st.lists(st.integers(0, 400), min_size=3, max_size=3))
+@given(until=st.integers(0, COUNT), cuts=st.lists(st.integers(0, 400), min_size=4, max_size=4))
 def test_a_store_cut_anywhere_goes_on_to_the_same_bytes(tmp_path: Path, until: int, cuts: list[int]) -> None:
     whole = [path.read_bytes() for path in files(write(tmp_path / "whole"))]
     broken = write(tmp_path / "broken", until)
@@ -82,13 +83,13 @@ def test_the_last_record_that_all_files_have_is_where_work_goes_on(tmp_path: Pat
     writer = write(tmp_path, 5)
     with writer.masks.path.open("r+b") as file:
         file.truncate(writer.masks.path.stat().st_size - 1)
-    assert Writer(tmp_path, COUNT, SHAPE, 8).done == 4
+    assert Writer(tmp_path, COUNT, SHAPE, 8, 2).done == 4
 
 
 def test_resuming_and_stopping_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write(tmp_path, 5)
     assert not caplog.messages
-    with pytest.raises(KeyboardInterrupt), Writer(tmp_path, COUNT, SHAPE, 8):
+    with pytest.raises(KeyboardInterrupt), Writer(tmp_path, COUNT, SHAPE, 8, 2):
         raise KeyboardInterrupt
     assert caplog.messages == [
         f"resumed at 5 of {COUNT} images",
@@ -96,10 +97,10 @@ def test_resuming_and_stopping_are_told(tmp_path: Path, caplog: pytest.LogCaptur
     ]
 
 
-@pytest.mark.parametrize("change", [{"count": 8}, {"image_shape": (4, 6)}, {"bits": 16}])
+@pytest.mark.parametrize("change", [{"count": 8}, {"image_shape": (4, 6)}, {"bits": 16}, {"measured": 3}])
 def test_records_of_another_kind_are_dropped(tmp_path: Path, change: dict[str, object]) -> None:
     write(tmp_path, 5)
-    assert Writer(tmp_path, **({"count": COUNT, "image_shape": SHAPE, "bits": 8} | change)).done == 0
+    assert Writer(tmp_path, **({"count": COUNT, "image_shape": SHAPE, "bits": 8, "measured": 2} | change)).done == 0
 
 
 @contextmanager
@@ -120,7 +121,7 @@ def test_a_full_disk_is_named_and_what_is_done_is_kept(tmp_path: Path) -> None:
         write(tmp_path / "full")
     assert f"no space for image 4 of {COUNT}" in str(error.value)
     assert "the 3 finished ones stay" in str(error.value)
-    with Writer(tmp_path / "full", COUNT, SHAPE, 8) as writer:
+    with Writer(tmp_path / "full", COUNT, SHAPE, 8, 2) as writer:
         assert writer.done == 3
     assert [path.read_bytes() for path in files(write(tmp_path / "full"))] == whole
 
@@ -143,6 +144,10 @@ def test_a_store_of_16_bits_gives_models_the_same_range(tmp_path: Path) -> None:
     np.save(tmp_path / "images.npy", stored)
     samples = open_store(tmp_path)
     assert isinstance(samples.images, np.memmap)
+    np.save(tmp_path / "without_lesion.npy", stored[::-1])
+    assert np.array_equal(open_store(tmp_path, "without_lesion").images, stored[::-1])
+    with pytest.raises(InputError, match=r"nothing\.npy does not exist"):
+        open_store(tmp_path, "nothing")
     raw = samples.pixels(np.array([0, 5]))
     assert raw.dtype == np.float32
     assert raw.shape == (2, 4, 4, 1)
@@ -162,7 +167,7 @@ count = int(sys.argv[2])
 image = np.zeros((256, 256), np.uint8)
 with Writer(Path(sys.argv[1]), count, image.shape, 8) as writer:
     for _ in range(count):
-        writer.append(image, image, 0.5)
+        writer.append(image, image, image, [0.5])
 mean(writer.images.path)
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """

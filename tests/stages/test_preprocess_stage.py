@@ -19,7 +19,8 @@ from mammo.core import schemas
 from mammo.core.config import PreprocessConfig
 from mammo.core.files import read_table, sha256, write_table
 from mammo.data.datasets import cbis_ddsm
-from mammo.data.images.preprocess import prepare_case
+from mammo.data.images.preprocess import prepare_case, prepare_sample
+from mammo.data.images.without_lesion import REMOVALS
 
 SIZE_PX = 48
 # The stage, with a note of every case that it prepares, and slow enough to be stopped on its way.
@@ -30,13 +31,13 @@ from pathlib import Path
 from mammo.data.images import preprocess as preprocessing
 import stages
 note, seconds_each = Path(sys.argv[1]), float(sys.argv[2])
-prepare_case = preprocessing.prepare_case
+prepare_sample = preprocessing.prepare_sample
 def noting(case, *rest):
     time.sleep(seconds_each)
     with note.open("a") as file:
         print(case["sample_id"], file=file)
-    return prepare_case(case, *rest)
-preprocessing.prepare_case = noting
+    return prepare_sample(case, *rest)
+preprocessing.prepare_sample = noting
 from stages import preprocess
 sys.argv[1:] = []
 stages.run(preprocess.main)
@@ -137,16 +138,24 @@ def stopped(project: Project, stop: Callable[[subprocess.Popen[str]], None], aft
 
 def test_the_store_holds_every_case_in_order(uninterrupted: Project) -> None:
     folder = uninterrupted.folder / "data/pixels"
-    assert set(uninterrupted.store()) == {"images.npy", "masks.npy", "index.csv", "sizes.csv", "fingerprint.txt"}
+    arrays = {"images.npy", "masks.npy", "without_lesion.npy"}
+    tables = {"index.csv", "sizes.csv", "without_lesion.csv", "fingerprint.txt"}
+    assert set(uninterrupted.store()) == arrays | tables
     index, sizes = read_table(folder / "index.csv", schemas.INDEX), read_table(folder / "sizes.csv", schemas.SIZES)
-    images, masks = (np.load(folder / f"{name}.npy") for name in ("images", "masks"))
+    removals = read_table(folder / "without_lesion.csv", schemas.WITHOUT_LESION)["removal"]
+    images, masks, without_lesion = (np.load(folder / f"{name}.npy") for name in ("images", "masks", "without_lesion"))
     cases = uninterrupted.cases.set_index("sample_id").loc[index["sample_id"]].reset_index()
     settings = PreprocessConfig.model_validate(
         yaml.safe_load((uninterrupted.folder / "params.yaml").read_text())["preprocess"]
     )
     assert sorted(index["sample_id"]) == sorted(uninterrupted.cases["sample_id"])
     assert list(index["sample_id"]) == list(sizes["sample_id"])
+    film_marks = uninterrupted.cases.groupby(["patient_id", "laterality", "view"])["mask_path"].agg(";".join)
     for number, case in enumerate(cases.to_dict(orient="records")):
+        every_mark = film_marks[case["patient_id"], case["laterality"], case["view"]]
+        sample = prepare_sample(case | {"film_mask_path": every_mark}, uninterrupted.root, "lesion", settings)
+        assert np.array_equal(without_lesion[number], sample.without_lesion)
+        assert removals[number] == sample.removal
         made = prepare_case(case, uninterrupted.root, "lesion", settings)
         assert np.array_equal(images[number], made.image)
         assert np.array_equal(masks[number], made.mask)
@@ -186,9 +195,10 @@ def test_a_run_that_was_stopped_at_its_very_end_prepares_nothing_again(
     stopped(project, lambda process: process.kill())
     (folder,) = project.workshops()
     whole = uninterrupted.folder / "data/pixels"
-    shares = pd.read_csv(whole / "sizes.csv")["lesion_share"].to_numpy()
+    shares, removals = (pd.read_csv(whole / f"{name}.csv").iloc[:, 1] for name in ("sizes", "without_lesion"))
+    measurements = np.column_stack([shares, removals.map(REMOVALS.index)]).astype(np.float64)
     shutil.copytree(whole, folder / "store", dirs_exist_ok=True)
-    np.save(folder / "lesion_shares.npy", shares)
+    np.save(folder / "measurements.npy", measurements)
     (folder / "store/fingerprint.txt").write_text("of a run that was cut short\n")
     project.finish("second")
     assert project.prepared("second") == []

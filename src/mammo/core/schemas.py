@@ -86,6 +86,12 @@ SIZES = pa.DataFrameSchema(
     strict=True,
     coerce=True,
 )
+# removal: how the sample of without_lesion.npy lost its lesions; see mammo.data.images.without_lesion.
+WITHOUT_LESION = pa.DataFrameSchema(
+    {"sample_id": pa.Column(str, unique=True), "removal": _text("healthy tissue", "inpainted", "none marked")},
+    strict=True,
+    coerce=True,
+)
 PREDICTIONS = pa.DataFrameSchema(
     {
         "sample_id": _text(),

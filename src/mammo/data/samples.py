@@ -40,11 +40,17 @@ class Samples:
         return stored.astype(np.float32) / 257 if stored.dtype == np.uint16 else stored
 
 
-def open_store(folder: Path) -> Samples:
-    """Open the pixel store, images on disk; raises TableError for a patient in two splits."""
+def open_store(folder: Path, variant: str = "images") -> Samples:
+    """Open the pixel store, images on disk; raises TableError for a patient in two splits.
+
+    variant: images, or without_lesion for the same rows with their lesions removed.
+    """
     index = read_table(folder / "index.csv", schemas.INDEX)
     schemas.assert_patients_apart(index, str(folder / "index.csv"))
-    images = np.load(folder / "images.npy", mmap_mode="r")
+    path = folder / f"{variant}.npy"
+    if not path.is_file():
+        raise schemas.TableError(f"{path} does not exist; run `dvc repro preprocess`")
+    images = np.load(path, mmap_mode="r")
     if len(images) != len(index):
-        raise schemas.TableError(f"{folder}: {len(images)} images but {len(index)} rows; run `dvc repro -f preprocess`")
+        raise schemas.TableError(f"{path}: {len(images)} images but {len(index)} rows; run `dvc repro -f preprocess`")
     return Samples(index, images)

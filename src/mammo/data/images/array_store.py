@@ -6,7 +6,7 @@ Unfinished work lies in a resume folder (core.resume), not among the stage's out
 import errno
 import io
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -61,16 +61,18 @@ class Records:
 class Writer:
     """Append samples to a pixel store in `folder`, after those of an earlier run; a context manager.
 
-    images.npy and masks.npy lie in `folder / store`, where the rest of the store belongs, too.
+    images.npy, without_lesion.npy and masks.npy lie in `folder / store`, where the rest of the store belongs, too.
+    measured: how many numbers come with each sample; they lie beside the store.
     """
 
-    def __init__(self, folder: Path, count: int, image_shape: tuple[int, int], bits: int):
+    def __init__(self, folder: Path, count: int, image_shape: tuple[int, int], bits: int, measured: int = 1):
         self.count = count
         self.store = folder / "store"
         self.store.mkdir(parents=True, exist_ok=True)
         self.images = Records(self.store / "images.npy", count, image_shape, f"u{bits // 8}")
+        self.without_lesion = Records(self.store / "without_lesion.npy", count, image_shape, f"u{bits // 8}")
         self.masks = Records(self.store / "masks.npy", count, image_shape, np.uint8)
-        self.lesion_shares = Records(folder / "lesion_shares.npy", count, (), np.float64)
+        self.measurements = Records(folder / "measurements.npy", count, (measured,), np.float64)
         self.done = min(len(records) for records in self._all())
         for records in self._all():
             records.truncate(self.done)
@@ -88,12 +90,19 @@ class Writer:
         if kind is not None:
             log.warning("stopped at %d of %d images; the next run continues there", self.done, self.count)
 
-    def append(self, image: npt.NDArray[Any], mask: npt.NDArray[np.uint8], lesion_share: float) -> None:
+    def append(
+        self,
+        image: npt.NDArray[Any],
+        without_lesion: npt.NDArray[Any],
+        mask: npt.NDArray[np.uint8],
+        measurements: Sequence[float],
+    ) -> None:
         """Add a sample; raises InputError where the disk is full."""
         try:
             self.images.append(image)
+            self.without_lesion.append(without_lesion)
             self.masks.append(mask)
-            self.lesion_shares.append(lesion_share)
+            self.measurements.append(measurements)
         except OSError as error:
             if error.errno not in NO_SPACE:
                 raise
@@ -104,8 +113,8 @@ class Writer:
             ) from error
         self.done += 1
 
-    def _all(self) -> tuple[Records, Records, Records]:
-        return self.images, self.masks, self.lesion_shares
+    def _all(self) -> tuple[Records, ...]:
+        return self.images, self.without_lesion, self.masks, self.measurements
 
 
 def iterate_blocks(path: Path) -> Iterator[npt.NDArray[Any]]:

@@ -8,6 +8,7 @@ levels on average (median 0.6) for a breast at 224 px, and by 1.4 (median 1.2) f
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from mammo.core.config import PreprocessConfig
 from mammo.core.schemas import BOX_PREFIX, PATH_SEPARATOR, VIEW_SEPARATOR
-from mammo.data.images import io, transforms
+from mammo.data.images import io, transforms, without_lesion
 from mammo.data.images.breast import BREAST_ANALYSIS_PX, breast_mask, breast_square
 from mammo.data.images.dicom import PixelError
 from mammo.data.images.io import Encoded
@@ -40,10 +41,11 @@ class Square:
 
 @dataclass(frozen=True)
 class Scene:
-    """A film in memory with the marks on it, not yet decoded."""
+    """A film in memory, not yet decoded, with the marks of the case and those of all lesions of the film."""
 
     film: Encoded
     marks: list[Mark]
+    film_marks: list[Mark]
 
 
 class View(NamedTuple):
@@ -52,6 +54,30 @@ class View(NamedTuple):
     film: Film
     breast: Mask
     lesions: Mask
+
+
+class Located(NamedTuple):
+    """A decoded film with its breast (0/1) in the same shape, its lesions (0/1), and what to cut out.
+
+    crop: the window of a lesion, on the film and on `lesions`, which then has a shape of its own; None: the breast.
+    """
+
+    film: Film
+    breast: Mask
+    lesions: Mask
+    crop: tuple[Box, Box] | None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A model's input, and the same sample without its lesions.
+
+    without_lesion: (h, w) like the square's image; removal: how they were removed, of without_lesion.REMOVALS.
+    """
+
+    square: Square
+    without_lesion: Film
+    removal: str
 
 
 def square_shape(unit: str, size_px: int) -> tuple[int, int]:
@@ -70,12 +96,32 @@ def prepare_case(
 
     digests: SHA-256 by path of the manifest; a file that differs is refused. Raises PixelError naming the file.
     """
-    scenes = _scenes(case, root, digests)
-    if unit == "breast":
-        return _both_views(scenes, str(case["view"]), settings)
-    if len(scenes) != 1:
-        raise PixelError(f"{case['image_path']}: {len(scenes)} films for one {unit}; only a breast has several")
-    return _lesion(scenes[0], settings) if unit == "lesion" else _breast(scenes[0], settings)
+    scenes = _case_scenes(case, root, unit, digests)
+    return _assemble([_square(_locate(scene, unit, settings), settings) for scene in scenes], scenes, case, unit)
+
+
+def prepare_sample(
+    case: Mapping[str, object],
+    root: Path,
+    unit: str,
+    settings: PreprocessConfig,
+    digests: Mapping[str, str] | None = None,
+) -> Sample:
+    """Prepare a case as `prepare_case` does, and the same sample without its lesions.
+
+    The case's film_mask_path has the marks of all lesions of the film, like mask_path, which counts where it is
+    missing: a crop must not show another lesion.
+    """
+    scenes = _case_scenes(case, root, unit, digests)
+    views = [_locate(scene, unit, settings) for scene in scenes]
+    hidden, removals = zip(*map(_remove_lesions, views, scenes), strict=True)
+    whole, without = ([_square(view, settings) for view in each] for each in (views, hidden))
+    removed = [removal for removal in removals if removal != without_lesion.NONE_MARKED]
+    return Sample(
+        _assemble(whole, scenes, case, unit),
+        _assemble(without, scenes, case, unit).image,
+        removed[0] if removed else without_lesion.NONE_MARKED,
+    )
 
 
 def overview(case: Mapping[str, object], root: Path, size_px: int) -> list[View]:
@@ -83,24 +129,45 @@ def overview(case: Mapping[str, object], root: Path, size_px: int) -> list[View]
     return [_view(scene, _coarsest(max(scene.film.shape), size_px)) for scene in _scenes(case, root, None)]
 
 
+def _case_scenes(case: Mapping[str, object], root: Path, unit: str, digests: Mapping[str, str] | None) -> list[Scene]:
+    scenes = _scenes(case, root, digests)
+    if unit != "breast" and len(scenes) != 1:
+        raise PixelError(f"{case['image_path']}: {len(scenes)} films for one {unit}; only a breast has several")
+    return scenes
+
+
 def _scenes(case: Mapping[str, object], root: Path, digests: Mapping[str, str] | None) -> list[Scene]:
     films = str(case["image_path"]).split(VIEW_SEPARATOR)
-    marked = case["mask_path"] if isinstance(case["mask_path"], str) else ""  # an empty cell of a table is no text
-    groups = marked.split(VIEW_SEPARATOR) if marked else [""] * len(films)
-    if len(groups) != len(films):
-        raise PixelError(f"{case['image_path']}: {len(films)} films but marks for {len(groups)}: {marked}")
-    return [_scene(film, group, root, digests) for film, group in zip(films, groups, strict=True)]
+    marked, film_marked = (_mark_groups(case, column, len(films)) for column in ("mask_path", "film_mask_path"))
+    return [
+        _scene(film, (group, film_group or group), root, digests)
+        for film, group, film_group in zip(films, marked, film_marked, strict=True)
+    ]
 
 
-def _scene(path: str, group: str, root: Path, digests: Mapping[str, str] | None) -> Scene:
+def _mark_groups(case: Mapping[str, object], column: str, films: int) -> list[str]:
+    """Return the cell's marks of each film."""
+    cell = case.get(column)
+    marked = cell if isinstance(cell, str) else ""  # an empty cell of a table is no text
+    groups = marked.split(VIEW_SEPARATOR) if marked else [""] * films
+    if len(groups) != films:
+        raise PixelError(f"{case['image_path']}: {films} films but marks for {len(groups)}: {marked}")
+    return groups
+
+
+def _scene(path: str, groups: tuple[str, str], root: Path, digests: Mapping[str, str] | None) -> Scene:
     film = _load(root, path, digests)
     io.refuse_tiny(film)
-    entries = group.split(PATH_SEPARATOR) if group else []
-    marks = [
-        _box(entry, film) if entry.startswith(BOX_PREFIX) else _mask(_load(root, entry, digests), film)
-        for entry in entries
-    ]
-    return Scene(film, marks)
+    entries, film_entries = (group.split(PATH_SEPARATOR) if group else [] for group in groups)
+    marks = {
+        entry: _box(entry, film) if entry.startswith(BOX_PREFIX) else _load(root, entry, digests)
+        for entry in dict.fromkeys([*entries, *film_entries])
+    }
+    for entry in entries:
+        _refuse_other_aspect(marks[entry], film)
+    # Two exposures of one view share a key, not their geometry: the mask of another shape is of the other film.
+    on_film = [marks[entry] for entry in film_entries if _same_aspect(marks[entry], film)]
+    return Scene(film, [marks[entry] for entry in entries], on_film)
 
 
 def _load(root: Path, path: str, digests: Mapping[str, str] | None) -> Encoded:
@@ -114,12 +181,18 @@ def _load(root: Path, path: str, digests: Mapping[str, str] | None) -> Encoded:
     return io.parse_image(file, data)
 
 
-def _mask(mask: Encoded, film: Encoded) -> Encoded:
-    height, width = mask.shape
+def _refuse_other_aspect(mark: Mark, film: Encoded) -> None:
+    if isinstance(mark, Encoded) and not _same_aspect(mark, film):
+        height, width = mark.shape
+        raise PixelError(f"{mark.path}: {height}x{width} px differs in aspect from its film, {film.shape}")
+
+
+def _same_aspect(mark: Mark, film: Encoded) -> bool:
+    if not isinstance(mark, Encoded):
+        return True
+    height, width = mark.shape
     aspect = width * film.shape[0] / (height * film.shape[1])
-    if abs(aspect - 1) > ASPECT_TOLERANCE:
-        raise PixelError(f"{mask.path}: {height}x{width} px differs in aspect from its film, {film.shape}")
-    return mask
+    return abs(aspect - 1) <= ASPECT_TOLERANCE
 
 
 def _box(entry: str, film: Encoded) -> Box:
@@ -133,8 +206,64 @@ def _box(entry: str, film: Encoded) -> Box:
     return top, left, bottom, right
 
 
-def _lesion(scene: Scene, settings: PreprocessConfig) -> Square:
-    """Return a square around the lesion, from the film no more reduced than the square allows."""
+def _assemble(squares: list[Square], scenes: list[Scene], case: Mapping[str, object], unit: str) -> Square:
+    """Return the input of a case from the squares of its films."""
+    return _stack_views(squares, scenes, case) if unit == "breast" else squares[0]
+
+
+def _square(view: Located, settings: PreprocessConfig) -> Square:
+    """Return the window of a lesion, or the whole breast."""
+    enhance = _enhancement(view.film, view.breast, settings)
+    if view.crop is None:
+        image, mask = breast_square(view.film, view.lesions, view.breast, settings.size_px, enhance)
+    else:
+        window, mask_window = view.crop
+        image = transforms.resize(enhance(transforms.crop(view.film, window)), settings.size_px)
+        mask = transforms.resize_mask(transforms.crop(view.lesions, mask_window), settings.size_px)
+    return Square(image, mask, float(view.lesions.mean()))
+
+
+def _remove_lesions(view: Located, scene: Scene) -> tuple[Located, str]:
+    """Return the view without a lesion of its film, and how they were removed, of without_lesion.REMOVALS."""
+    boxes = _mark_boxes(scene, view.film)
+    if not boxes:
+        return view, without_lesion.NONE_MARKED
+    if view.crop is None:
+        return view._replace(film=without_lesion.inpaint(view.film, boxes)), without_lesion.INPAINTED
+    hidden = without_lesion.hide(view.breast.shape, boxes)
+    window = without_lesion.find_healthy_window(view.breast, hidden, view.crop[0])
+    if window is None:
+        return view._replace(film=without_lesion.inpaint(view.film, boxes)), without_lesion.INPAINTED
+    # The lesion's own brightness sets no grey level of a crop without it.
+    return view._replace(breast=view.breast & ~hidden, crop=(window, view.crop[1])), without_lesion.HEALTHY_TISSUE
+
+
+def _mark_boxes(scene: Scene, film: Film) -> list[Box]:
+    """Return the box of each lesion of the film, in px of the decoded film; nothing of a lesion lies outside it."""
+    boxes = []
+    for mark in scene.film_marks:
+        box, shape = (mark, scene.film.shape) if not isinstance(mark, Encoded) else _measure_box(mark)
+        down, across = film.shape[0] / shape[0], film.shape[1] / shape[1]
+        top, left, bottom, right = box
+        boxes.append((int(top * down), int(left * across), ceil(bottom * down), ceil(right * across)))
+    return boxes
+
+
+def _measure_box(mask: Encoded) -> tuple[Box, tuple[int, int]]:
+    """Return the box of a mask's foreground, measured on a reduced mask, and the reduced shape."""
+    pixels = _foreground(mask, _coarsest(max(mask.shape), BREAST_ANALYSIS_PX))
+    height, width = pixels.shape
+    return transforms.bounding_box(pixels), (height, width)
+
+
+def _locate(scene: Scene, unit: str, settings: PreprocessConfig) -> Located:
+    if unit == "lesion":
+        return _locate_lesion(scene, settings)
+    return Located(*_view_of_breast(scene, OVERSAMPLING * settings.size_px), None)
+
+
+def _locate_lesion(scene: Scene, settings: PreprocessConfig) -> Located:
+    """Decode the film, no more reduced than the square allows, with the window around the lesion."""
     if not scene.marks:
         raise PixelError(f"{scene.film.path}: no lesion is marked; `ingest.unit: image` needs none")
     lesions, mask_reduction = _merge_marks(scene, max(LESION_BOX_PX, settings.size_px / settings.context))
@@ -144,10 +273,8 @@ def _lesion(scene: Scene, settings: PreprocessConfig) -> Square:
         _coarsest(max(scene.film.shape), BREAST_ANALYSIS_PX),
     )
     film = io.decode(scene.film, film_reduction)
-    enhance = _enhancement(film, breast_mask(film), settings)
-    image = transforms.resize(enhance(transforms.crop(film, _scale_box(box, 1 / film_reduction))), settings.size_px)
-    mask = transforms.resize_mask(transforms.crop(lesions, _scale_box(box, 1 / mask_reduction)), settings.size_px)
-    return Square(image, mask, float(lesions.mean()))
+    window, mask_window = _scale_box(box, 1 / film_reduction), _scale_box(box, 1 / mask_reduction)
+    return Located(film, breast_mask(film), lesions, (window, mask_window))
 
 
 def _merge_marks(scene: Scene, needed_px: float) -> tuple[Mask, int]:
@@ -166,24 +293,18 @@ def _scale_box(box: Box, factor: float) -> Box:
     return new_top, new_left, new_top + round((bottom - top) * factor), new_left + round((right - left) * factor)
 
 
-def _breast(scene: Scene, settings: PreprocessConfig) -> Square:
-    """Return the square of a whole breast."""
-    view = _view_of_breast(scene, OVERSAMPLING * settings.size_px)
-    enhance = _enhancement(view.film, view.breast, settings)
-    image, mask = breast_square(view.film, view.lesions, view.breast, settings.size_px, enhance)
-    return Square(image, mask, float(view.lesions.mean()))
-
-
-def _both_views(scenes: list[Scene], view: str, settings: PreprocessConfig) -> Square:
+def _stack_views(squares: list[Square], scenes: list[Scene], case: Mapping[str, object]) -> Square:
     """Stack CC above MLO, the chest wall left in both; a missing view is black."""
-    names = view.split(VIEW_SEPARATOR)
-    if len(names) != len(scenes) or not set(names) <= set(VIEWS):
-        raise PixelError(f"{scenes[0].film.path}: view {view!r} for {len(scenes)} film(s); valid: {', '.join(VIEWS)}")
-    squares = {name: _breast(scene, settings) for name, scene in zip(names, scenes, strict=True)}
-    blank = np.zeros_like(next(iter(squares.values())).image), np.zeros_like(next(iter(squares.values())).mask)
-    layers = [(squares[name].image, squares[name].mask) if name in squares else blank for name in VIEWS]
+    names = str(case["view"]).split(VIEW_SEPARATOR)
+    if len(names) != len(squares) or not set(names) <= set(VIEWS):
+        raise PixelError(
+            f"{case['image_path']}: view {case['view']!r} for {len(squares)} film(s); valid: {', '.join(VIEWS)}"
+        )
+    by_view = dict(zip(names, squares, strict=True))
+    blank = np.zeros_like(squares[0].image), np.zeros_like(squares[0].mask)
+    layers = [(by_view[name].image, by_view[name].mask) if name in by_view else blank for name in VIEWS]
     film_px = [np.prod(scene.film.shape) for scene in scenes]
-    share = np.average([square.lesion_share for square in squares.values()], weights=film_px)
+    share = np.average([square.lesion_share for square in squares], weights=film_px)
     return Square(np.vstack([image for image, _ in layers]), np.vstack([mask for _, mask in layers]), float(share))
 
 
@@ -225,11 +346,16 @@ def _lesions(scene: Scene, reduction: int) -> Mask:
     lesions = np.zeros((height, width), np.uint8)
     for mark in scene.marks:
         if isinstance(mark, Encoded):
-            mask = io.foreground(mark, _coarsest(max(mark.shape), max(height, width)))
-            if not mask.any():
-                raise PixelError(f"{mark.path}: a mask without foreground")
+            mask = _foreground(mark, _coarsest(max(mark.shape), max(height, width)))
             lesions |= transforms.fit(mask, (height, width))
         else:
             top, left, bottom, right = mark
             lesions[top // reduction : -(-bottom // reduction), left // reduction : -(-right // reduction)] = 1
     return lesions
+
+
+def _foreground(mark: Encoded, reduction: int) -> Mask:
+    mask = io.foreground(mark, reduction)
+    if not mask.any():
+        raise PixelError(f"{mark.path}: a mask without foreground")
+    return mask
