@@ -121,8 +121,8 @@ def predict_fold(config: TrainingConfig, split: SplitConfig, fold: int, folder: 
     samples = folds.fold_samples(open_store(PIXELS), fold, split.val_fraction, config.seed)
     fold_config, weights_path = replace(config, seed=config.seed + fold), train_run.find_weights(config.model)
     checkpoint_dir = folder / str(fold)
-    predictions, _ = folds.fit_fold(samples, fold_config, weights_path, checkpoint_dir, epoch_printer(fold))
-    return predictions.assign(fold=fold)
+    model, _ = folds.fit_fold(samples, fold_config, weights_path, checkpoint_dir, epoch_printer(fold))
+    return folds.predict_held_out(model, samples, config.predict.flips).assign(fold=fold)
 
 
 def epoch_printer(fold: int) -> Callable[[int, dict[str, float]], None]:

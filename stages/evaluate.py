@@ -40,7 +40,7 @@ def main() -> None:
     }
     _write_tables(tested, held_out, config)
     for order, (name, row) in enumerate(evaluated.items()):
-        retrainings = repeats.get(name) or prediction_tables.read_seeds(name, config)
+        retrainings = repeats.get(name) or prediction_tables.read_retrainings(name, config)
         with _track_row(name, order, name in held_out, config) as run_log:
             run_log.log_metrics(row.to_metrics() | comparison_rows.summarize_retrainings(retrainings))
     _write_summary(evaluated, list(tested), config)

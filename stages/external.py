@@ -14,16 +14,7 @@ from mammo import models
 from mammo.core import row_names, schemas
 from mammo.core.config import Config, IngestConfig, load_config
 from mammo.core.files import fresh_folder, read_splits, read_table, sha256, write_rounded_table, write_table
-from mammo.core.paths import (
-    ENSEMBLES,
-    EXTERNAL,
-    EXTERNAL_METRICS,
-    MANIFEST,
-    MODELS,
-    PIXELS,
-    PREDICTIONS,
-    SPLITS,
-)
+from mammo.core.paths import ENSEMBLES, EXTERNAL, EXTERNAL_METRICS, MODELS, PIXELS, PREDICTIONS, SPLITS
 from mammo.data import datasets, sources
 from mammo.data.cohort import manifest
 from mammo.data.datasets import Located
@@ -65,10 +56,6 @@ def _locate(ingest: IngestConfig, config: Config) -> tuple[Path, Located]:
     dataset = datasets.load_dataset(ingest.dataset)
     located = dataset.locate(root, ingest.unit, list(ingest.abnormality_types), config.compute.workers)
     external.check_copy(located, ingest)
-    external.refuse_known_patients(located.cases, read_splits(SPLITS))
-    located, films = manifest.examine(root, located, config.compute.workers)
-    external.refuse_known_films(films, read_table(MANIFEST, schemas.MANIFEST))
-    external.check_copy(located, ingest)
     return root, located
 
 
@@ -91,16 +78,22 @@ def _prepare(root: Path, located: Located, folder: Path, config: Config) -> tupl
 
 def _read_internal_predictions(config: Config) -> Tables:
     """Read the predictions of each member and ensemble on the data set that it was trained on."""
-    names = row_names.ensemble_member_names(config.models, config.seed, config.seeds)
+    names = _predicted_names(config)
     files = {name: PREDICTIONS / f"{name}.csv" for name in names}
     files |= {name: ENSEMBLES / f"{name}.csv" for name in row_names.ensemble_names(config.ensemble)}
     return {name: read_table(path, schemas.PREDICTIONS) for name, path in files.items()}
 
 
+def _predicted_names(config: Config) -> list[str]:
+    """Return every model that has a row of its own, or is a member of an ensemble."""
+    headline = row_names.members_row_names(config.cross_validate)
+    return [*row_names.table_row_names(config.models), *headline] if headline else row_names.single_model_names(config)
+
+
 def _predict(samples: Samples, config: Config) -> Tables:
     """Predict the samples by every member of the ensembles, one model in memory at a time."""
     predictions = {}
-    for model in row_names.ensemble_member_names(config.models, config.seed, config.seeds):
+    for model in _predicted_names(config):
         keras.backend.clear_session()
         rows = predict.predict_table(models.load(MODELS / f"{model}.keras"), samples, config.predict.flips)
         predictions[model] = schemas.select_columns(rows, schemas.PREDICTIONS)
@@ -113,9 +106,12 @@ def _replace_test_rows(internal: Tables, predictions: Tables, cases: pd.DataFram
     The other data sets number lesions per film, so that the two views of a lesion are not known there.
     """
     members = {name: external.replace_test_rows(internal[name], rows) for name, rows in predictions.items()}
-    rows = {name: members[name] for name in row_names.table_row_names(config.models)}
+    headline = row_names.members_row_names(config.cross_validate)
+    rows = {name: members[name] for name in [*row_names.table_row_names(config.models), *headline]}
+    combined = {name: members[name] for name in row_names.ensemble_member_names(config)}
+    folds = read_splits(SPLITS).set_index("sample_id")["fold"]
     for method in config.ensemble.methods:
-        rows[row_names.ensemble_name(method)] = ensembling.combine(members, method)[0]
+        rows[row_names.ensemble_name(method)] = ensembling.combine(combined, method, folds)[0]
     for name in config.ensemble.two_views if config.ingest.unit != "lesion" else []:
         test = rows[name][rows[name]["split"] == "test"]
         averaged = ensembling.average_views(test, cases, config.ingest.unit)

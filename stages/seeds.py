@@ -32,7 +32,7 @@ def _train_member(training: TrainingRun, seed: int, member: str) -> None:
     with training.log.part(f"seed{seed}", {"seed": seed}) as part:
         result = trainer.fit(model, samples, config, training.checkpoint_dir / str(seed), part.log_epoch)
         models.save(model, MODELS / f"{member}.keras")
-        predictions = train_run.save_predictions(member, model, samples, config.predict.flips)
+        predictions = training.save_predictions(member, model)
         validation = predictions[predictions["split"] == "val"]
         part.log_metrics({"val_auc": discrimination.auc(validation["label"], validation["prob"])})
         part.log_metrics({"best_epoch": result.best_epoch + 1})

@@ -40,7 +40,7 @@ def make(folder: Path, unit: str) -> Path:
         model = spread(models.build(model_config, samples.image_shape, seed=3), samples)
         models.save(model, MODELS / f"{NAME}.keras")
         with train_run.start(train_run.task_for("train", NAME, config), config.tracking.experiment) as training:
-            train_run.save_predictions(NAME, model, samples, config.predict.flips)
+            training.save_predictions(NAME, model)
             training.log.log_model(MODELS / f"{NAME}.keras")
             training.log.log_artifact(PREDICTIONS / f"{NAME}.csv")
         _track_evaluation(config)
@@ -63,6 +63,7 @@ def _shrink(path: Path) -> None:
     content["split"]["folds"] = 2
     content["preprocess"]["size_px"] = SIZE_PX
     content["models"] = {NAME: content["models"][NAME]}
+    content["cross_validate"]["models"] = {}
     path.write_text(yaml.safe_dump(content))
 
 

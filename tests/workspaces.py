@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pytest
 import yaml
@@ -49,7 +50,15 @@ def write_store(folder: Path) -> None:
     write_table(pixels / "index.csv", index, schemas.INDEX)
     np.save(pixels / "images.npy", images)
     np.save(pixels / "masks.npy", masks.astype(np.uint8))
+    write_without_lesion(pixels, index, np.where(masks, np.uint8(60), images))
     share = np.linspace(0.001, 0.1, len(index))
     sizes = pd.DataFrame({"sample_id": index["sample_id"], "lesion_share": share})
     write_table(pixels / "sizes.csv", sizes, schemas.SIZES)
     (pixels / "fingerprint.txt").write_text(f"{64 * '0'}\n", encoding="utf-8")
+
+
+def write_without_lesion(pixels: Path, index: pd.DataFrame, images: npt.NDArray[np.uint8]) -> None:
+    """Write the samples without their lesions into an array store; the malignant rows have one."""
+    np.save(pixels / "without_lesion.npy", images)
+    removal = np.where(index["label"] == 1, "inpainted", schemas.NONE_MARKED)
+    write_table(pixels / "without_lesion.csv", index[["sample_id"]].assign(removal=removal), schemas.WITHOUT_LESION)

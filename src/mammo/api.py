@@ -285,9 +285,10 @@ def _cross_validate(model_type: str, epochs: int | None) -> pd.DataFrame:
             for fold in range(changed.split.folds):
                 roles = folds.fold_samples(samples, fold, changed.split.val_fraction, changed.seed)
                 fold_config = replace(task.config, seed=changed.seed + fold)
-                predictions, _ = folds.fit_fold(
+                model, _ = folds.fit_fold(
                     roles, fold_config, weights_path, folder / f"{fold}", lambda epoch, values: None
                 )
+                predictions = folds.predict_held_out(model, roles, changed.predict.flips)
                 rows.append({"fold": fold, **_fold_metrics(predictions.assign(fold=fold), changed)})
         return pd.DataFrame(rows).set_index("fold").astype({"n": np.int64})
 

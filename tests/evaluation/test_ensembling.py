@@ -19,6 +19,9 @@ MEMBERS = {
 }
 
 
+FOLDS = arrays.index(60).set_index("sample_id")["patient_id"].rank(method="dense").astype(int) % 3
+
+
 def log_loss(weights: npt.NDArray[np.float64], probs: npt.NDArray[np.float64], label: npt.NDArray[np.float64]) -> float:
     prob = np.clip(probs @ weights, ensembling.PROB_FLOOR, 1 - ensembling.PROB_FLOOR)
     return float(-np.mean(label * np.log(prob) + (1 - label) * np.log(1 - prob)))
@@ -26,14 +29,14 @@ def log_loss(weights: npt.NDArray[np.float64], probs: npt.NDArray[np.float64], l
 
 def test_the_mean_by_hand():
     tables = {name: arrays.predictions(patients=10).assign(prob=prob) for name, prob in (("a", 0.2), ("b", 0.7))}
-    combined, combination = ensembling.combine(tables, "mean")
+    combined, combination = ensembling.combine(tables, "mean", FOLDS)
     np.testing.assert_allclose(combined["prob"], 0.45)
     assert combination.by_member() == {"a": 0.5, "b": 0.5}
 
 
 @pytest.mark.parametrize("method", sorted(ensembling.METHODS))
 def test_the_combined_table_has_the_samples_of_its_members(method):
-    combined, combination = ensembling.combine(MEMBERS, method)
+    combined, combination = ensembling.combine(MEMBERS, method, FOLDS)
     pd.testing.assert_frame_equal(combined[ensembling.SAMPLE], MEMBERS["good"][ensembling.SAMPLE])
     assert combined["prob"].between(0, 1).all()
     assert list(combination.by_member()) == list(MEMBERS)
@@ -41,9 +44,10 @@ def test_the_combined_table_has_the_samples_of_its_members(method):
 
 @pytest.mark.parametrize("method", sorted(ensembling.METHODS))
 def test_one_member_is_its_own_ensemble(method):
-    combined, combination = ensembling.combine({"good": MEMBERS["good"]}, method)
-    order = MEMBERS["good"]["prob"].argsort()
-    assert combined["prob"].iloc[order].is_monotonic_increasing
+    combined, combination = ensembling.combine({"good": MEMBERS["good"]}, method, FOLDS)
+    test = MEMBERS["good"]["split"] == "test"  # validation rows have a combination for each fold
+    order = MEMBERS["good"].loc[test, "prob"].argsort()
+    assert combined.loc[test, "prob"].iloc[order].is_monotonic_increasing
     if method != "stacked":  # which also recalibrates
         np.testing.assert_allclose(combined["prob"], MEMBERS["good"]["prob"], atol=1e-12)
         assert combination.weights[0] == pytest.approx(1)
@@ -108,8 +112,46 @@ def test_fitted_weights_are_shares_and_never_worse_than_the_mean(rows):
 
 
 @pytest.mark.parametrize("method", ["weighted", "stacked"])
+def test_validation_rows_are_combined_without_their_own_fold(method):
+    """A label that is turned changes the scores of the other folds' rows alone."""
+    members = {"fair": MEMBERS["fair"], "like it": arrays.predictions(skill=1.5, seed=4)}
+    combined, _ = ensembling.combine(members, method, FOLDS)
+    turned = MEMBERS["good"].loc[MEMBERS["good"]["split"] == "val", "sample_id"].iloc[0]
+
+    def turn(table: pd.DataFrame) -> pd.DataFrame:
+        return table.assign(label=table["label"].where(table["sample_id"] != turned, 1 - table["label"]))
+
+    other, _ = ensembling.combine({name: turn(table) for name, table in members.items()}, method, FOLDS)
+    validation = combined["split"] == "val"
+    changed = combined.loc[validation & (combined["prob"] != other["prob"]), "sample_id"]
+    same_fold = combined.loc[validation & (combined["sample_id"].map(FOLDS) == FOLDS[turned]), "sample_id"]
+    assert len(changed)
+    assert not set(changed) & set(same_fold)
+
+
+def test_validation_rows_without_folds_are_refused_with_the_cure():
+    with pytest.raises(InputError, match=r"validation rows need a fold each.*dvc repro"):
+        ensembling.combine(MEMBERS, "mean", FOLDS.iloc[:3])
+
+
+def test_weights_are_multiples_of_a_millionth_whatever_the_last_digits_were():
+    exact = np.array([1 / 3, 1 / 3 + 4e-17, 1 / 3, -1e-18])
+    rounded = ensembling.round_weights(exact)
+    np.testing.assert_array_equal(rounded, ensembling.round_weights(exact + 1e-16))
+    assert rounded.sum() == pytest.approx(1, abs=1e-15)
+    np.testing.assert_array_equal(rounded * 1e6, np.round(rounded * 1e6))
+
+
+def test_scores_without_the_lesion_are_combined_by_the_same_weights():
+    tables = {name: table.assign(prob_without_lesion=table["prob"] / 2) for name, table in MEMBERS.items()}
+    combined, combination = ensembling.combine(tables, "weighted", FOLDS)
+    expected = combination(np.column_stack([table["prob"] / 2 for table in MEMBERS.values()]))
+    np.testing.assert_array_equal(combined["prob_without_lesion"], expected)
+
+
+@pytest.mark.parametrize("method", ["weighted", "stacked"])
 def test_the_better_member_weighs_more(method):
-    weights = ensembling.combine(MEMBERS, method)[1].by_member()
+    weights = ensembling.combine(MEMBERS, method, FOLDS)[1].by_member()
     assert weights["good"] > weights["blind"]
 
 
@@ -128,19 +170,20 @@ def test_test_rows_do_not_reach_the_weights(method, column):
     def inverted(table: pd.DataFrame) -> pd.DataFrame:
         return table.assign(**{column: table[column].where(table["split"] == "val", 1 - table[column])})
 
-    _, fitted = ensembling.combine(MEMBERS, method)
-    _, other = ensembling.combine({name: inverted(table) for name, table in MEMBERS.items()}, method)
+    _, fitted = ensembling.combine(MEMBERS, method, FOLDS)
+    _, other = ensembling.combine({name: inverted(table) for name, table in MEMBERS.items()}, method, FOLDS)
     assert fitted.to_json() == other.to_json()
 
 
 @pytest.mark.parametrize("method", sorted(ensembling.METHODS))
 def test_a_combination_is_read_back_to_the_last_bit(method):
-    combined, fitted = ensembling.combine(MEMBERS, method)
+    combined, fitted = ensembling.combine(MEMBERS, method, FOLDS)
     again = ensembling.Combination.from_json(fitted.to_json())
     assert again.to_json() == fitted.to_json()
     assert again.members == tuple(MEMBERS)
     probs = np.column_stack([table["prob"] for table in MEMBERS.values()])
-    np.testing.assert_array_equal(again(probs), combined["prob"])
+    test = (combined["split"] == "test").to_numpy()
+    np.testing.assert_array_equal(again(probs)[test], combined.loc[test, "prob"])
 
 
 @pytest.mark.parametrize(
@@ -171,7 +214,7 @@ def test_what_is_no_combination_is_refused_with_the_cure(text):
 )
 def test_members_over_other_samples_are_refused(other):
     with pytest.raises(InputError, match="predictions of fair are for other samples than good's"):
-        ensembling.combine({"good": MEMBERS["good"], "fair": other}, "mean")
+        ensembling.combine({"good": MEMBERS["good"], "fair": other}, "mean", FOLDS)
 
 
 @examples(50)

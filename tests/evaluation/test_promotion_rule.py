@@ -4,12 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mammo.core.config import ChampionConfig, load_config
+from mammo.core.config import ChampionConfig, EvaluateConfig, load_config
 from mammo.evaluation import promotion_rule
 from tests.workspaces import COMMITTED
 
 EVALUATE = load_config(COMMITTED).evaluate.model_copy(update={"resamples": 200})
-RULE = ChampionConfig(significance=0.05, sensitivity_floor=0.8)
+RULE = ChampionConfig(significance=0.05, sensitivity_floor=0.8, specificity_floor=0.2)
 
 
 def predicted(strength: float, seed: int, split: str = "val", patients: int = 150) -> pd.DataFrame:
@@ -27,20 +27,45 @@ def predicted(strength: float, seed: int, split: str = "val", patients: int = 15
     )
 
 
+def choose(evaluate: EvaluateConfig = EVALUATE, **tables: pd.DataFrame) -> str | None:
+    rates = {name: measure(table, evaluate) for name, table in tables.items()}
+    return promotion_rule.choose_contender(tables, rates, RULE)
+
+
+def measure(table: pd.DataFrame, evaluate: EvaluateConfig = EVALUATE) -> promotion_rule.Rates:
+    rows = promotion_rule.select_validation_rows(table)
+    folds = pd.Series(np.arange(len(rows)) % 3, index=rows["sample_id"])
+    return promotion_rule.measure_rates(rows, folds, evaluate)
+
+
 def test_the_best_on_validation_is_the_contender_whatever_it_does_on_test():
     good = pd.concat([predicted(2.0, 1), predicted(-3.0, 2, "test")])
     bad = pd.concat([predicted(0.5, 3), predicted(3.0, 4, "test")])
-    assert promotion_rule.choose_contender({"bad": bad, "good": good}, RULE, EVALUATE) == "good"
+    assert choose(bad=bad, good=good) == "good"
+
+
+@pytest.mark.parametrize("strength", [0.0, -2.0], ids=["random", "reversed"])
+def test_scores_that_know_nothing_are_refused_although_their_sensitivity_reaches_its_target(strength):
+    blind = predicted(strength, 1, patients=600)
+    assert measure(blind).sensitivity == pytest.approx(EVALUATE.value, abs=0.05)
+    assert choose(blind=blind) is None
+
+
+def test_rates_are_measured_on_folds_that_the_threshold_was_not_chosen_on():
+    """Scores that know each fold by heart reach any target on it, and nothing on another."""
+    rows = predicted(0.0, 1)
+    fold = np.arange(len(rows)) % 3
+    learned_by_heart = rows.assign(prob=np.where(rows["label"] == 1, 0.5, 0.4) + 0.1 * fold)
+    folds = pd.Series(fold, index=rows["sample_id"])
+    assert promotion_rule.measure_rates(learned_by_heart, folds, EVALUATE).sensitivity < 0.8
 
 
 def test_a_model_below_the_floor_is_no_contender():
     specific = EVALUATE.model_copy(update={"rule": "target_specificity", "value": 0.95})
     strong, weak = predicted(4.0, 1), predicted(2.0, 2)
-    assert (
-        promotion_rule.measure_sensitivity(weak, specific) < 0.8 < promotion_rule.measure_sensitivity(strong, specific)
-    )
-    assert promotion_rule.choose_contender({"weak": weak, "strong": strong}, RULE, specific) == "strong"
-    assert promotion_rule.choose_contender({"weak": weak}, RULE, specific) is None
+    assert measure(weak, specific).sensitivity < 0.8 < measure(strong, specific).sensitivity
+    assert choose(specific, weak=weak, strong=strong) == "strong"
+    assert choose(specific, weak=weak) is None
 
 
 def test_the_first_contender_is_champion():

@@ -62,7 +62,7 @@ def _add_member(member: str, task: TrainingTask, seed: int) -> None:
     model = finished.spread(models.build(task.config.model, samples.image_shape, seed=seed), samples)
     models.save(model, MODELS / f"{member}.keras")
     with train_run.start(task, "tests") as training:
-        train_run.save_predictions(member, model, samples, task.config.predict.flips)
+        training.save_predictions(member, model)
         training.log.log_artifact(PREDICTIONS / f"{member}.csv")
         if task.stage != "seeds":  # whose record names no models
             training.log.log_model(MODELS / f"{member}.keras")
@@ -89,7 +89,7 @@ def test_the_ensembles_of_the_run_are_known(here: Path) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_films_get_the_runs_own_probabilities(here: Path, name: str) -> None:
-    rows = finished.films(here)
+    rows = finished.films(here).query("split == 'test'")  # validation rows are combined out of fold
     boxes = rows.groupby("path", sort=False)["box"].agg(list).to_dict()
     found = mammo.load(name).predict(list(boxes), boxes=boxes)
     own = read_table(ENSEMBLES / f"{name}.csv", schemas.PREDICTIONS).set_index("sample_id")["prob"]
@@ -155,7 +155,7 @@ def test_a_combination_so_sure_that_most_probabilities_are_1_is_read_back_whole(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setitem(ensembling.METHODS, "stacked", sure)
-    for name in ("params.yaml", "data/cases.csv", "data/pixels/fingerprint.txt"):
+    for name in ("params.yaml", "data/cases.csv", "data/splits.csv", "data/pixels/fingerprint.txt"):
         (mine / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(run / name, mine / name)
     main()

@@ -168,7 +168,9 @@ def cohort_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pixels = folder / "data/pixels"
     pixels.mkdir(parents=True)
     write_table(pixels / "index.csv", index, schemas.INDEX)
-    np.save(pixels / "images.npy", arrays.images(index["label"].to_numpy(), seed=5)[0])
+    images, _ = arrays.images(index["label"].to_numpy(), seed=5)
+    np.save(pixels / "images.npy", images)
+    workspaces.write_without_lesion(pixels, index, images)
     (pixels / "fingerprint.txt").write_text("the data\n")
     return folder
 

@@ -209,10 +209,14 @@ class SeedsConfig(_Section):
 
 
 class CrossValidateConfig(_Section):
-    """The models (each with its architecture) that are cross-validated, over `repeats` draws of the folds."""
+    """The models (each with its architecture) that are cross-validated, over `repeats` draws of the folds.
+
+    val_fraction: the share of the training folds' patients on which a training is monitored.
+    """
 
     models: dict[str, str]
     repeats: Count
+    val_fraction: Fraction
 
 
 class EnsembleConfig(_Section):
@@ -255,10 +259,11 @@ class GradcamConfig(_Section):
 
 
 class ChampionConfig(_Section):
-    """Conditions under which a model replaces the registered champion."""
+    """Conditions under which a model is registered, and replaces the registered champion."""
 
     significance: Fraction
     sensitivity_floor: Share
+    specificity_floor: Share
 
 
 class TrackingConfig(_Section):
@@ -358,7 +363,12 @@ class Config(_Section):
 
     @model_validator(mode="after")
     def _two_views_are_of_known_rows(self) -> "Config":
-        known = [*self.models, "continue_training", *(f"ensemble_{method}" for method in self.ensemble.methods)]
+        known = [
+            *self.models,
+            "continue_training",
+            *(f"members_{name}" for name in self.cross_validate.models),
+            *(f"ensemble_{method}" for method in self.ensemble.methods),
+        ]
         for name in self.ensemble.two_views:
             if name not in known:
                 raise ValueError(

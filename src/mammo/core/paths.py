@@ -22,6 +22,7 @@ FINGERPRINT = PIXELS / "fingerprint.txt"  # its SHA-256
 MODELS = Path("data/models")
 PREDICTIONS = Path("data/predictions")
 OUT_OF_FOLD = PREDICTIONS / "out_of_fold"
+MEMBERS = "members_"  # before a model's name: the mean over the models of its cross-validation, the members
 ENSEMBLES = Path("data/ensembles")
 HISTORY = Path("metrics/history")  # a table of epochs per training
 NOTEBOOK = Path("data/notebook")  # trainings of mammo.api, beside the pipeline's results

@@ -5,7 +5,8 @@ A name is also where a model's files lie below the folders of core/paths.py.
 
 from collections.abc import Iterable
 
-from mammo.core.config import Config, EnsembleConfig, SeedsConfig
+from mammo.core.config import Config, CrossValidateConfig, EnsembleConfig, SeedsConfig
+from mammo.core.paths import MEMBERS
 
 ENSEMBLE, TWO_VIEWS = "ensemble_", "two_views_"  # what the names of the ensemble stage's rows start with
 BASELINE, CROSS_VALIDATED = "baseline_", "cross_validate_"
@@ -22,17 +23,51 @@ def is_combined(name: str) -> bool:
     return name.startswith((ENSEMBLE, TWO_VIEWS))
 
 
+def is_average(name: str) -> bool:
+    """Whether a row of that name is the mean over the members of a cross-validation."""
+    return name.startswith(MEMBERS)
+
+
+def is_ensemble(name: str) -> bool:
+    """Whether a row of that name combines several models."""
+    return name.startswith(ENSEMBLE)
+
+
 def is_baseline(name: str) -> bool:
     """Whether a row of the comparison table needs no image."""
     return name.startswith(BASELINE)
 
 
-def ensemble_member_names(models: Iterable[str], seed: int, seeds: SeedsConfig) -> list[str]:
-    """Return every model, the continued one, and the models under further seeds."""
-    return [
-        *table_row_names(models),
-        *(member for model in seeds.models for member in seed_member_names(model, seed, seeds).values()),
-    ]
+def ensemble_member_names(config: Config) -> list[str]:
+    """Return what the ensembles combine: the cross-validated models, each as the mean over its members.
+
+    Where none is cross-validated: every single model, the continued one, and the models under further seeds.
+    """
+    return members_row_names(config.cross_validate) or single_model_names(config)
+
+
+def candidate_names(config: Config) -> list[str]:
+    """Return the models among which a champion is chosen: the averaged ones, or where there are none the single ones.
+
+    All of them are scored on the same validation rows.
+    """
+    return members_row_names(config.cross_validate) or table_row_names(config.models)
+
+
+def single_model_names(config: Config) -> list[str]:
+    """Return every model of one training: the models, the continued one, and those under further seeds."""
+    further = [seed_member_names(model, config.seed, config.seeds).values() for model in config.seeds.models]
+    return [*table_row_names(config.models), *(name for names in further for name in names)]
+
+
+def members_row_names(cross_validate: CrossValidateConfig) -> list[str]:
+    """Return the rows of the cross-validated models on the test set, each the mean over its members."""
+    return [members_name(model) for model in cross_validate.models]
+
+
+def members_name(model: str) -> str:
+    """Return the row of the mean over the models of `model`'s cross-validation, the members."""
+    return f"{MEMBERS}{model}"
 
 
 def table_row_names(models: Iterable[str]) -> list[str]:
@@ -67,7 +102,7 @@ def seed_member_names(model: str, seed: int, seeds: SeedsConfig) -> dict[int, st
 
 def starting_weights(name: str, config: Config) -> str:
     """Return what the weights of row `name` started from, as the comparison table shows it; `-` without any."""
-    architecture = name.removeprefix(CROSS_VALIDATED)
+    architecture = name.removeprefix(CROSS_VALIDATED).removeprefix(MEMBERS)
     if architecture in config.models:
         return config.models[architecture].weights_name
     return config.continue_training.start if name == CONTINUED else "-"

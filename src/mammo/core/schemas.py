@@ -86,12 +86,15 @@ SIZES = pa.DataFrameSchema(
     strict=True,
     coerce=True,
 )
+NONE_MARKED = "none marked"
 # removal: how the sample of without_lesion.npy lost its lesions; see mammo.data.images.without_lesion.
 WITHOUT_LESION = pa.DataFrameSchema(
-    {"sample_id": pa.Column(str, unique=True), "removal": _text("healthy tissue", "inpainted", "none marked")},
+    {"sample_id": pa.Column(str, unique=True), "removal": _text("healthy tissue", "inpainted", NONE_MARKED)},
     strict=True,
     coerce=True,
 )
+# split "val" = rows that no model behind the scores learned from: the validation rows of one training, or all training
+# patients' rows, scored out of fold. All that is fitted or chosen rests on them.
 PREDICTIONS = pa.DataFrameSchema(
     {
         "sample_id": _text(),
@@ -105,7 +108,8 @@ PREDICTIONS = pa.DataFrameSchema(
     coerce=True,
     unique=["sample_id", "split"],
 )
-# split "val" = the inner validation of a fold (its operating point); "oof" = the held-out fold itself.
+# split "val" = the inner validation of a fold (its operating point); "oof" = the held-out fold itself; "test" = the
+# official test rows, which every fold's model predicts.
 # repeat: a draw of the folds; 0 has the folds of SPLITS.
 OUT_OF_FOLD = pa.DataFrameSchema(
     {
@@ -113,7 +117,7 @@ OUT_OF_FOLD = pa.DataFrameSchema(
         "patient_id": _text(),
         "repeat": pa.Column("int64", pa.Check.ge(0)),
         "fold": pa.Column("int64", pa.Check.ge(0)),
-        "split": _text("val", "oof"),
+        "split": _text("val", "oof", "test"),
         "label": _label,
         "prob": _prob,
         "prob_without_lesion": _prob_without_lesion,

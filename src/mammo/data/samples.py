@@ -54,3 +54,11 @@ def open_store(folder: Path, variant: str = "images") -> Samples:
     if len(images) != len(index):
         raise schemas.TableError(f"{path}: {len(images)} images but {len(index)} rows; run `dvc repro -f preprocess`")
     return Samples(index, images)
+
+
+def open_without_lesion(folder: Path) -> Samples:
+    """Open the samples of the store whose lesion could be removed, with their lesions removed."""
+    samples = open_store(folder, "without_lesion")
+    removals = read_table(folder / "without_lesion.csv", schemas.WITHOUT_LESION)
+    marked = removals["removal"] != schemas.NONE_MARKED
+    return Samples(samples.index[marked.to_numpy()], samples.images)

@@ -27,6 +27,8 @@ VIEWS_OF = {
     "breast": aggregation.LEVELS["breast"],
 }
 STACKING_C = 0.1  # members agree with each other, and validation rows are few
+DECIMALS = 6  # of fitted weights
+TOLERANCE = 1e-8  # of the logistic regression: its error stays below the last of DECIMALS
 PROBABILITIES, LOG_ODDS = "probabilities", "log_odds"  # kinds of a combination
 
 
@@ -73,10 +75,12 @@ class Combination:
         return cls(values, kind, intercept, tuple(weights))
 
 
-def combine(tables: dict[str, pd.DataFrame], method: str) -> tuple[pd.DataFrame, Combination]:
+def combine(tables: dict[str, pd.DataFrame], method: str, folds: "pd.Series[int]") -> tuple[pd.DataFrame, Combination]:
     """Return the ensemble's prediction table, and the combination that was fitted on its validation rows.
 
-    tables: schemas.PREDICTIONS by model name, over the same samples.
+    tables: schemas.PREDICTIONS by model name, over the same samples. folds: the fold of each training patient's sample
+    by sample_id (schemas.SPLITS). Validation rows are combined out of fold, by weights that were fitted on the rows of
+    the other folds, so that what is fitted on them next sees scores as honest as those of the test rows.
     """
     first = next(iter(tables.values()))[SAMPLE].reset_index(drop=True)
     for name, table in tables.items():
@@ -86,9 +90,36 @@ def combine(tables: dict[str, pd.DataFrame], method: str) -> tuple[pd.DataFrame,
             )
     probs = np.column_stack([table["prob"].to_numpy(np.float64) for table in tables.values()])
     validation = (first["split"] == "val").to_numpy()
-    fitted = METHODS[method](probs[validation], first.loc[validation, "label"].to_numpy(np.float64))
-    combination = replace(fitted, members=tuple(tables))
-    return first.assign(prob=combination(probs)), combination
+    label = first["label"].to_numpy(np.float64)
+    combination = replace(METHODS[method](probs[validation], label[validation]), members=tuple(tables))
+    prob = combination(probs)
+    prob[validation] = _combine_out_of_fold(
+        probs[validation], label[validation], first.loc[validation, "sample_id"].map(folds).to_numpy(), METHODS[method]
+    )
+    combined = first.assign(prob=prob)
+    if any("prob_without_lesion" not in table for table in tables.values()):
+        return combined, combination
+    without = np.column_stack([table["prob_without_lesion"].to_numpy(np.float64) for table in tables.values()])
+    return combined.assign(prob_without_lesion=combination(without)), combination
+
+
+def _combine_out_of_fold(
+    probs: Floats, label: Floats, fold: npt.NDArray[Any], fit: Callable[[Floats, Floats], Combination]
+) -> Floats:
+    """Return the combined probabilities (n,) of each fold's rows, fitted on the rows of the other folds.
+
+    Raise InputError for a row without a fold, or rows of one fold alone.
+    """
+    if pd.isna(fold).any() or len(np.unique(fold)) < 2:
+        raise InputError(
+            "validation rows need a fold each, of two or more, so that an ensemble is fitted without the rows that it "
+            "combines; predictions and data/splits.csv are of different runs: dvc repro"
+        )
+    combined = np.empty(len(label))
+    for number in np.unique(fold):
+        inside = fold == number
+        combined[inside] = fit(probs[~inside], label[~inside])(probs[inside])
+    return combined
 
 
 def average_views(predictions: pd.DataFrame, cases: pd.DataFrame, unit: str) -> pd.DataFrame:
@@ -124,8 +155,8 @@ def fit_weights(probs: Floats, label: Floats) -> Combination:
         bounds=Bounds(0, 1),
         constraints=LinearConstraint(np.ones(count), 1, 1),
     )
-    weights = np.clip(optimum.x, 0, None)
-    return Combination(np.asarray(weights / weights.sum(), np.float64))
+    equal = np.full(count, 1 / count)
+    return Combination(min((round_weights(optimum.x), equal), key=log_loss))
 
 
 def fit_stacking(probs: Floats, label: Floats) -> Combination:
@@ -133,9 +164,22 @@ def fit_stacking(probs: Floats, label: Floats) -> Combination:
     if len(np.unique(label)) < 2:
         return fit_mean(probs, label)
     scaler = StandardScaler().fit(_log_odds(probs))
-    regression = LogisticRegression(C=STACKING_C).fit(scaler.transform(_log_odds(probs)), label)
+    regression = LogisticRegression(C=STACKING_C, tol=TOLERANCE).fit(scaler.transform(_log_odds(probs)), label)
     weights = np.asarray(regression.coef_[0] / scaler.scale_, np.float64)
-    return Combination(weights, LOG_ODDS, float(regression.intercept_[0] - weights @ scaler.mean_))
+    intercept = float(regression.intercept_[0] - weights @ scaler.mean_)
+    return Combination(weights.round(DECIMALS), LOG_ODDS, round(intercept, DECIMALS))
+
+
+def round_weights(weights: npt.NDArray[Any]) -> Floats:
+    """Return weights (members,), not negative and of sum 1, as multiples of 1e-6.
+
+    What an optimiser returns differs in its last digits with the number of BLAS threads and the processor.
+    """
+    units = 10**DECIMALS
+    parts = np.clip(weights, 0, None)
+    counts = np.round(parts / parts.sum() * units).astype(np.int64)
+    counts[np.argmax(counts)] += units - counts.sum()
+    return np.asarray(counts / units, np.float64)
 
 
 def _log_odds(probs: Floats) -> Floats:

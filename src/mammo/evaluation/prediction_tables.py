@@ -1,17 +1,18 @@
-"""The prediction tables behind the rows of the comparison table, as the stages evaluate and report read them."""
+"""The prediction tables behind the rows of the comparison table, as the stages read them."""
 
 import pandas as pd
 
 from mammo.core import row_names, schemas
 from mammo.core.config import Config
 from mammo.core.files import read_splits, read_table
-from mammo.core.paths import CASES, ENSEMBLES, OUT_OF_FOLD, PREDICTIONS, SPLITS
-from mammo.evaluation import baselines
+from mammo.core.paths import CASES, ENSEMBLES, MEMBERS, OUT_OF_FOLD, PREDICTIONS, SPLITS
+from mammo.evaluation import baselines, fold_members
 
 
 def read_tested(config: Config) -> dict[str, pd.DataFrame]:
     """Read the predictions (schemas.PREDICTIONS) of all rows on the test set: models, ensembles, baselines."""
-    files = {name: PREDICTIONS / f"{name}.csv" for name in row_names.table_row_names(config.models)}
+    rows = [*row_names.table_row_names(config.models), *row_names.members_row_names(config.cross_validate)]
+    files = {name: PREDICTIONS / f"{name}.csv" for name in rows}
     files |= {name: ENSEMBLES / f"{name}.csv" for name in row_names.ensemble_names(config.ensemble)}
     cases = read_splits(SPLITS).merge(
         read_table(CASES, schemas.CASES), on=["sample_id", "patient_id"], validate="one_to_one"
@@ -22,14 +23,26 @@ def read_tested(config: Config) -> dict[str, pd.DataFrame]:
 
 def read_repeats(config: Config) -> dict[str, list[pd.DataFrame]]:
     """Read the predictions (schemas.OUT_OF_FOLD) of the cross-validations by row, one table per draw of the folds."""
-    tables = {
-        row_names.cross_validated_name(model): read_table(OUT_OF_FOLD / f"{model}.csv", schemas.OUT_OF_FOLD)
-        for model in config.cross_validate.models
-    }
+    tables = {model: _read_folds(model) for model in config.cross_validate.models}
     return {
-        name: [rows.drop(columns="repeat") for _, rows in predictions.groupby("repeat")]
-        for name, predictions in tables.items()
+        row_names.cross_validated_name(model): [
+            rows.drop(columns="repeat") for _, rows in folds[folds["split"] != "test"].groupby("repeat")
+        ]
+        for model, folds in tables.items()
     }
+
+
+def read_retrainings(name: str, config: Config) -> list[pd.DataFrame]:
+    """Read the predictions of a row's model in each of its trainings: its members, or its further seeds; else none."""
+    model = name.removeprefix(MEMBERS)
+    if name.startswith(MEMBERS) and model in config.cross_validate.models:
+        return fold_members.split_members(_read_folds(model))
+    return read_seeds(name, config)
+
+
+def _read_folds(model: str) -> pd.DataFrame:
+    """Read the predictions (schemas.OUT_OF_FOLD) of every fold's model."""
+    return read_table(OUT_OF_FOLD / f"{model}.csv", schemas.OUT_OF_FOLD)
 
 
 def read_seeds(name: str, config: Config) -> list[pd.DataFrame]:

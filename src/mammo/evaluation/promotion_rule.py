@@ -24,32 +24,44 @@ class Verdict:
     reason: str
 
 
+@dataclass(frozen=True)
+class Rates:
+    """Sensitivity and specificity of validation rows, each decided by a threshold of other folds' rows."""
+
+    sensitivity: float
+    specificity: float
+
+    def reach(self, rule: ChampionConfig) -> bool:
+        """Return whether both reach their floors."""
+        return self.sensitivity >= rule.sensitivity_floor and self.specificity >= rule.specificity_floor
+
+
 def select_validation_rows(predictions: pd.DataFrame) -> pd.DataFrame:
     """Return the rows that a choice may rest on, in the order of their ids."""
     return predictions[predictions["split"] == "val"].sort_values("sample_id", ignore_index=True)
 
 
-def choose_contender(
-    predictions: Mapping[str, pd.DataFrame], rule: ChampionConfig, evaluate: EvaluateConfig
-) -> str | None:
-    """Return the model with the best validation AUC among those that reach the sensitivity floor, or None.
+def measure_rates(rows: pd.DataFrame, folds: "pd.Series[int]", evaluate: EvaluateConfig) -> Rates:
+    """Return the rates of validation rows at the operating point, chosen for each fold on the others' rows.
 
-    The sensitivity is that of the validation rows at the operating point, which is chosen on them too. Of equals the
-    first.
+    folds: the fold by sample_id. A rule that targets a sensitivity reaches it with any score, a random one too: the
+    price is the specificity, so that both have a floor.
     """
-    rows = {name: select_validation_rows(table) for name, table in predictions.items()}
-    eligible = {
-        name: float(discrimination.auc(table["label"], table["prob"]))
-        for name, table in rows.items()
-        if measure_sensitivity(table, evaluate) >= rule.sensitivity_floor
-    }
-    return max(eligible, key=lambda name: eligible[name]) if eligible else None
+    decided = operating_point.decide_out_of_fold(rows, folds, evaluate.rule, evaluate.value)
+    counts = discrimination.counts(decided["label"].to_numpy(), decided["predicted_positive"].to_numpy())
+    return Rates(float(discrimination.sensitivity(*counts)), float(discrimination.specificity(*counts)))
 
 
-def measure_sensitivity(rows: pd.DataFrame, evaluate: EvaluateConfig) -> float:
-    """Return the sensitivity of validation rows at the operating point that is chosen on them."""
-    threshold = operating_point.choose_thresholds(rows, evaluate.rule, evaluate.value).iloc[0]
-    return float(discrimination.sensitivity(*discrimination.counts(rows["label"], rows["prob"] >= threshold)))
+def choose_contender(
+    predictions: Mapping[str, pd.DataFrame], rates: Mapping[str, Rates], rule: ChampionConfig
+) -> str | None:
+    """Return the model with the best validation AUC among those that reach both floors, or None; of equals the first.
+
+    rates: `measure_rates` by model.
+    """
+    rows = {name: select_validation_rows(table) for name, table in predictions.items() if rates[name].reach(rule)}
+    aucs = {name: float(discrimination.auc(table["label"], table["prob"])) for name, table in rows.items()}
+    return max(aucs, key=lambda name: aucs[name]) if aucs else None
 
 
 def decide_alias(

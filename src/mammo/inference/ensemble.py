@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from mammo.core import schemas
 from mammo.core.files import read_table
@@ -72,9 +73,9 @@ def _read_combination(name: str) -> Combination:
 
 
 def _check_combination(name: str, combination: Combination) -> None:
-    """Raise BundleError where the combination of the members' predictions is not the ensemble's own."""
-    members = [read_table(PREDICTIONS / f"{member}.csv", schemas.PREDICTIONS) for member in combination.members]
-    expected = read_table(ENSEMBLES / f"{name}.csv", schemas.PREDICTIONS)["prob"].to_numpy()
+    """Raise BundleError where the combination of the members' predictions of test rows is not the ensemble's own."""
+    members = [_test_rows(PREDICTIONS / f"{member}.csv") for member in combination.members]
+    expected = _test_rows(ENSEMBLES / f"{name}.csv")["prob"].to_numpy()
     if {len(table) for table in members} == {len(expected)}:
         combined = combination(np.column_stack([table["prob"] for table in members]))
         if np.allclose(combined, expected, rtol=0, atol=TOLERANCE):
@@ -83,6 +84,12 @@ def _check_combination(name: str, combination: Combination) -> None:
         f"{name}: the weights in {combination_path(name)} do not lead from its members' predictions to its own; "
         "run `dvc repro ensemble`"
     )
+
+
+def _test_rows(path: Path) -> pd.DataFrame:
+    """Read the predictions of test rows; those of validation rows are combined out of fold."""
+    table = read_table(path, schemas.PREDICTIONS)
+    return table[table["split"] == "test"]
 
 
 def _common_flips(name: str, data: str, records: list[Record]) -> bool:

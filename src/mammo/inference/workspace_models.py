@@ -9,10 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from mammo.core import schemas
+from mammo.core import row_names, schemas
 from mammo.core.config import PreprocessConfig
 from mammo.core.files import read_table, sha256
-from mammo.core.paths import MODELS, PREDICTIONS
+from mammo.core.paths import MEMBERS, MODELS, PREDICTIONS
 from mammo.core.records import Record, read_record, record_path
 from mammo.core.row_names import CONTINUED, is_combined
 from mammo.inference.about import About, BundleError, OperatingPoint, Platt
@@ -36,10 +36,14 @@ class TrainedModel:
 
 
 def list_models() -> list[str]:
-    """Return the names of the models that have a training record."""
-    trained = sorted(path.stem for path in record_path("train", "any").parent.glob("*.json"))
+    """Return the names of the models that have a training record, those of one training first."""
+    trained, averaged = (
+        sorted(path.stem for path in record_path(stage, "any").parent.glob("*.json"))
+        for stage in ("train", "cross_validate")
+    )
     continued = [CONTINUED] if record_path(CONTINUED).is_file() else []
-    return [name for name in [*trained, *continued] if model_path(name).is_file()]
+    names = [*trained, *continued, *map(row_names.members_name, averaged)]
+    return [name for name in names if model_path(name).is_file()]
 
 
 def model_path(name: str) -> Path:
@@ -51,6 +55,8 @@ def training_record_path(name: str) -> Path:
     """Return the path of the record of the model's training."""
     if name.startswith(f"{SEEDS}/"):
         return record_path(SEEDS, name.split("/")[1])
+    if row_names.is_average(name):
+        return record_path("cross_validate", name.removeprefix(MEMBERS))
     return record_path(CONTINUED) if name == CONTINUED else record_path("train", name)
 
 

@@ -181,7 +181,8 @@ class _Searcher:
             samples = folds.fold_samples(self.objective.samples, fold, split.val_fraction, config.seed)
             fold_config, report = replace(config, seed=config.seed + fold), partial(_log_fold, trial_run.run, fold)
             checkpoint_dir = trial_run.checkpoint_dir / f"fold{fold}"
-            predictions, _ = folds.fit_fold(samples, fold_config, weights_path, checkpoint_dir, report)
+            model, _ = folds.fit_fold(samples, fold_config, weights_path, checkpoint_dir, report)
+            predictions = folds.predict_held_out(model, samples, config.predict.flips)
             parts.append(predictions[predictions["split"] == "oof"].assign(fold=fold))
             trial.report(fold, trials.measure_auc(pd.concat(parts)))
         return pd.concat(parts)[[*KEY_COLUMNS, "fold", "prob"]]

@@ -4,8 +4,8 @@ import pandas as pd
 
 from mammo.core import row_names, schemas
 from mammo.core.config import Config
-from mammo.core.files import read_table
-from mammo.core.paths import PREDICTIONS
+from mammo.core.files import read_splits, read_table
+from mammo.core.paths import MEMBERS, PREDICTIONS, SPLITS
 from mammo.core.records import Record
 from mammo.evaluation import promotion_rule
 from mammo.metrics import discrimination
@@ -19,13 +19,19 @@ DEMO = "demo"
 def promote(config: Config, records: list[Record], published: Published) -> str:
     """Register the workspace's best model on validation as champion or challenger; return the decision as text."""
     predictions = {
-        name: read_table(PREDICTIONS / f"{name}.csv", schemas.PREDICTIONS)
-        for name in row_names.table_row_names(config.models)
+        name: read_table(PREDICTIONS / f"{name}.csv", schemas.PREDICTIONS) for name in row_names.candidate_names(config)
     }
-    rule = config.tracking.champion
-    name = promotion_rule.choose_contender(predictions, rule, config.evaluate)
+    rule, folds = config.tracking.champion, read_splits(SPLITS).set_index("sample_id")["fold"]
+    rates = {
+        name: promotion_rule.measure_rates(promotion_rule.select_validation_rows(table), folds, config.evaluate)
+        for name, table in predictions.items()
+    }
+    name = promotion_rule.choose_contender(predictions, rates, rule)
     if name is None:
-        return f"no model holds a validation sensitivity of {rule.sensitivity_floor:g}: none is registered"
+        return (
+            f"no model holds a sensitivity of {rule.sensitivity_floor:g} and a specificity of "
+            f"{rule.specificity_floor:g} on held-out training rows (tracking.champion): none is registered"
+        )
     registered = registered_name(config)
     run = published.runs[_training_place(name, records)]
     holder = model_registry.find_version(registered, promotion_rule.CHAMPION)
@@ -35,7 +41,8 @@ def promote(config: Config, records: list[Record], published: Published) -> str:
     verdict = promotion_rule.decide_alias(validation, _validation_rows(holder), rule, config.evaluate, config.seed)
     tags = {
         "val_auc": f"{discrimination.auc(validation['label'], validation['prob']):.4f}",
-        "val_sensitivity": f"{promotion_rule.measure_sensitivity(validation, config.evaluate):.4f}",
+        "val_sensitivity_operating": f"{rates[name].sensitivity:.4f}",
+        "val_specificity_operating": f"{rates[name].specificity:.4f}",
         **_test_auc(name, records),
     }
     note = f"{name}, {verdict.alias}: {verdict.reason}. Test numbers are reported and were not looked at."
@@ -53,6 +60,8 @@ def registered_name(config: Config) -> str:
 def _training_place(name: str, records: list[Record]) -> int:
     """Return the place of the record that trained the model."""
     stages = [record.name for record in records]
+    if row_names.is_average(name):
+        return stages.index(f"cross_validate@{name.removeprefix(MEMBERS)}")
     return stages.index(name if name == row_names.CONTINUED else f"train@{name}")
 
 

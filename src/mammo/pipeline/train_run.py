@@ -15,7 +15,7 @@ from mammo.core import resume, schemas
 from mammo.core.config import Config, ModelConfig, TrainConfig, TrainingConfig
 from mammo.core.files import atomic_write, write_table, write_text
 from mammo.core.paths import AUGMENTED, HISTORY, MODELS, PIXELS, PREDICTIONS, data_fingerprint, resolve_path
-from mammo.data.samples import Samples, open_store
+from mammo.data.samples import Samples, open_store, open_without_lesion
 from mammo.tracking import live_run, mlflow_client, model_uri
 from mammo.tracking.live_run import StageRun, StageSpec
 from mammo.training import augmentation, health, predict
@@ -60,10 +60,11 @@ class TrainingTask:
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """A training in progress: its samples, its checkpoints, and its tracked run."""
+    """A training in progress: its samples, with and without their lesions, its checkpoints, and its tracked run."""
 
     config: TrainingConfig
     samples: Samples
+    without_lesion: Samples
     checkpoint_dir: Path
     log: StageRun
 
@@ -80,10 +81,20 @@ class TrainingRun:
         with atomic_write(AUGMENTED / f"{name}.npy") as unfinished, unfinished.open("wb") as file:
             np.save(file, table)
 
+    def save_predictions(self, name: str, model: keras.Model) -> pd.DataFrame:
+        """Write and return the predictions of the validation and test rows (schemas.PREDICTIONS)."""
+        flips = self.config.predict.flips
+        predictions = predict.add_scores_without_lesion(
+            model, predict.predict_splits(model, self.samples, predict.HELD_OUT, flips), self.without_lesion, flips
+        )
+        table = schemas.select_columns(predictions, schemas.PREDICTIONS)
+        write_table(PREDICTIONS / f"{name}.csv", table, schemas.PREDICTIONS)
+        return table
+
     def save(self, name: str, model: keras.Model, result: TrainingResult) -> None:
         """Write the model, predictions and history of `name`, and log them."""
         models.save(model, MODELS / f"{name}.keras")
-        predictions = save_predictions(name, model, self.samples, self.config.predict.flips)
+        predictions = self.save_predictions(name, model)
         self.save_examples(name)
         write_text(HISTORY / f"{name}.csv", history_table(result).to_csv(index=False, lineterminator="\n"))
         self.log.log_metrics({"best_epoch": result.best_epoch + 1, "parameters": model.count_params()})
@@ -109,7 +120,7 @@ def start(task: TrainingTask, experiment: str) -> Iterator[TrainingRun]:
         resume_folder(task) as folder,
         live_run.resumable_run(task.spec(experiment), folder) as run,
     ):
-        yield TrainingRun(task.config, samples, folder, run)
+        yield TrainingRun(task.config, samples, open_without_lesion(PIXELS), folder, run)
 
 
 def open_samples(train_config: TrainConfig) -> Samples:
@@ -131,15 +142,6 @@ def find_weights(model_config: ModelConfig) -> Path | None:
     if source in ("none", "imagenet"):
         return None
     return mlflow_client.download_model(source) if model_uri.is_model_uri(source) else resolve_path(source)
-
-
-def save_predictions(name: str, model: keras.Model, samples: Samples, flips: bool) -> pd.DataFrame:
-    """Write and return the predictions of the validation and test rows (schemas.PREDICTIONS)."""
-    predictions = schemas.select_columns(
-        predict.predict_splits(model, samples, predict.HELD_OUT, flips), schemas.PREDICTIONS
-    )
-    write_table(PREDICTIONS / f"{name}.csv", predictions, schemas.PREDICTIONS)
-    return predictions
 
 
 def validation_metrics(predictions: pd.DataFrame) -> dict[str, float]:

@@ -24,12 +24,14 @@ def fit_fold(
     weights_path: Path | None,
     checkpoint_dir: Path,
     on_epoch_end: EpochCallback,
-) -> tuple[pd.DataFrame, TrainingResult]:
-    """Train on `samples` (see fold_samples) and return the predictions of split val and oof.
-
-    Test rows are not used. A killed training resumes from `checkpoint_dir`; a finished one is not repeated.
-    """
+) -> tuple[keras.Model, TrainingResult]:
+    """Train a model on `samples` (see fold_samples); a killed training resumes, a finished one is not repeated."""
     keras.backend.clear_session()
     model = models.build(config.model, samples.image_shape, config.seed, weights_path)
     result = trainer.fit(model, samples, config, checkpoint_dir, on_epoch_end)
-    return predict.predict_splits(model, samples, ("val", "oof"), config.predict.flips), result
+    return model, result
+
+
+def predict_held_out(model: keras.Model, samples: Samples, flips: bool) -> pd.DataFrame:
+    """Return a fold's predictions of split val and oof of `samples` (see fold_samples)."""
+    return predict.predict_splits(model, samples, ("val", "oof"), flips)

@@ -29,7 +29,19 @@ def predict_probabilities(
         images = samples.pixels(np.arange(start, min(start + BATCH, len(samples.index))))
         views = [np.flip(images, axes) for axes in FLIPS] if flips else [images]
         parts.append(np.mean([predict_batch(model, view) for view in views], axis=0))
-    return np.concatenate(parts)[:, 0].astype(np.float64)
+    return np.concatenate(parts)[:, 0].astype(np.float64) if parts else np.empty(0)
+
+
+def add_scores_without_lesion(
+    model: keras.Model, predictions: pd.DataFrame, without_lesion: Samples, flips: bool
+) -> pd.DataFrame:
+    """Return `predictions` (of predict_splits) with prob_without_lesion, the score of the same row without its lesion.
+
+    It is empty for rows that `without_lesion` lacks, whose lesion nobody marked.
+    """
+    rows = predictions.loc[predictions.index.intersection(without_lesion.index.index)]
+    prob = predict_probabilities(model, Samples(rows, without_lesion.images), flips, progress=True)
+    return predictions.assign(prob_without_lesion=pd.Series(prob, index=rows.index))
 
 
 def predict_batch(model: keras.Model, inputs: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mammo.core.config import PreprocessConfig
-from mammo.core.schemas import BOX_PREFIX, PATH_SEPARATOR, VIEW_SEPARATOR
+from mammo.core.schemas import BOX_PREFIX, NONE_MARKED, PATH_SEPARATOR, VIEW_SEPARATOR
 from mammo.data.images import io, transforms, without_lesion
 from mammo.data.images.breast import BREAST_ANALYSIS_PX, breast_mask, breast_square
 from mammo.data.images.dicom import PixelError
@@ -116,11 +116,11 @@ def prepare_sample(
     views = [_locate(scene, unit, settings) for scene in scenes]
     hidden, removals = zip(*map(_remove_lesions, views, scenes), strict=True)
     whole, without = ([_square(view, settings) for view in each] for each in (views, hidden))
-    removed = [removal for removal in removals if removal != without_lesion.NONE_MARKED]
+    removed = [removal for removal in removals if removal != NONE_MARKED]
     return Sample(
         _assemble(whole, scenes, case, unit),
         _assemble(without, scenes, case, unit).image,
-        removed[0] if removed else without_lesion.NONE_MARKED,
+        removed[0] if removed else NONE_MARKED,
     )
 
 
@@ -227,7 +227,7 @@ def _remove_lesions(view: Located, scene: Scene) -> tuple[Located, str]:
     """Return the view without a lesion of its film, and how they were removed, of without_lesion.REMOVALS."""
     boxes = _mark_boxes(scene, view.film)
     if not boxes:
-        return view, without_lesion.NONE_MARKED
+        return view, NONE_MARKED
     if view.crop is None:
         return view._replace(film=without_lesion.inpaint(view.film, boxes)), without_lesion.INPAINTED
     hidden = without_lesion.hide(view.breast.shape, boxes)

@@ -10,9 +10,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from mammo.core.schemas import NONE_MARKED
 from mammo.data.images.transforms import Box, Film, Mask
 
-HEALTHY_TISSUE, INPAINTED, NONE_MARKED = "healthy tissue", "inpainted", "none marked"
+HEALTHY_TISSUE, INPAINTED = "healthy tissue", "inpainted"
 REMOVALS = (HEALTHY_TISSUE, INPAINTED, NONE_MARKED)
 
 MARGIN = 0.3  # of a lesion's box, hidden with it on each side: outlines cut spicules and the rim off
