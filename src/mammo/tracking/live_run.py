@@ -21,7 +21,8 @@ from mammo.core.config import flatten
 from mammo.core.files import sha256, write_text
 from mammo.core.records import Part, Record, record_path, run_name
 from mammo.tracking import provenance
-from mammo.tracking.mlflow_client import FAILURES, connect
+from mammo.tracking.failures import FAILURES, find_cure, first_line, is_outage_known, remember_outage
+from mammo.tracking.mlflow_client import connect, use_store
 from mammo.tracking.run_contents import (
     check_artifacts,
     finish_part,
@@ -177,7 +178,7 @@ class ResumeFile:
 
 
 class MlflowRun:
-    """A run on the server; once the server has failed, a stand-in that sends nothing.
+    """A run on the server; once the server has failed, also in an earlier stage, a stand-in that sends nothing.
 
     run_id is None then. failure_message: what the one warning tells the user after the reason.
     """
@@ -186,6 +187,9 @@ class MlflowRun:
         self.run_id: str | None = None
         self.spec, self._resume, self._failure_message = spec, resume, failure_message
         self._sent: dict[str, set[int]] | None = None  # by metric, the epochs that an earlier attempt has sent
+        use_store()
+        if is_outage_known():
+            return
         try:
             experiment_id = connect(spec.experiment)
             self.run_id = self._reopen() or self._create(experiment_id)
@@ -295,9 +299,12 @@ class MlflowRun:
         return self._sent[metric]
 
     def _give_up(self, error: Exception) -> None:
+        """Send nothing more, nor let the later stages of this `dvc repro`; warn once."""
         self.run_id = None
-        reason = str(error).splitlines()[0]
-        log.warning("MLflow at %s failed (%s). %s", mlflow.get_tracking_uri(), reason, self._failure_message)
+        cure, address = find_cure(error), mlflow.get_tracking_uri()
+        advice = "" if cure is None else f" It {cure}."
+        log.warning("MLflow at %s failed (%s).%s %s", address, first_line(error), advice, self._failure_message)
+        remember_outage()
 
 
 def search_run(experiment: str, model: str, data: str, parameters: dict[str, Any], ids: Path) -> MlflowRun:
@@ -311,10 +318,10 @@ def search_run(experiment: str, model: str, data: str, parameters: dict[str, Any
 
 
 def trial_run(search: MlflowRun, number: int, parameters: dict[str, Any], ids: Path) -> MlflowRun:
-    """Start the run of one trial as a child of the search's."""
+    """Start the run of one trial as a child of the search's; where that has given up the server, the search's."""
+    if search.run_id is None:
+        return search
     model, data = search.spec.tags["model"], search.spec.tags["data"]
-    tags = run_tags("trial", model) | {"data": data, "trial": f"{number:03d}"}
-    if search.run_id is not None:
-        tags[MLFLOW_PARENT_RUN_ID] = search.run_id
+    tags = run_tags("trial", model) | {"data": data, "trial": f"{number:03d}", MLFLOW_PARENT_RUN_ID: search.run_id}
     spec = RunSpec(search.spec.experiment, f"trial {number:03d}", tags, parameters)
     return MlflowRun(spec, ResumeFile(ids), TRIALS_ARE_KEPT)

@@ -16,64 +16,87 @@ import mlflow
 from filelock import FileLock
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
+from mlflow.utils.credentials import get_default_host_creds
+from mlflow.utils.rest_utils import http_request
 
 from mammo.core.errors import InputError
 from mammo.core.paths import SCRATCH, project_root
 from mammo.core.records import Record
 from mammo.tracking import model_uri
+from mammo.tracking.failures import FAILURES, SQLITE, DeletedExperimentError, name_cure
 
 N_LOOKUPS = 8  # queries to the server at a time
 N_TWINS = 20  # finished runs of one record that are looked at, the newest first
-FAILURES = (MlflowException, OSError)  # of a server; artifacts that it does not take end in an error of `requests`
-
-
-@contextmanager
-def name_cure() -> Iterator[None]:
-    """Turn the failure of a server that is away, or that refuses us, into an InputError with the cure."""
-    try:
-        yield
-    except FAILURES as error:
-        status = error.get_http_status_code() if isinstance(error, MlflowException) else 500
-        address, reason = mlflow.get_tracking_uri(), str(error).splitlines()[0]
-        if status == 401:
-            cure = "does not know us; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
-        elif status == 403:
-            cure = "says that we may not write; its administrator can grant EDIT on the experiment"
-        elif status >= 500:
-            cure = "does not answer as it should; see that it runs"
-        else:
-            raise
-        raise InputError(
-            f"MLflow at {address} {cure}, then run `dvc repro publish`. All records are kept. ({reason})"
-        ) from error
+REQUEST_TIMEOUT_S = "10"  # without an answer; MLFLOW_HTTP_REQUEST_TIMEOUT sets another
+UPLOAD_TIMEOUT_S = "120"  # the same for a file, which a server may pass on to a bucket before it answers
+ARTIFACTS = "mlartifacts"  # folder beside a SQLite store
 
 
 def connect(experiment: str) -> str:
-    """Point MLflow at the server (MLFLOW_TRACKING_URI, else SQLite in the repository); return the experiment's id."""
-    embedded = use_store()
+    """Point MLflow at the server (MLFLOW_TRACKING_URI, else SQLite in the repository); return the experiment's id.
+
+    Raises one of failures.FAILURES.
+    """
+    address = use_store()
+    _await_answer(address)
     with exclusive_lock("store"):  # two processes cannot create one at once
         existing = mlflow.get_experiment_by_name(experiment)
-        if existing is not None:
-            return str(existing.experiment_id)
-        location = (project_root() / "mlartifacts").as_uri() if embedded else None
-        try:
-            return str(mlflow.create_experiment(experiment, location))
-        except MlflowException:  # somebody else's process was faster
-            existing = mlflow.get_experiment_by_name(experiment)
-            if existing is None:
-                raise
-            return str(existing.experiment_id)
+        if existing is None:
+            try:
+                return str(mlflow.create_experiment(experiment, _artifact_location(address)))
+            except MlflowException:  # somebody else's process was faster
+                existing = mlflow.get_experiment_by_name(experiment)
+                if existing is None:
+                    raise
+    if existing.lifecycle_stage != "active":
+        raise DeletedExperimentError(
+            f"the experiment {experiment!r} of MLflow at {address} was deleted; restore it with `MLFLOW_TRACKING_URI="
+            f"{address} mlflow experiments restore --experiment-id {existing.experiment_id}`, or set another name "
+            "(tracking.experiment in params.yaml), then run `dvc repro publish`. All records are kept."
+        )
+    return str(existing.experiment_id)
 
 
-def use_store() -> bool:
-    """Tell MLflow the address of its store; return whether it is the SQLite store of the repository."""
-    # MLflow retries a server that is away for minutes; a training should not wait for that.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+def use_store() -> str:
+    """Tell MLflow the address of its store, and return it; a relative path of SQLite starts at the repository."""
+    # MLflow waits minutes for a server that is away, and tries again; a training should not wait for that.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # a kept connection ends with its server
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", REQUEST_TIMEOUT_S)
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    repository_store = f"sqlite:///{project_root() / 'mlflow.db'}"
-    address = os.environ.get("MLFLOW_TRACKING_URI") or repository_store
+    address = os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}mlflow.db"
+    if address.startswith(SQLITE):
+        address = f"{SQLITE}{project_root() / address.removeprefix(SQLITE)}"
     mlflow.set_tracking_uri(address)  # a long-lived process (a notebook, a test) still has the previous one
-    return address == repository_store
+    return address
+
+
+def _await_answer(address: str) -> None:
+    """Ask a server once, without trying again, whether it answers at all; raises MlflowException or OSError."""
+    if address.startswith("http"):
+        http_request(get_default_host_creds(address), "/health", "GET", max_retries=0, raise_on_status=False)
+
+
+def _artifact_location(address: str) -> str | None:
+    """Return the folder of artifacts beside a SQLite store; MLflow's default lies in the current folder.
+
+    A queued experiment runs in a copy that DVC deletes.
+    """
+    if not address.startswith(SQLITE):
+        return None
+    return (Path(address.removeprefix(SQLITE)).parent / ARTIFACTS).as_uri()
+
+
+@contextmanager
+def upload_timeout() -> Iterator[None]:
+    """Wait longer for an answer in the block, unless the user has set a time."""
+    if os.environ.get("MLFLOW_HTTP_REQUEST_TIMEOUT") != REQUEST_TIMEOUT_S:
+        yield
+        return
+    os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = UPLOAD_TIMEOUT_S
+    try:
+        yield
+    finally:
+        os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = REQUEST_TIMEOUT_S
 
 
 @contextmanager
@@ -122,6 +145,7 @@ def download_model(uri: str) -> Path:
     return models[0]
 
 
+@name_cure()
 def table_page(experiment: str) -> tuple[str, str]:
     """Return the store's address and, below its host, the page of the UI that lists the comparison table by AUC."""
     finished = "tags.`dvc.stage` = 'evaluate' AND attributes.status = 'FINISHED'"

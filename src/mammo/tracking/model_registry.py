@@ -13,7 +13,8 @@ from mlflow.exceptions import MlflowException
 
 from mammo.core.errors import InputError
 from mammo.tracking import model_uri
-from mammo.tracking.mlflow_client import FAILURES, download_artifact
+from mammo.tracking.failures import FAILURES
+from mammo.tracking.mlflow_client import download_artifact
 
 
 @dataclass(frozen=True)

@@ -13,18 +13,17 @@ from typing import NamedTuple
 import mlflow
 import pandas as pd
 from mlflow.entities import Run, RunTag
-from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 
 from mammo.core.errors import InputError
 from mammo.core.records import Record, hash_records, parse_record
 from mammo.tracking import provenance
+from mammo.tracking.failures import FAILURES, name_cure
 from mammo.tracking.mlflow_client import (
     N_TWINS,
     connect,
     download_artifact,
     find_by_record,
-    name_cure,
     search_finished,
     use_store,
 )
@@ -82,7 +81,7 @@ def publish(experiment: str, records: list[Record]) -> Published:
     known |= _verified(find_by_record(experiment_id, missing), missing, differing)
     replayed = [record for record in missing if record.content() not in known]
     for record in replayed:
-        known[record.content()] = _replay(experiment, record)
+        known[record.content()] = _replay(experiment_id, record)
     runs = [known[record.content()] for record in records]
     if pipeline and missing:
         _adopt(pipeline.info.run_id, runs)
@@ -136,7 +135,7 @@ def find_origin(run_id: str) -> Origin:
     try:
         run = client.get_run(run_id)
         files = {file.path for file in client.list_artifacts(run_id)}
-    except MlflowException as error:
+    except FAILURES as error:
         raise InputError(f"run {run_id} cannot be read from {mlflow.get_tracking_uri()}: {error}") from error
     if "content" not in run.data.tags:
         raise InputError(
@@ -215,9 +214,9 @@ def _id_tags(runs: list[Run]) -> list[RunTag]:
     return [RunTag(f"{RUN_IDS_TAG}{number:02d}", ",".join(part)) for number, part in enumerate(parts)]
 
 
-def _replay(experiment: str, record: Record) -> Run:
+def _replay(experiment_id: str, record: Record) -> Run:
     check_artifacts(record)
-    client, experiment_id = mlflow.MlflowClient(), connect(experiment)
+    client = mlflow.MlflowClient()
     tags = run_tags(record.stage, record.model) | record.tags | {"replayed": "true"}
     run_id = str(client.create_run(experiment_id, tags=tags, run_name=record.name).info.run_id)
     _send_history(client, run_id, record.history)

@@ -18,6 +18,7 @@ from mammo.core.files import sha256
 from mammo.core.paths import PIXELS
 from mammo.core.records import Part, Record
 from mammo.tracking import provenance
+from mammo.tracking.mlflow_client import upload_timeout
 
 ROW_STAGES = ("evaluate", "external")  # each of their runs is a row of the comparison table
 DIGEST_LENGTH = 32  # characters of the data's digest: MLflow takes 36 at most
@@ -65,10 +66,11 @@ def check_artifacts(record: Record) -> None:
 
 def log_artifact(client: mlflow.MlflowClient, run_id: str, path: Path) -> None:
     """Log a file, or a folder under its name."""
-    if path.is_dir():
-        client.log_artifacts(run_id, str(path), path.name)
-    else:
-        client.log_artifact(run_id, str(path))
+    with upload_timeout():
+        if path.is_dir():
+            client.log_artifacts(run_id, str(path), path.name)
+        else:
+            client.log_artifact(run_id, str(path))
 
 
 def log_patch(client: mlflow.MlflowClient, run_id: str) -> None:
@@ -136,7 +138,7 @@ def _log_model(run_id: str, path: Path, record: Record) -> None:
     )
     backend = keras.backend.backend()
     versions = {"keras": keras.__version__, "numpy": np.__version__, backend: importlib.metadata.version(backend)}
-    with mlflow.start_run(run_id=run_id):
+    with upload_timeout(), mlflow.start_run(run_id=run_id):
         Model.log(
             None,
             flavor=_KerasFlavor,
