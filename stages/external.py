@@ -14,7 +14,16 @@ from mammo import models
 from mammo.core import row_names, schemas
 from mammo.core.config import Config, IngestConfig, load_config
 from mammo.core.files import fresh_folder, read_splits, read_table, sha256, write_rounded_table, write_table
-from mammo.core.paths import ENSEMBLES, EXTERNAL, EXTERNAL_METRICS, MODELS, PIXELS, PREDICTIONS, SPLITS
+from mammo.core.paths import (
+    ENSEMBLES,
+    EXTERNAL,
+    EXTERNAL_METRICS,
+    MANIFEST,
+    MODELS,
+    PIXELS,
+    PREDICTIONS,
+    SPLITS,
+)
 from mammo.data import datasets, sources
 from mammo.data.cohort import manifest
 from mammo.data.datasets import Located
@@ -55,6 +64,10 @@ def _locate(ingest: IngestConfig, config: Config) -> tuple[Path, Located]:
     root = sources.load_source(ingest.source).fetch(ingest, EXTERNAL / ingest.dataset, config.seed)
     dataset = datasets.load_dataset(ingest.dataset)
     located = dataset.locate(root, ingest.unit, list(ingest.abnormality_types), config.compute.workers)
+    external.check_copy(located, ingest)
+    external.refuse_known_patients(located.cases, read_splits(SPLITS))
+    located, films = manifest.examine(root, located, config.compute.workers)
+    external.refuse_known_films(films, read_table(MANIFEST, schemas.MANIFEST))
     external.check_copy(located, ingest)
     return root, located
 

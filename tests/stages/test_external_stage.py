@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,12 +13,13 @@ from mammo import models
 from mammo.core import schemas
 from mammo.core.config import Config, ConfigError, parse_config
 from mammo.core.errors import InputError
-from mammo.core.files import read_table, sha256, write_table
-from mammo.core.paths import ENSEMBLES, MODELS, PIXELS, PREDICTIONS
+from mammo.core.files import read_splits, read_table, sha256, write_table
+from mammo.core.paths import ENSEMBLES, MANIFEST, MODELS, PIXELS, PREDICTIONS, SPLITS
 from mammo.core.records import read_record, record_path
 from mammo.data import datasets
-from mammo.data.cohort import manifest
+from mammo.data.cohort import leakage, manifest
 from mammo.data.datasets import Located
+from mammo.data.images import io
 from mammo.evaluation import comparison_rows, ensembling, external
 from mammo.metrics import discrimination
 from stages.external import main
@@ -73,6 +75,38 @@ def test_a_patient_known_from_validation_is_refused():
     known = home[home["split"] == "val"].head(2).assign(split="test", sample_id=["a", "b"])
     with pytest.raises(InputError, match=f"1 patient.*{known['patient_id'].iloc[0]}.*not external"):
         external.replace_test_rows(home, known)
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_a_patient_of_any_split_is_refused(split: str) -> None:
+    splits = arrays.index()[list(schemas.SPLITS.columns)]
+    known = splits.loc[splits["split"] == split, "patient_id"].iloc[0]
+    cases = pd.DataFrame({"patient_id": ["mini_mias_001", known, known]})
+    with pytest.raises(InputError, match=rf"1 of 2 patient\(s\).*splits\.csv.*{known} \({split}\)"):
+        external.refuse_known_patients(cases, splits)
+    external.refuse_known_patients(cases.head(1), splits)
+
+
+def manifest_of(root: Path) -> pd.DataFrame:
+    return manifest.examine(root, located(root), 1)[1]
+
+
+@pytest.mark.parametrize("change", ["same bytes", "another encoding"])
+def test_a_film_of_the_models_data_is_refused_under_any_name(change: str, tmp_path: Path) -> None:
+    known = manifest_of(tmp_path / "home")
+    film = tmp_path / "home" / "mdb004.pgm"
+    foreign = tmp_path / "abroad" / "stranger.png"
+    foreign.parent.mkdir()
+    if change == "same bytes":
+        shutil.copy(film, foreign.with_suffix(".pgm"))
+    else:
+        cv2.imwrite(str(foreign), cv2.imread(str(film), cv2.IMREAD_GRAYSCALE)[:, ::-1] // 2)
+    path = next(foreign.parent.iterdir()).name
+    films = pd.DataFrame({"path": [path], "sha256": [sha256(foreign.parent / path)]})
+    films["perceptual_hash"] = [leakage.perceptual_hash(io.read_grey(foreign.parent / path))]
+    with pytest.raises(InputError, match=rf"1 external film\(s\).*{path} is mdb004\.pgm"):
+        external.refuse_known_films(films, known)
+    external.refuse_known_films(films, known[known["path"] != "mdb004.pgm"])
 
 
 def test_recalibration_is_not_fitted_on_the_external_rows():
@@ -201,6 +235,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         index = arrays.index()
         PIXELS.mkdir(parents=True)
         write_table(PIXELS / "index.csv", index, schemas.INDEX)
+        write_table(SPLITS, index[list(schemas.SPLITS.columns)], schemas.SPLITS)
+        write_table(MANIFEST, manifest_of(folder / "home").iloc[:0], schemas.MANIFEST)
         np.save(PIXELS / "images.npy", arrays.images(index["label"].to_numpy())[0])
         for number, name in enumerate(MEMBERS):
             models.save(models.build(arrays.LIGHT, arrays.SHAPE, seed=number), MODELS / f"{name}.keras")
@@ -270,6 +306,20 @@ def test_the_stage_refuses_a_torn_film_on_request(workspace):
     with pytest.raises(InputError, match=r"1 unusable row.*mdb003\.pgm"):
         main("mini_mias")
     assert not Path("data/external/mini_mias").exists()
+
+
+def test_the_stage_refuses_a_training_patient_who_is_planted(workspace):
+    splits = read_splits(SPLITS)
+    splits["patient_id"] = splits["patient_id"].replace(splits["patient_id"].iloc[0], "mini_mias_003")
+    write_table(SPLITS, splits, schemas.SPLITS)
+    with pytest.raises(InputError, match=r"external\.mini_mias.*mini_mias_003 \(train\)"):
+        main("mini_mias")
+
+
+def test_the_stage_refuses_a_film_that_ingest_knows(workspace):
+    write_table(MANIFEST, manifest_of(Path("home")), schemas.MANIFEST)  # of the same phantoms
+    with pytest.raises(InputError, match=r"external\.mini_mias.*mdb001\.pgm is mdb001\.pgm"):
+        main("mini_mias")
 
 
 def test_the_stage_is_deterministic(workspace):

@@ -1,7 +1,7 @@
 """Evaluation of finished models on another data set, on which nothing is trained, fitted or chosen.
 
 The operating point and the calibration come from the validation rows that the models already have; the external rows
-take the place of the test rows. No external patient is a validation patient.
+take the place of the test rows. No external patient, and no external film, is one of the models' own data.
 """
 
 from collections.abc import Iterator
@@ -18,6 +18,7 @@ from mammo.core.config import Config, ConfigError, EvaluateConfig, IdcConfig, In
 from mammo.core.errors import InputError
 from mammo.core.parallel import parallel_map
 from mammo.data import datasets
+from mammo.data.cohort import leakage
 from mammo.data.datasets import Located
 from mammo.data.images import preprocess
 from mammo.data.images.dicom import PixelError
@@ -25,6 +26,7 @@ from mammo.data.images.transforms import Film
 from mammo.evaluation.comparison_rows import EvaluatedRow
 from mammo.metrics import calibration, discrimination
 
+EXAMPLES = 3  # of patients and films, in an error
 CALIBRATORS = ["raw", "platt"]  # of calibration.METHODS: as the models say it, and recalibrated on validation
 MEASURES = ["ece", "brier", "slope", "intercept"]
 INTERVALS = ["auc", "sensitivity", "specificity", "accuracy", "ppv", "npv"]
@@ -81,6 +83,35 @@ def check_copy(located: Located, ingest: IngestConfig) -> None:
         datasets.assert_full(located.counts, published, ingest.dataset)
     if ingest.on_error == "fail":
         datasets.refuse_excluded(located.excluded, ingest.dataset)
+
+
+def refuse_known_patients(cases: pd.DataFrame, splits: pd.DataFrame) -> None:
+    """Raise InputError where a patient of the external `cases` has a split, whichever it is.
+
+    cases: schemas.CASES, splits: schemas.SPLITS.
+    """
+    split_of = splits.drop_duplicates("patient_id").set_index("patient_id")["split"]
+    known = sorted(set(cases["patient_id"]) & set(split_of.index))
+    if known:
+        named = ", ".join(f"{patient} ({split_of[patient]})" for patient in known[:EXAMPLES])
+        raise InputError(
+            f"{len(known)} of {cases['patient_id'].nunique()} patient(s) are also in data/splits.csv, e.g. {named}; "
+            "the set is not external to the models: leave these patients out of it"
+        )
+
+
+def refuse_known_films(films: pd.DataFrame, known_films: pd.DataFrame) -> None:
+    """Raise InputError where an external film is one of the models' own data under another name.
+
+    films, known_films: schemas.MANIFEST of the external set, and of ingest.
+    """
+    same = leakage.match_manifests(films, known_films)
+    if len(same):
+        named = "; ".join(f"{row.path} is {row.known_path}" for row in same.head(EXAMPLES).itertuples())
+        raise InputError(
+            f"{same['path'].nunique()} external film(s) show films of data/manifest.csv, e.g. {named}; the set is not "
+            "external to the models: leave these films out of it"
+        )
 
 
 def prepare_films(

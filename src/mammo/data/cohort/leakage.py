@@ -125,6 +125,24 @@ def audit(cases: pd.DataFrame, splits: pd.DataFrame, manifest: pd.DataFrame) -> 
     }
 
 
+def match_manifests(manifest: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
+    """Find the films of one manifest that are in another under any name: path, known_path, one row per pair.
+
+    Both schemas.MANIFEST; files of equal bytes and films whose perceptual hashes agree count.
+    """
+    films, known_films = (table[table["perceptual_hash"].notna()].reset_index(drop=True) for table in (manifest, known))
+    pairs, _ = _match_films(films, known_films)
+    alike = pd.DataFrame(
+        {
+            "path": films["path"].iloc[pairs[:, 0]].to_numpy(),
+            "known_path": known_films["path"].iloc[pairs[:, 1]].to_numpy(),
+        }
+    )
+    equal = films.merge(known_films, on="sha256", suffixes=("", "_known"))[["path", "path_known"]]
+    both = pd.concat([alike, equal.rename(columns={"path_known": "known_path"})], ignore_index=True)
+    return both.drop_duplicates(ignore_index=True)
+
+
 def refuse_leaks(result: dict[str, Any], where: str) -> None:
     """Raise LeakError where an audit has leaks; `where` names the file of the whole audit."""
     if result["leaks"]:
