@@ -107,3 +107,21 @@ def test_wrong_input_is_refused_with_what_and_the_choices(cases, level, message)
 def test_breasts_are_raised_to_breasts_and_patients_only():
     breasts = CASES.assign(view=["CC|MLO", *CASES["view"][1:]])
     assert aggregation.possible_levels(breasts) == ["breast", "patient"]
+
+
+def test_scores_without_the_lesion_are_raised_alike() -> None:
+    cases = pd.DataFrame(
+        {
+            "sample_id": ["a", "b"],
+            "patient_id": "P1",
+            "laterality": "LEFT",
+            "view": ["CC", "MLO"],
+            "abnormality_id": "1",
+            "abnormality_type": "mass",
+        }
+    )
+    scored = cases[["sample_id", "patient_id"]].assign(
+        split="test", label=1, prob=[0.2, 0.9], prob_without_lesion=[0.4, None]
+    )
+    raised = aggregation.aggregate(scored, cases, "breast")
+    assert raised[["prob", "prob_without_lesion"]].to_numpy().tolist() == [[0.9, 0.4]]

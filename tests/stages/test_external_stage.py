@@ -232,7 +232,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         sets = {"mini_mias": SETTINGS | {"root": "mias"}}
         own = loaded(sets, unit="image")
         (folder / "params.yaml").write_text(yaml.safe_dump(own.model_dump(mode="json")))
-        index = arrays.index()
+        index = arrays.index(60)  # the patients of arrays.predictions
         PIXELS.mkdir(parents=True)
         write_table(PIXELS / "index.csv", index, schemas.INDEX)
         write_table(SPLITS, index[list(schemas.SPLITS.columns)], schemas.SPLITS)

@@ -26,6 +26,9 @@ def _text(*choices: str, nullable: bool = False) -> pa.Column:
     return pa.Column(str, pa.Check.isin(choices) if choices else None, nullable=nullable)
 
 
+SCORES = ["prob", "prob_without_lesion"]  # of tables of predictions
+
+
 _label = pa.Column("int64", pa.Check.isin([0, 1]))
 _prob = pa.Column("float64", pa.Check.in_range(0, 1))
 # The probability that the same model gives the same sample with its lesion removed; empty where nothing was removed.

@@ -7,7 +7,7 @@ point, from validation rows that went through the same maximum.
 import pandas as pd
 
 from mammo.core.errors import InputError
-from mammo.core.schemas import PATH_SEPARATOR, VIEW_SEPARATOR
+from mammo.core.schemas import PATH_SEPARATOR, SCORES, VIEW_SEPARATOR
 
 # From fine to coarse: the columns of schemas.CASES that name one unit.
 LEVELS = {
@@ -31,7 +31,7 @@ def aggregate(predictions: pd.DataFrame, cases: pd.DataFrame, level: str) -> pd.
 
     predictions: schemas.PREDICTIONS or schemas.OUT_OF_FOLD; cases: schemas.CASES; level: one of LEVELS, an image being
     a patient's side and view, a breast a patient's side. Returns the same columns, in which
-    sample_id names the unit, label and prob are the maximum over its samples (a noisy-or would claim independence
+    sample_id names the unit, label and scores are the maximum over its samples (a noisy-or would claim independence
     and calibration that a lesion's two views do not have), and n_samples counts them. A lesion is one abnormality in
     one view, as in the official description files, so that "lesion" returns the samples themselves.
     Raises InputError for an unknown level, one finer than the samples, or a sample that is not in `cases`.
@@ -45,7 +45,7 @@ def aggregate(predictions: pd.DataFrame, cases: pd.DataFrame, level: str) -> pd.
     units = with_units.groupby(keys, sort=False).agg(
         patient_id=("patient_id", "first"),
         label=("label", "max"),
-        prob=("prob", "max"),
+        **{score: (score, "max") for score in SCORES if score in with_units},
         n_samples=("sample_id", "size"),
     )
     units = units.drop(columns=["patient_id"] if "patient_id" in keys else []).reset_index()

@@ -9,8 +9,6 @@ import pandas as pd
 
 from mammo.core import schemas
 
-SCORES = ["prob", "prob_without_lesion"]
-
 
 def average_members(folds: pd.DataFrame) -> pd.DataFrame:
     """Return schemas.PREDICTIONS of the mean over the members behind `folds` (schemas.OUT_OF_FOLD).
@@ -20,7 +18,7 @@ def average_members(folds: pd.DataFrame) -> pd.DataFrame:
     """
     rows = folds[folds["split"] != "val"].assign(split=lambda table: table["split"].replace("oof", "val"))
     keys = ["split", "sample_id", "patient_id", "label"]
-    scores = [name for name in SCORES if name in rows]
+    scores = [name for name in schemas.SCORES if name in rows]
     means = rows.groupby(keys, sort=False)[scores].mean().reset_index()
     ordered = pd.concat([means[means["split"] == split] for split in ("val", "test")], ignore_index=True)
     return schemas.select_columns(ordered, schemas.PREDICTIONS)
