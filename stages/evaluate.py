@@ -18,7 +18,7 @@ from mammo.core.paths import (
     ROC,
     data_fingerprint,
 )
-from mammo.evaluation import clinical_tables, comparison_rows, prediction_tables, tertiles
+from mammo.evaluation import clinical_tables, comparison_rows, prediction_tables, reader, tertiles
 from mammo.evaluation.comparison_rows import EvaluatedRow
 from mammo.metrics import bootstrap
 from mammo.metrics.resampling import LabelledRows, Resampling
@@ -35,7 +35,7 @@ def main() -> None:
     tested, repeats = prediction_tables.read_tested(config), prediction_tables.read_repeats(config)
     held_out = {name: tables[0] for name, tables in repeats.items()}
     evaluated = {
-        name: comparison_rows.evaluate_predictions(table, config.evaluate, config.seed)
+        name: comparison_rows.evaluate_predictions(table, reader.configure_row(name, config.evaluate), config.seed)
         for name, table in (tested | held_out).items()
     }
     _write_tables(tested, held_out, config)
@@ -56,13 +56,20 @@ def _write_tables(tested: Predictions, held_out: Predictions, config: Config) ->
     rows = {name: (table, row_names.OFFICIAL_TEST) for name, table in tested.items()}
     rows |= {name: (table, row_names.HELD_OUT_FOLDS) for name, table in held_out.items()}
     tables = {
-        name: clinical_tables.tabulate_predictions(table, cases, samples, config.evaluate, config.seed)
+        name: clinical_tables.tabulate_predictions(
+            table, cases, samples, reader.configure_row(name, config.evaluate), config.seed
+        )
         for name, (table, samples) in rows.items()
     }
     with fresh_folder(EVALUATION_TABLES) as folder:
         for title, columns in clinical_tables.COLUMNS.items():
-            parts = [row_tables[title].assign(model=name) for name, row_tables in tables.items() if title in row_tables]
-            write_rounded_table(folder / f"{title}.csv", pd.concat(parts)[columns])
+            write_rounded_table(folder / f"{title}.csv", _stack(title, columns, tables))
+
+
+def _stack(title: str, columns: list[str], tables: Mapping[str, Mapping[str, pd.DataFrame]]) -> pd.DataFrame:
+    """Return one table of all rows that have it, with the column model; tables: by row, then by title."""
+    parts = [parts[title].assign(model=name) for name, parts in tables.items() if title in parts and len(parts[title])]
+    return pd.concat(parts)[columns] if parts else pd.DataFrame(columns=columns)
 
 
 def _track_row(name: str, order: int, held_out: bool, config: Config) -> AbstractContextManager[StageRun]:
@@ -71,7 +78,7 @@ def _track_row(name: str, order: int, held_out: bool, config: Config) -> Abstrac
         "evaluate",
         model=name,
         experiment=config.tracking.experiment,
-        parameters=config.evaluate.model_dump() | {"size_px": config.preprocess.size_px},
+        parameters=reader.configure_row(name, config.evaluate).model_dump() | {"size_px": config.preprocess.size_px},
         tags={
             "data": data_fingerprint(),
             "unit": config.ingest.unit,

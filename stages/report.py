@@ -35,7 +35,7 @@ from mammo.core.paths import (
 )
 from mammo.core.records import Record, read_record
 from mammo.data.samples import open_store
-from mammo.evaluation import operating_point, prediction_tables
+from mammo.evaluation import operating_point, prediction_tables, reader
 from mammo.pipeline import saliency_files
 from mammo.pipeline.workspace_records import TABLE_TAGS, result_paths
 from mammo.reporting import evaluation_report, model_card
@@ -96,7 +96,7 @@ def _draw_rows(folder: Path, comparison: pd.DataFrame, config: Config) -> None:
     """Draw roc.png of the rows on the test set, and ROC curve and confusion matrix of each row of the table."""
     tested, repeats = prediction_tables.read_tested(config), prediction_tables.read_repeats(config)
     rows = {
-        name: operating_point.decide(predictions, config.evaluate)
+        name: operating_point.decide(predictions, reader.configure_row(name, config.evaluate))
         for name, predictions in (tested | {name: tables[0] for name, tables in repeats.items()}).items()
     }
     metrics = {str(name): row for name, row in comparison.set_index("model").iterrows()}

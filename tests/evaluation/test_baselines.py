@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from mammo.core import schemas
-from mammo.evaluation import baselines
+from mammo.evaluation import baselines, reader
 from tests import arrays
 
 NAMES = ["baseline_birads", "baseline_density_type", "baseline_prevalence"]
@@ -23,14 +23,14 @@ def cases(seed: int = 0) -> pd.DataFrame:
 
 
 def test_birads_rank_incomplete_between_probably_benign_and_suspicious():
-    scores = baselines.score_birads(pd.DataFrame({"birads": pd.array([1, 2, 3, 0, 4, 5, 6], dtype="Int64")}))
+    scores = reader.score_birads(pd.DataFrame({"birads": pd.array([1, 2, 3, 0, 4, 5, 6], dtype="Int64")}))
     assert (np.diff(scores) > 0).all()
     assert scores.min() >= 0
     assert scores.max() <= 1
 
 
 def test_a_missing_birads_counts_as_incomplete():
-    missing, incomplete = baselines.score_birads(pd.DataFrame({"birads": pd.array([None, 0], dtype="Int64")}))
+    missing, incomplete = reader.score_birads(pd.DataFrame({"birads": pd.array([None, 0], dtype="Int64")}))
     assert missing == incomplete
 
 

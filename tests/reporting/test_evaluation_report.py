@@ -148,6 +148,13 @@ def operating_points(models: list[str] = ON_TEST) -> pd.DataFrame:
     return table.assign(drift=(table["test"] - table["validation"]).round(6)).reset_index(drop=True)
 
 
+def reader_comparison(models: list[str] = ON_TEST) -> pd.DataFrame:
+    rates = ("sensitivity", "specificity")
+    rows = [{"model": name, "rate": rate, "at": 0.537, "reader": 0.932} for name in models for rate in rates]
+    table = pd.DataFrame(rows).assign(matched=0.745, matched_low=0.61, matched_high=0.87, difference=-0.187)
+    return table.assign(difference_low=-0.31, difference_high=-0.04, n=40.0, n_patients=20.0)
+
+
 def errors(models: list[str] = ON_TEST) -> pd.DataFrame:
     rows = [
         {"model": name, "kind": kind, "rank": float(rank), "sample_id": f"P_0000{rank}_LEFT_CC_1_mass"}
@@ -169,6 +176,7 @@ def evaluation_tables() -> dict[str, pd.DataFrame]:
         "conformal": conformal(),
         "operating_points": operating_points(),
         "errors": errors(),
+        "reader_comparison": reader_comparison(),
     }
     return {name: table[COLUMNS[name]] for name, table in built.items()}
 
@@ -421,7 +429,17 @@ def test_ensembles_are_held_to_their_best_member_on_validation():
 
 def test_every_section_is_there_and_says_how_to_read_it():
     assert [heading["id"] for heading in page().all("h2")] == [
-        *("headline", "data", "training", "roc", "operating-points", "calibration", "decision-curve", "conformal"),
+        *(
+            "headline",
+            "data",
+            "training",
+            "roc",
+            "operating-points",
+            "reader",
+            "calibration",
+            "decision-curve",
+            "conformal",
+        ),
         *("subgroups", "paired-tests", "errors", "gradcam", "provenance"),
     ]
     for section in html().split("<section")[1:]:
@@ -464,6 +482,7 @@ def test_every_number_of_the_headline_table_is_the_csvs():
         ("calibration", ["ece", "brier", "slope", "intercept"]),
         ("conformal", ["coverage", "decided", "accuracy_decided"]),
         ("operating_points", ["validation", "test", "drift"]),
+        ("reader_comparison", ["reader", "difference", "at"]),
         ("errors", ["prob", "threshold", "rank"]),
     ],
 )

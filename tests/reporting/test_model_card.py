@@ -92,7 +92,7 @@ def test_a_missing_class_and_empty_tables_say_so():
     empty = {name: table.iloc[:0] for name, table in run.evaluation_tables().items()}
     text = card(comparison=missing, tables=empty)
     assert rows(text)["PPV"] == ["not estimable (nothing was called malignant)"]
-    assert text.count("Not estimable (no ") == 3
+    assert text.count("Not estimable (no ") == 4
     assert "| nan" not in text and "(nan" not in text
 
 

@@ -8,9 +8,7 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.linear_model import LogisticRegression
 
-from mammo.core.schemas import BIRADS_ORDER
-
-BIRADS_RANK = {birads: rank / (len(BIRADS_ORDER) - 1) for rank, birads in enumerate(BIRADS_ORDER)}
+from mammo.evaluation.reader import score_birads
 
 
 def predict_baselines(cases: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -28,11 +26,6 @@ def predict_baselines(cases: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return {
         name: rows[["sample_id", "patient_id", "split", "label"]].assign(prob=score) for name, score in scores.items()
     }
-
-
-def score_birads(rows: pd.DataFrame) -> npt.NDArray[np.float64]:
-    """Return the radiologist's assessment as a score 0-1 (n,); a missing one counts as incomplete."""
-    return np.asarray(rows["birads"].fillna(0).map(BIRADS_RANK), np.float64)
 
 
 def score_density_and_type(train: pd.DataFrame, rows: pd.DataFrame) -> npt.NDArray[np.float64]:

@@ -9,15 +9,15 @@ import numpy as np
 import pandas as pd
 
 from mammo.core.config import EvaluateConfig
-from mammo.evaluation import aggregation, operating_point, subgroups
+from mammo.evaluation import aggregation, operating_point, reader, subgroups
 from mammo.metrics import auc_tests, bootstrap, calibration, conformal, decision_curve
 from mammo.metrics.resampling import Interval, LabelledRows, Resampling
 
 METRIC_COLUMNS = ["point", "metric", "value", "low", "high", "n", "n_patients"]
-WITHOUT_THRESHOLD = "all"  # the point of metrics that need none
 COLUMNS = {
     "metrics": ["model", "samples", "level", *METRIC_COLUMNS],
     "operating_points": ["model", *operating_point.COLUMNS],
+    "reader_comparison": ["model", *reader.COLUMNS],
     "subgroups": ["model", *subgroups.COLUMNS],
     "errors": ["model", *subgroups.ERROR_COLUMNS],
     "calibration": ["model", "method", *calibration.SUMMARY_COLUMNS],
@@ -44,6 +44,7 @@ def tabulate_predictions(
     tables = {
         "metrics": _tabulate_levels(predictions, cases, config, seed).assign(samples=samples),
         "operating_points": operating_point.tabulate_drift(predictions, config.rule, config.value),
+        "reader_comparison": reader.compare_at_readers_rates(reported, cases, config, seed),
         "subgroups": subgroups.evaluate_subgroups(reported, cases, confidence=config.confidence),
         "errors": subgroups.rank_errors(reported, cases, config.errors),
     }
@@ -79,7 +80,7 @@ def tabulate_metrics(predictions: pd.DataFrame, config: EvaluateConfig, seed: in
     the same value with clustered DeLong limits, which also hold for few patients.
     """
     rows = predictions[predictions["split"] != "val"]
-    parts = [_interval_rows(WITHOUT_THRESHOLD, _score_intervals(rows, config, seed))]
+    parts = [_interval_rows(operating_point.WITHOUT_THRESHOLD, _score_intervals(rows, config, seed))]
     for point, (rule, value) in operating_point.reported_points(config.rule, config.value).items():
         thresholds = operating_point.choose_thresholds(predictions, rule, value)
         intervals = _decision_intervals(operating_point.apply_threshold(predictions, thresholds), config, seed)

@@ -9,16 +9,21 @@ import pandas as pd
 
 from mammo.core.config import EvaluateConfig
 from mammo.core.errors import InputError
+from mammo.core.schemas import BIRADS_ORDER
 from mammo.metrics import discrimination
-from mammo.metrics.thresholds import THRESHOLD_RULES
+from mammo.metrics.thresholds import READER_CUT, THRESHOLD_RULES
 
 OPERATING = "operating"
+WITHOUT_THRESHOLD = "all"  # the point of metrics that need none
 FIXED_POINTS = {
     "sensitivity_90": ("target_sensitivity", 0.90),
     "sensitivity_95": ("target_sensitivity", 0.95),
     "specificity_80": ("target_specificity", 0.80),
     "specificity_90": ("target_specificity", 0.90),
 }
+# The score (reader.score_birads) from which the reader calls: BI-RADS 4 or higher, which recommends a biopsy. 0
+# (incomplete: further imaging, no assessment yet) and a missing assessment are no call.
+BIRADS_CALL = BIRADS_ORDER.index(4) / (len(BIRADS_ORDER) - 1)
 RATES = {"sensitivity": discrimination.sensitivity, "specificity": discrimination.specificity}
 COLUMNS = ["rule", "threshold", "metric", "validation", "test", "drift"]
 # By label and decision.
@@ -26,14 +31,19 @@ OUTCOMES = {(1, 1): "true positive", (1, 0): "false negative", (0, 1): "false po
 
 
 def reported_points(rule: str, value: float) -> dict[str, tuple[str, float]]:
-    """Return every reported point as (rule, value) by name: the chosen one first, then the fixed ones."""
-    return {OPERATING: (rule, value), **FIXED_POINTS}
+    """Return every reported point as (rule, value) by name: the chosen one first, then the fixed ones.
+
+    The reader's cut has no others beside it: six ranks reach no target.
+    """
+    return {OPERATING: (rule, value), **({} if rule == READER_CUT else FIXED_POINTS)}
 
 
 def name_point(point: str, rule: str, value: float) -> str:
     """Return the name of a point for a table: the chosen one is named by its rule, a fixed one by itself."""
     if point != OPERATING:
         return point
+    if rule == READER_CUT:
+        return "BI-RADS 4 or higher"
     return rule if rule == "youden" else f"{rule}={value:g}"
 
 

@@ -84,10 +84,14 @@ def _finite_points(label: ArrayLike, prob: ArrayLike) -> tuple[Floats, Floats, F
     return np.rint(tpr * positive.sum())[1:], np.rint(fpr * np.sum(~positive))[1:], threshold[1:]
 
 
-# value: the target share, or the cost of a miss in false positives; youden has none and ignores it.
+READER_CUT = "reader_cut"  # not in params.yaml: a rule for continuous scores says nothing about six ranks
+
+# value: the target share, or the cost of a miss in false positives; youden has none and ignores it. The reader's cut is
+# the value itself: nothing is chosen.
 THRESHOLD_RULES: dict[str, Rule] = {
     "target_sensitivity": threshold_for_sensitivity,
     "target_specificity": threshold_for_specificity,
     "youden": lambda label, prob, value: threshold_youden(label, prob),
     "cost_ratio": threshold_for_cost,
+    READER_CUT: lambda label, prob, value: value,
 }

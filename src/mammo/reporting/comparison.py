@@ -8,11 +8,10 @@ import pandas as pd
 from mammo.core.errors import InputError
 from mammo.core.paths import COMPARISON, LEVEL_METRICS, PAIRED_TESTS
 from mammo.evaluation import operating_point
-from mammo.evaluation.clinical_tables import WITHOUT_THRESHOLD
 
 HEADLINE_METRICS = ("auc", "sensitivity", "specificity", "accuracy")
 TABLE_METRICS = (*HEADLINE_METRICS, "ppv", "npv", "f1")
-POINTS = (WITHOUT_THRESHOLD, operating_point.OPERATING)  # of LEVEL_METRICS, what the comparison table has
+POINTS = (operating_point.WITHOUT_THRESHOLD, operating_point.OPERATING)  # of LEVEL_METRICS: of the comparison table
 LIMITS = ("_low", "_high")
 NO_TESTS = pd.DataFrame(columns=["model_a", "model_b", "difference", "low", "high", "p", "p_holm"])
 SMALLER_IS_BETTER = {"brier", "likelihood_ratio_negative"}

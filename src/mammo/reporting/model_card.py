@@ -19,6 +19,7 @@ from mammo.reporting import comparison
 from mammo.reporting.cells import format_metric, format_share
 from mammo.reporting.evaluation_report.content import Content, hash_artifacts
 from mammo.reporting.evaluation_report.headline import explain_missing
+from mammo.reporting.evaluation_report.reader import OTHER_RATE
 from mammo.reporting.figures.evaluation import not_estimable
 
 METRICS = ("auc", "average_precision", "sensitivity", "specificity", "ppv", "npv", "accuracy", "f1", "brier")
@@ -60,6 +61,7 @@ def render(name: str, content: Content) -> str:
         subgroups=[_subgroup(row) for _, row in rows["subgroups"].iterrows()],
         worse=[row for _, row in rows["subgroups"].iterrows() if row["worse"] == 1],
         calibration=[_calibration(row) for _, row in rows["calibration"].iterrows()],
+        reader=[_beside_reader(row) for _, row in rows["reader_comparison"].iterrows()],
         operating_points=[_drift(row) for _, row in rows["operating_points"].iterrows()],
         hashes={record.name: record.content() for record in records},
         artifacts=hash_artifacts(records),
@@ -156,6 +158,12 @@ def _calibration(row: pd.Series) -> list[str]:
 def _drift(row: pd.Series) -> list[str]:
     values = [_number(row[name]) for name in ("threshold", "validation", "test", "drift")]
     return [row["rule"].replace("_", " "), row["metric"], *values]
+
+
+def _beside_reader(row: pd.Series) -> list[str]:
+    limited = [_interval(row[name], row[f"{name}_low"], row[f"{name}_high"]) for name in ("matched", "difference")]
+    matched = f"{row['rate']} at {OTHER_RATE[row['rate']]} {_number(row['at'])}"
+    return [matched, _number(row["reader"]), *limited]
 
 
 def _interval(value: float, low: float, high: float) -> str:

@@ -16,6 +16,7 @@ from mammo.reporting.evaluation_report.discrimination import build_paired_tests,
 from mammo.reporting.evaluation_report.headline import build_headline
 from mammo.reporting.evaluation_report.operating_points import build_operating_points
 from mammo.reporting.evaluation_report.provenance import build_provenance
+from mammo.reporting.evaluation_report.reader import build_reader
 from mammo.reporting.evaluation_report.saliency import build_gradcam
 from mammo.reporting.evaluation_report.samples import build_data
 from mammo.reporting.evaluation_report.subgroups import build_errors, build_subgroups
@@ -29,6 +30,7 @@ SECTIONS: tuple[Callable[[Content], Section], ...] = (
     build_training,
     build_roc,
     build_operating_points,
+    build_reader,
     build_calibration,
     build_decision_curve,
     build_conformal,

@@ -24,6 +24,7 @@ TEXT_COLUMNS = [
     "note",
     "method",
     "rule",
+    "rate",
     "kind",
     "sample_id",
     "patient_id",

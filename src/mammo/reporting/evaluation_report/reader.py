@@ -1,0 +1,41 @@
+"""The section on every model beside the radiologist, at the radiologist's own rates."""
+
+import pandas as pd
+
+from mammo.reporting.cells import format_percent, interval_cell, value_cell
+from mammo.reporting.evaluation_report.content import Content
+from mammo.reporting.page import Block, Cell, Note, Section, Table
+
+OTHER_RATE = {"sensitivity": "specificity", "specificity": "sensitivity"}
+
+
+def build_reader(content: Content) -> Section:
+    """Build the section on the models' rates where their other rate is the reader's."""
+    guide = (
+        "The radiologist calls a sample malignant at BI-RADS 4 or higher (0, incomplete, is no call). A model is read "
+        "on its ROC curve where its specificity, or its sensitivity, is the radiologist's on the same samples: a "
+        "comparison at a matched rate, as in reader studies, and not what a frozen threshold reaches."
+    )
+    return Section("reader", "Beside the radiologist", guide, [_matched_rates(content.tables["reader_comparison"])])
+
+
+def _matched_rates(table: pd.DataFrame) -> Block:
+    if table.empty:
+        return Note("Rates beside the radiologist: not estimable (no sample has a BI-RADS assessment).")
+    head = ["model", "rate", "at the reader's", "reader", "model's", "model less reader", "n (patients)"]
+    rows = [_matched_row(row) for _, row in table.iterrows()]
+    return Table(
+        "Sensitivity at the reader's specificity, and specificity at the reader's sensitivity", head, [("", rows)]
+    )
+
+
+def _matched_row(row: pd.Series) -> list[Cell]:
+    return [
+        Cell(row["model"]),
+        Cell(row["rate"]),
+        Cell(f"{OTHER_RATE[row['rate']]} {format_percent(row['at'])}", float(row["at"])),
+        value_cell(row["reader"]),
+        interval_cell(row, "matched"),
+        interval_cell(row, "difference"),
+        Cell(f"{row['n']:.0f} ({row['n_patients']:.0f})", float(row["n"])),
+    ]
