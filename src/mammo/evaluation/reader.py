@@ -1,5 +1,6 @@
 """The radiologist's assessment beside a model, at the radiologist's own cut: BI-RADS 4 or higher is a call."""
 
+import numpy as np
 import pandas as pd
 
 from mammo.core.config import EvaluateConfig
@@ -26,7 +27,7 @@ def configure_row(name: str, config: EvaluateConfig) -> EvaluateConfig:
 
 def score_birads(rows: pd.DataFrame) -> Floats:
     """Return the radiologist's assessment as a score 0-1 (n,); a missing one counts as incomplete."""
-    return rows["birads"].fillna(0).map(BIRADS_RANK).to_numpy("float64")
+    return np.asarray(rows["birads"].fillna(0).map(BIRADS_RANK), np.float64)
 
 
 def call_birads(rows: pd.DataFrame) -> Mask:
