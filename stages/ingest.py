@@ -1,18 +1,21 @@
 """Fetch the data and write a table of cases; every published row is a case or an excluded row."""
 
+import logging
+
 import pandas as pd
 
 from mammo.core import schemas
 from mammo.core.config import load_config
 from mammo.core.files import fresh_folder, write_table
 from mammo.core.paths import CASES, EXCLUDED, MANIFEST, RAW
-from mammo.data import datasets, sources
+from mammo.data import datasets, lesions, sources
 from mammo.data.cohort import manifest
 from mammo.data.datasets import Located
 from mammo.tracking import live_run
 from stages import run
 
 MAX_REASONS = 5
+_log = logging.getLogger(__name__)
 
 
 def main() -> None:
@@ -34,11 +37,16 @@ def main() -> None:
     _write_tables(located)
     _check_excluded(located, ingest.on_error)
     write_table(MANIFEST, files, schemas.MANIFEST)
+    contradictions = _warn_of_contradictions(located.cases)
     with live_run.tracked_run(
         "ingest",
         experiment=config.tracking.experiment,
         parameters=ingest.model_dump(),
-        tags={"unit": ingest.unit, "excluded": _summarize_reasons(located.excluded)},
+        tags={
+            "unit": ingest.unit,
+            "excluded": _summarize_reasons(located.excluded),
+            "contradicting_views": "; ".join(contradictions) or "none",
+        },
     ) as run_log:
         run_log.log_metrics(_count_rows(located))
         for path in (CASES, EXCLUDED, MANIFEST):
@@ -53,6 +61,16 @@ def _write_tables(located: Located) -> None:
 def _check_excluded(located: Located, on_error: str) -> None:
     if on_error == "fail":
         datasets.refuse_excluded(located.excluded, str(EXCLUDED))
+
+
+def _warn_of_contradictions(cases: pd.DataFrame) -> list[str]:
+    """Warn of lesions whose views differ in pathology, and return them in words."""
+    if not lesions.are_single_lesions(cases):
+        return []  # the ids of an image or a breast stand together, without a pathology of each
+    described = lesions.describe_contradictions(lesions.find_contradictions(cases))
+    for text in described:
+        _log.warning("the views of a lesion contradict each other: %s", text)
+    return described
 
 
 def _summarize_reasons(excluded: pd.DataFrame) -> str:
@@ -70,6 +88,8 @@ def _count_rows(located: Located) -> dict[str, float]:
         "patients": cases["patient_id"].nunique(),
         "excluded_rows": len(located.excluded),
     }
+    if lesions.are_single_lesions(cases):
+        counts |= lesions.count_views(cases)
     for split, rows in cases.groupby("official_split"):
         counts |= {f"official_{split}": len(rows), f"official_{split}_malignant": rows["label"].sum()}
     return counts | {f"found/{name}": count for name, count in located.counts.items()}

@@ -6,7 +6,7 @@ import pytest
 
 from mammo.core import schemas
 from mammo.core.errors import InputError
-from mammo.evaluation import aggregation
+from mammo.evaluation import aggregation, ensembling
 
 # Patient A: two lesions in one CC view and one in MLO; B: one lesion in either breast; C: one lesion.
 SAMPLES = [
@@ -19,10 +19,18 @@ SAMPLES = [
 ]
 CASES = pd.DataFrame(
     SAMPLES, columns=["sample_id", "patient_id", "laterality", "view", "abnormality_id", "label", "prob"]
-).assign(abnormality_type="mass")
+).assign(abnormality_type="mass", birads=4, official_split="test")
+CASES["pathology"] = CASES["label"].map({0: "BENIGN", 1: "MALIGNANT"})
 PREDICTIONS = CASES[["sample_id", "patient_id"]].assign(split="test", label=CASES["label"], prob=CASES["prob"])
 BY_HAND = {
     "lesion": [(sample[0], sample[5], sample[6], 1) for sample in SAMPLES],
+    "abnormality": [
+        ("A_LEFT_mass_1", 0, 0.3, 2),
+        ("A_LEFT_mass_2", 1, 0.7, 1),
+        ("B_LEFT_mass_1", 0, 0.9, 1),
+        ("B_RIGHT_mass_1", 1, 0.3, 1),
+        ("C_RIGHT_mass_1", 0, 0.1, 1),
+    ],
     "image": [
         ("A_LEFT_CC", 1, 0.7, 2),
         ("A_LEFT_MLO", 0, 0.4, 1),
@@ -38,7 +46,8 @@ BY_HAND = {
 @pytest.mark.parametrize("level", aggregation.LEVELS)
 def test_units_by_hand(level):
     found = aggregation.aggregate(PREDICTIONS, CASES, level)
-    assert list(found[["sample_id", "label", "prob", "n_samples"]].itertuples(index=False, name=None)) == BY_HAND[level]
+    rows = found[["sample_id", "label", "prob", "n_samples"]].round(9)
+    assert list(rows.itertuples(index=False, name=None)) == BY_HAND[level]
     assert list(found["patient_id"]) == [name[0] for name, *_ in BY_HAND[level]]
 
 
@@ -95,7 +104,7 @@ def test_whole_images_have_no_lesions():
     ("cases", "level", "message"),
     [
         (IMAGES, "lesion", "'lesion' is finer than the samples.*possible: image, breast, patient"),
-        (CASES, "quadrant", "unknown level 'quadrant'; there are lesion, image, breast, patient"),
+        (CASES, "quadrant", "unknown level 'quadrant'; there are lesion, abnormality, image, breast, patient"),
         (CASES.tail(4), "image", "2 predicted sample.*not among the cases, e.g. A_L_CC_1, A_L_CC_2"),
     ],
 )
@@ -125,3 +134,22 @@ def test_scores_without_the_lesion_are_raised_alike() -> None:
     )
     raised = aggregation.aggregate(scored, cases, "breast")
     assert raised[["prob", "prob_without_lesion"]].to_numpy().tolist() == [[0.9, 0.4]]
+
+
+def test_an_abnormality_whose_ids_are_exchanged_is_scored_over_its_own_views():
+    exchanged = pd.DataFrame(
+        [
+            ("A_CC_1", "A", "LEFT", "CC", "1", 0, 0.1),
+            ("A_CC_2", "A", "LEFT", "CC", "2", 1, 0.9),
+            ("A_MLO_1", "A", "LEFT", "MLO", "1", 1, 0.7),
+            ("A_MLO_2", "A", "LEFT", "MLO", "2", 0, 0.3),
+        ],
+        columns=CASES.columns[:7],
+    ).assign(abnormality_type="mass", official_split="train", birads=lambda rows: 3 + 2 * rows["label"])
+    exchanged["pathology"] = exchanged["label"].map({0: "BENIGN", 1: "MALIGNANT"})
+    rows = exchanged[["sample_id", "patient_id", "label", "prob"]].assign(split="test")
+    by_lesion = aggregation.aggregate(rows, exchanged, "abnormality").set_index("sample_id")
+    assert by_lesion["label"].to_dict() == {"A_LEFT_mass_1": 0, "A_LEFT_mass_2": 1}
+    np.testing.assert_allclose(by_lesion["prob"], [0.2, 0.8])
+    two_views = ensembling.average_views(rows, exchanged, "lesion").set_index("sample_id")["prob"]
+    assert two_views["A_CC_1"] == two_views["A_MLO_2"] < 0.5 < two_views["A_CC_2"] == two_views["A_MLO_1"]

@@ -62,7 +62,7 @@ CASES = pd.DataFrame(
         ("d_mlo", "P1", "RIGHT", "MLO", "1", "calcification"),
     ],
     columns=["sample_id", "patient_id", "laterality", "view", "abnormality_id", "abnormality_type"],
-)
+).assign(pathology="BENIGN", birads=2, official_split="test")
 
 
 def scored() -> pd.DataFrame:

@@ -241,7 +241,7 @@ class EvaluateConfig(_Section):
 
     rule: Literal["target_sensitivity", "target_specificity", "youden", "cost_ratio"]
     value: NonNegative
-    levels: Annotated[list[Literal["lesion", "image", "breast", "patient"]], Field(min_length=1)]
+    levels: Annotated[list[Literal["lesion", "abnormality", "image", "breast", "patient"]], Field(min_length=1)]
     min_specificity: Annotated[float, Field(ge=0, lt=1)]
     prevalence: Fraction
     conformal: Annotated[list[Fraction], Field(min_length=1)]

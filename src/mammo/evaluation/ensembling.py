@@ -15,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 
 from mammo.core.errors import InputError
 from mammo.core.schemas import KEY
+from mammo.data import lesions
 from mammo.evaluation import aggregation
 
 Floats = npt.NDArray[np.float64]
@@ -22,7 +23,7 @@ SAMPLE = ["sample_id", "patient_id", "split", "label"]
 PROB_FLOOR = 1e-6
 # What the views of one lesion, or of one breast, have in common; a breast has both views in one sample.
 VIEWS_OF = {
-    "lesion": [column for column in KEY if column != "view"],
+    "lesion": aggregation.LEVELS["abnormality"],
     "image": aggregation.LEVELS["breast"],
     "breast": aggregation.LEVELS["breast"],
 }
@@ -126,11 +127,15 @@ def average_views(predictions: pd.DataFrame, cases: pd.DataFrame, unit: str) -> 
     """Return `predictions` with the mean log-odds of its lesion's, or breast's, views for each sample.
 
     predictions: schemas.PREDICTIONS; cases: schemas.CASES, which tell what belongs together: a lesion has the same
-    abnormality_id in CC and MLO. A sample whose other view is missing keeps its own score. Nothing is fitted.
+    abnormality_id in CC and MLO, unless the ids are exchanged (data.lesions). A sample whose other view is
+    missing keeps its own score. Nothing is fitted.
     """
     aggregation.check_located(predictions, cases)
     keys = ["split", *VIEWS_OF[unit]]
-    located = predictions.merge(cases[["sample_id", *KEY[1:]]], on="sample_id", how="left", validate="one_to_one")
+    named = cases.assign(lesion=lesions.name_lesions(cases)) if unit == "lesion" else cases.assign(lesion="")
+    located = predictions.merge(
+        named[["sample_id", *KEY[1:], "lesion"]], on="sample_id", how="left", validate="one_to_one"
+    )
     odds = located.assign(odds=_log_odds(located["prob"].to_numpy())).groupby(keys)["odds"].transform("mean")
     return predictions.assign(prob=np.asarray(expit(odds)))
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from mammo.core.schemas import BOX_PREFIX, KEY, PATH_SEPARATOR, VIEW_SEPARATOR
+from mammo.data import lesions
 from mammo.metrics import auc_tests, bootstrap
 from mammo.metrics.resampling import LabelledRows, Resampling
 
@@ -88,6 +89,8 @@ class DataSummary:
     abnormalities_per: pd.DataFrame
     views_per_breast: pd.DataFrame
     mixed_labels: pd.DataFrame
+    lesion_views: pd.DataFrame
+    contradictions: pd.DataFrame
     films: pd.DataFrame
     film_sizes: pd.DataFrame
     lesions: pd.DataFrame
@@ -110,22 +113,24 @@ def summarise(tables: DataTables, resampling: Resampling) -> DataSummary:
     used = join_splits(tables.cases, tables.splits)
     shares = prevalence(used, resampling)
     films = film_table(used, tables.manifest)
-    lesions = lesion_table(used, tables.sizes)
+    marked = lesion_table(used, tables.sizes)
     histograms = pd.DataFrame(columns=["split", "level", "pixels"]) if tables.histograms is None else tables.histograms
     return DataSummary(
         flow=flow(tables),
         counts=counts(used),
         prevalence=shares,
         shift=shift(used, resampling),
-        shortcuts=shortcuts(used, films, lesions, resampling.confidence),
+        shortcuts=shortcuts(used, films, marked, resampling.confidence),
         pathology=pathology(used),
         abnormalities_per=abnormalities_per(used),
         views_per_breast=views_per_breast(used),
         mixed_labels=mixed_labels(used),
+        lesion_views=lesion_views(used),
+        contradictions=contradictions(used),
         films=films,
         film_sizes=quantiles(films, ["split"], FILM_MEASURES),
-        lesions=lesions,
-        lesion_sizes=quantiles(lesions, ["split", "class"], ["lesion_share"]),
+        lesions=marked,
+        lesion_sizes=quantiles(marked, ["split", "class"], ["lesion_share"]),
         histograms=histograms,
         intensity=intensity(histograms),
         metadata=metadata(used),
@@ -264,6 +269,29 @@ def mixed_labels(used: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def lesion_views(used: pd.DataFrame) -> pd.DataFrame:
+    """Count lesions per split by their views: split, samples, lesions, in both views, in one view, contradicting.
+
+    Without rows where a sample is an image or a breast.
+    """
+    columns = ["split", "samples", "lesions", "in both views", "in one view", "contradicting"]
+    if not lesions.are_single_lesions(used):
+        return pd.DataFrame(columns=columns)
+    rows = []
+    for name, samples in _splits_and_all(used):
+        counted = lesions.count_views(samples)
+        both = counted["lesions"] - counted["lesions_in_one_view"]
+        sizes = (len(samples), counted["lesions"], both, counted["lesions_in_one_view"])
+        rows.append((name, *sizes, counted["contradicting_lesions"]))
+    return pd.DataFrame(rows, columns=columns)
+
+
+def contradictions(used: pd.DataFrame) -> pd.DataFrame:
+    """Return the lesions whose views differ in pathology (lesions.find_contradictions)."""
+    single = lesions.are_single_lesions(used)
+    return lesions.find_contradictions(used if single else used.iloc[:0])
+
+
 def folds(used: pd.DataFrame) -> pd.DataFrame:
     """Count per fold: patients, samples, benign, malignant, share_malignant, samples of each abnormality type."""
     training = used[used["fold"].notna()]
@@ -351,7 +379,7 @@ def difference(training: Mapping[str, float], test: Mapping[str, float]) -> dict
     }
 
 
-def shortcuts(used: pd.DataFrame, films: pd.DataFrame, lesions: pd.DataFrame, confidence: float) -> pd.DataFrame:
+def shortcuts(used: pd.DataFrame, films: pd.DataFrame, marked: pd.DataFrame, confidence: float) -> pd.DataFrame:
     """Return the AUC of single numbers that need no image: number, n, n_patients, auc, low, high.
 
     On train and val, so that nothing is learned about test. An AUC above .5: larger where malignant. A number that
@@ -364,7 +392,7 @@ def shortcuts(used: pd.DataFrame, films: pd.DataFrame, lesions: pd.DataFrame, co
     )
     means = training_films.groupby("sample_id")[FILM_MEASURES].mean()
     graded = training.set_index("sample_id")[["breast_density", "subtlety"]].replace(0, pd.NA).astype("Float64")
-    lesion = lesions.set_index("sample_id")["lesion_share"]
+    lesion = marked.set_index("sample_id")["lesion_share"]
     numbers = graded.join(means).join(lesion).astype("float64").reindex(training["sample_id"])
     rows = []
     for name in numbers.columns:

@@ -16,7 +16,7 @@ from mammo.reporting.data_report.cells import (
 )
 from mammo.reporting.data_report.content import DataReport
 from mammo.reporting.figures import data
-from mammo.reporting.page import Cell, Note, Row, Section, Table
+from mammo.reporting.page import Block, Cell, Note, Row, Section, Table
 
 MEASURES = {
     "height_px": ("height (px)", "{:,.0f}"),
@@ -52,8 +52,32 @@ def build_structure(report: DataReport) -> Section:
         "structure",
         "Abnormalities, views, patients",
         guide,
-        [in_full_width(per_unit), _views_note(summary), Row([in_full_width(views), views_table, mixed_table])],
+        [
+            in_full_width(per_unit),
+            _views_note(summary),
+            Row([in_full_width(views), views_table, mixed_table]),
+            *_lesion_blocks(summary),
+        ],
     )
+
+
+def _lesion_blocks(summary: DataSummary) -> list[Block]:
+    """Tabulate lesions by their views, and those whose views contradict each other."""
+    if summary.lesion_views.empty:
+        return []
+    blocks: list[Block] = [counts_table("Lesions by their views", summary.lesion_views)]
+    if summary.contradictions.empty:
+        return [*blocks, Note("The views of no lesion differ in pathology.")]
+    rows = [
+        [
+            *(Cell(str(row[name])) for name in ("patient_id", "laterality", "abnormality_type", "abnormality_id")),
+            *(Cell(row[name], warning=True) for name in ("cc", "mlo")),
+            Cell(f"id {row['swapped_with']} in the other view" if row["swapped_with"] else "malignant if any view is"),
+        ]
+        for _, row in summary.contradictions.iterrows()
+    ]
+    head = ["patient", "side", "type", "abnormality", "CC", "MLO", "counted as"]
+    return [*blocks, Table("Lesions whose views differ in pathology", head, [("", rows)])]
 
 
 def _views_note(summary: DataSummary) -> Note:
