@@ -61,9 +61,10 @@ def count_views(cases: pd.DataFrame) -> dict[str, int]:
 def describe_contradictions(contradictions: pd.DataFrame) -> list[str]:
     """Return each row of `find_contradictions` in words."""
     return [
-        f"{row.patient_id} {row.laterality} {row.abnormality_type} {row.abnormality_id}: CC {row.cc}, MLO {row.mlo}"
-        + (f" (ids exchanged with {row.swapped_with})" if row.swapped_with else "")
-        for row in contradictions.itertuples()
+        f"{row['patient_id']} {row['laterality']} {row['abnormality_type']} {row['abnormality_id']}: "
+        f"CC {row['cc']}, MLO {row['mlo']}"
+        + (f" (ids exchanged with {row['swapped_with']})" if row["swapped_with"] else "")
+        for row in contradictions.to_dict(orient="records")
     ]
 
 
