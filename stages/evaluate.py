@@ -94,7 +94,8 @@ def _write_summary(evaluated: Mapping[str, EvaluatedRow], tested: Iterable[str],
     aucs = {name: round(row.to_metrics()["auc"], 4) for name, row in evaluated.items()}
     write_text(EVALUATION, json.dumps({"auc": aucs}, indent=1) + "\n")
     on_test = {name: evaluated[name] for name in tested}
-    write_rounded_table(PAIRED_TESTS, comparison_rows.compare_aucs(on_test, config.evaluate, config.seed))
+    members = {name: prediction_tables.read_members(name, config) for name in tested}
+    write_rounded_table(PAIRED_TESTS, comparison_rows.compare_aucs(on_test, config.evaluate, config.seed, members))
     write_rounded_table(ROC, pd.concat([_curve_with_band(name, row.rows, config) for name, row in on_test.items()]))
     with live_run.tracked_run(
         "compare",

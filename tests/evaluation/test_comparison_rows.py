@@ -149,6 +149,20 @@ def test_the_order_of_a_models_rows_does_not_matter(evaluated):
     )
 
 
+def test_rows_of_members_are_compared_as_recipes_and_others_on_their_patients_alone(evaluated):
+    names = list(evaluated)
+    members = {
+        name: [arrays.predictions(seed=seed).query("split == 'test'") for seed in range(3)] for name in names[:2]
+    }
+    alone = comparison_rows.compare_aucs(evaluated, arrays.EVALUATE, SEED)
+    table = comparison_rows.compare_aucs(evaluated, arrays.EVALUATE, SEED, members)
+    recipes = table["model_a"].isin(members) & table["model_b"].isin(members)
+    assert recipes.sum() == 1
+    assert table.loc[recipes, "variance"].tolist() == ["patients and trainings"]
+    assert set(table.loc[~recipes, "variance"]) == set(alone["variance"]) == {"patients"}
+    pd.testing.assert_series_equal(table.loc[~recipes, "low"], alone.loc[~recipes, "low"])
+
+
 def test_one_model_alone_has_no_comparison(evaluated):
     assert comparison_rows.compare_aucs({"only": evaluated["model_1"]}, arrays.EVALUATE, SEED).empty
 

@@ -8,9 +8,13 @@ import pandas as pd
 
 from mammo.core.config import EvaluateConfig
 from mammo.evaluation import operating_point
-from mammo.metrics import auc_tests, bootstrap, discrimination
+from mammo.metrics import auc_tests, bootstrap, discrimination, retraining
 from mammo.metrics.auc_tests import PairedTest
 from mammo.metrics.resampling import Interval, LabelledRows, Resampling
+
+Members = Mapping[str, Sequence[pd.DataFrame]]  # schemas.PREDICTIONS of each member by row
+# Column `variance` of the paired tests: what the limits and p of a difference count with.
+PATIENTS, PATIENTS_AND_TRAININGS = "patients", "patients and trainings"
 
 
 @dataclass(frozen=True)
@@ -74,18 +78,44 @@ def tabulate_roc(model: str, rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"model": model, "false_positive_rate": fpr, "sensitivity": tpr})
 
 
-def compare_aucs(evaluated: Mapping[str, EvaluatedRow], config: EvaluateConfig, seed: int) -> pd.DataFrame:
-    """Test the AUC between every two of `evaluated` over the same samples, with Holm's correction."""
-    names = list(evaluated)
+def compare_aucs(
+    evaluated: Mapping[str, EvaluatedRow], config: EvaluateConfig, seed: int, members: Members | None = None
+) -> pd.DataFrame:
+    """Test the AUC between every two of `evaluated` over the same samples, with Holm's correction.
+
+    members: the predictions of each member by row, for rows that are a mean over members. Two such rows are compared as
+    recipes: `variance` says whether the limits and p know how the rows would come out on other patients alone, or also
+    after another training.
+    """
+    names, members = list(evaluated), members or {}
     pairs = [(a, b) for position, a in enumerate(names) for b in names[position + 1 :]]
-    tests = [_paired_test(evaluated[a].rows, evaluated[b].rows, config, seed) for a, b in pairs]
+    recipes = [bool(members.get(a) and members.get(b)) for a, b in pairs]
+    tests = [
+        _compare_recipes(members[a], members[b], config)
+        if trained_often
+        else _paired_test(evaluated[a].rows, evaluated[b].rows, config, seed)
+        for (a, b), trained_often in zip(pairs, recipes, strict=True)
+    ]
     table = pd.DataFrame(pairs, columns=["model_a", "model_b"]).assign(
         difference=[test.difference for test in tests],
         low=[test.low for test in tests],
         high=[test.high for test in tests],
         p=[test.p_value for test in tests],
     )
-    return table.assign(p_holm=auc_tests.holm(table["p"].to_numpy()))
+    variance = [PATIENTS_AND_TRAININGS if trained_often else PATIENTS for trained_often in recipes]
+    return table.assign(p_holm=auc_tests.holm(table["p"].to_numpy()), variance=variance)
+
+
+def _compare_recipes(a: Sequence[pd.DataFrame], b: Sequence[pd.DataFrame], config: EvaluateConfig) -> PairedTest:
+    """Compare two means over members; a, b: the predictions of each member, over the same samples."""
+    rows = a[0][["sample_id", "patient_id", "label"]]
+    of_a, of_b = (
+        [rows.merge(member[["sample_id", "prob"]], on="sample_id", validate="one_to_one")["prob"] for member in members]
+        for members in (a, b)
+    )
+    return retraining.compare_recipes(
+        LabelledRows(rows["label"].to_numpy(), rows["patient_id"].to_numpy()), of_a, of_b, config.confidence
+    )
 
 
 def _paired_test(a: pd.DataFrame, b: pd.DataFrame, config: EvaluateConfig, seed: int) -> PairedTest:

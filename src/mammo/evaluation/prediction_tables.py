@@ -34,10 +34,15 @@ def read_repeats(config: Config) -> dict[str, list[pd.DataFrame]]:
 
 def read_retrainings(name: str, config: Config) -> list[pd.DataFrame]:
     """Read the predictions of a row's model in each of its trainings: its members, or its further seeds; else none."""
+    return read_members(name, config) or read_seeds(name, config)
+
+
+def read_members(name: str, config: Config) -> list[pd.DataFrame]:
+    """Read the predictions of each member of a row that is a mean over members; else none."""
     model = name.removeprefix(MEMBERS)
-    if name.startswith(MEMBERS) and model in config.cross_validate.models:
-        return fold_members.split_members(_read_folds(model))
-    return read_seeds(name, config)
+    if not row_names.is_average(name) or model not in config.cross_validate.models:
+        return []
+    return fold_members.split_members(_read_folds(model))
 
 
 def _read_folds(model: str) -> pd.DataFrame:

@@ -99,7 +99,7 @@ def paired_auc_test(rows: LabelledRows, prob_a: ArrayLike, prob_b: ArrayLike, re
 
     draws = bootstrap_values(values, rows, resampling)
     low, high = percentile_limits(draws["difference"], resampling.confidence)
-    difference, variance = _auc_difference(rows, scores)
+    difference, variance = auc_difference(rows, scores)
     return PairedTest(difference, low, high, _two_sided(difference, variance), rows.n, rows.n_patients)
 
 
@@ -213,7 +213,7 @@ def _covariance(positive: Mask, deviation: Floats, patient: Integers) -> Floats:
     return covariance
 
 
-def _auc_difference(rows: LabelledRows, scores: Floats) -> tuple[float, float]:
+def auc_difference(rows: LabelledRows, scores: Floats) -> tuple[float, float]:
     """Return the AUC of scores[1] less that of scores[0], averaged over groups by rows, and its variance.
 
     The variance is that of the difference of placements: exactly 0 for equal rankings, unlike a sum of

@@ -13,7 +13,7 @@ HEADLINE_METRICS = ("auc", "sensitivity", "specificity", "accuracy")
 TABLE_METRICS = (*HEADLINE_METRICS, "ppv", "npv", "f1")
 POINTS = (operating_point.WITHOUT_THRESHOLD, operating_point.OPERATING)  # of LEVEL_METRICS: of the comparison table
 LIMITS = ("_low", "_high")
-NO_TESTS = pd.DataFrame(columns=["model_a", "model_b", "difference", "low", "high", "p", "p_holm"])
+NO_TESTS = pd.DataFrame(columns=["model_a", "model_b", "difference", "low", "high", "p", "p_holm", "variance"])
 SMALLER_IS_BETTER = {"brier", "likelihood_ratio_negative"}
 
 
@@ -39,7 +39,8 @@ def select_rows(names: Sequence[str] = (), level: str | None = None, sort: str |
 
 
 def select_tests(names: Sequence[str]) -> pd.DataFrame:
-    """Select the paired tests among `names`: model_a, model_b, difference of the AUC (b - a), low, high, p, p_holm.
+    """Select the paired tests among `names`: model_a, model_b, difference of the AUC (b - a), low, high, p, p_holm,
+    variance (what the limits count with).
 
     Holm's correction is that over all pairs of the table. Models that were not tested on the same samples have none.
     """
