@@ -11,6 +11,7 @@ from mammo.core import schemas
 from mammo.core.config import Config, load_config
 from mammo.core.files import fresh_folder, read_splits, read_table
 from mammo.core.paths import (
+    BORDERS,
     CASES,
     DATA_REPORT,
     DROPPED,
@@ -27,6 +28,7 @@ from mammo.data import sources
 from mammo.data.cohort import summary
 from mammo.data.cohort.summary import DataTables
 from mammo.data.images import preprocess
+from mammo.evaluation import border_scores, shortcut_probe
 from mammo.metrics.resampling import Resampling
 from mammo.reporting import data_report
 from mammo.reporting.data_report.content import DataReport
@@ -50,7 +52,10 @@ def main() -> None:
     images, masks = (np.load(PIXELS / f"{name}.npy", mmap_mode="r") for name in ("images", "masks"))
     records = {stage: read_record(record_path(stage)) for stage in RECORDED}
     tables = _read_tables(summary.intensities(images, index["split"]), records["ingest"])
-    report = DataReport(_summarize(tables, config), config, data_fingerprint(), list(records.values()))
+    probe, quartiles = _probe_shortcuts(index, images, tables, config)
+    report = DataReport(
+        _summarize(tables, config), config, data_fingerprint(), list(records.values()), probe, quartiles
+    )
     cases = index[["sample_id", "split"]].merge(tables.cases, on="sample_id", validate="one_to_one")
     examples = draw_examples(cases, images, masks, config.seed)
     films = Films(examples, png.encode_png(_draw_sheet(cases, images, masks, config)))
@@ -82,6 +87,19 @@ def _count_published(ingested: Record) -> int | None:
 
 def _summarize(tables: DataTables, config: Config) -> summary.DataSummary:
     return summary.summarise(tables, Resampling.from_config(config.evaluate, config.seed))
+
+
+def _probe_shortcuts(
+    index: pd.DataFrame, images: Pixels, tables: DataTables, config: Config
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return what parts of a film without its lesion know of the label, and the malignant share by border score."""
+    cases = tables.splits.merge(tables.cases, on=["sample_id", "patient_id"], validate="one_to_one")
+    scores = border_scores.score_borders(cases, read_table(BORDERS, schemas.BORDERS), config.seed)
+    arrays = {"images": images, "without_lesion": np.load(PIXELS / "without_lesion.npy", mmap_mode="r")}
+    resampling = Resampling.from_config(config.evaluate, config.seed)
+    by_sample = scores.set_index("sample_id")["border_score"]
+    probe = shortcut_probe.probe_shortcuts(index, arrays, by_sample, resampling)
+    return probe, border_scores.share_by_quartile(cases.merge(scores, on="sample_id"), resampling)
 
 
 def _draw_sheet(cases: pd.DataFrame, images: Pixels, masks: Mask, config: Config) -> Figure:

@@ -18,7 +18,7 @@ from mammo.core.paths import (
     ROC,
     data_fingerprint,
 )
-from mammo.evaluation import clinical_tables, comparison_rows, prediction_tables, reader, tertiles
+from mammo.evaluation import clinical_tables, comparison_rows, prediction_tables, reader, shortcut_controls, tertiles
 from mammo.evaluation.comparison_rows import EvaluatedRow
 from mammo.metrics import bootstrap
 from mammo.metrics.resampling import LabelledRows, Resampling
@@ -32,21 +32,29 @@ Predictions = Mapping[str, pd.DataFrame]  # schemas.PREDICTIONS or schemas.OUT_O
 def main() -> None:
     """Evaluate models, ensembles and baselines on the test rows, and cross-validations on their held-out folds."""
     config = load_config()
-    tested, repeats = prediction_tables.read_tested(config), prediction_tables.read_repeats(config)
+    borders = prediction_tables.read_border_scores(config)
+    tested, repeats = prediction_tables.read_tested(config, borders), prediction_tables.read_repeats(config)
     held_out = {name: tables[0] for name, tables in repeats.items()}
     evaluated = {
         name: comparison_rows.evaluate_predictions(table, reader.configure_row(name, config.evaluate), config.seed)
         for name, table in (tested | held_out).items()
     }
-    _write_tables(tested, held_out, config)
-    for order, (name, row) in enumerate(evaluated.items()):
+    resampling = Resampling.from_config(config.evaluate, config.seed)
+    metrics = {
+        name: row.to_metrics() | shortcut_controls.control_auc(row.rows, borders, resampling)
+        for name, row in evaluated.items()
+    }
+    _write_tables(tested, held_out, metrics, config)
+    for order, name in enumerate(evaluated):
         retrainings = repeats.get(name) or prediction_tables.read_retrainings(name, config)
         with _track_row(name, order, name in held_out, config) as run_log:
-            run_log.log_metrics(row.to_metrics() | comparison_rows.summarize_retrainings(retrainings))
-    _write_summary(evaluated, list(tested), config)
+            run_log.log_metrics(metrics[name] | comparison_rows.summarize_retrainings(retrainings))
+    _write_summary(evaluated, list(tested), borders, config)
 
 
-def _write_tables(tested: Predictions, held_out: Predictions, config: Config) -> None:
+def _write_tables(
+    tested: Predictions, held_out: Predictions, metrics: Mapping[str, Mapping[str, float]], config: Config
+) -> None:
     """Write metrics/evaluation/*.csv."""
     index, sizes = (
         read_table(PIXELS / "index.csv", schemas.INDEX),
@@ -61,6 +69,10 @@ def _write_tables(tested: Predictions, held_out: Predictions, config: Config) ->
         )
         for name, (table, samples) in rows.items()
     }
+    for name, row_tables in tables.items():
+        about = {"samples": rows[name][1], "level": config.ingest.unit}
+        parts = [row_tables["metrics"], shortcut_controls.tabulate_controls(metrics[name]).assign(**about)]
+        row_tables["metrics"] = pd.concat(parts, ignore_index=True)
     with fresh_folder(EVALUATION_TABLES) as folder:
         for title, columns in clinical_tables.COLUMNS.items():
             write_rounded_table(folder / f"{title}.csv", _stack(title, columns, tables))
@@ -89,13 +101,18 @@ def _track_row(name: str, order: int, held_out: bool, config: Config) -> Abstrac
     )
 
 
-def _write_summary(evaluated: Mapping[str, EvaluatedRow], tested: Iterable[str], config: Config) -> None:
+def _write_summary(
+    evaluated: Mapping[str, EvaluatedRow], tested: Iterable[str], borders: pd.DataFrame, config: Config
+) -> None:
     """Write and track what concerns several rows: metrics for DVC, paired tests, ROC curves of the rows on test."""
     aucs = {name: round(row.to_metrics()["auc"], 4) for name, row in evaluated.items()}
     write_text(EVALUATION, json.dumps({"auc": aucs}, indent=1) + "\n")
     on_test = {name: evaluated[name] for name in tested}
     members = {name: prediction_tables.read_members(name, config) for name in tested}
-    write_rounded_table(PAIRED_TESTS, comparison_rows.compare_aucs(on_test, config.evaluate, config.seed, members))
+    tests = comparison_rows.compare_aucs(on_test, config.evaluate, config.seed, members)
+    rows = {name: row.rows for name, row in on_test.items()}
+    controlled = shortcut_controls.compare_controlled(rows, borders, config.evaluate, config.seed)
+    write_rounded_table(PAIRED_TESTS, tests.merge(controlled, on=["model_a", "model_b"], how="left"))
     write_rounded_table(ROC, pd.concat([_curve_with_band(name, row.rows, config) for name, row in on_test.items()]))
     with live_run.tracked_run(
         "compare",

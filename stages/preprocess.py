@@ -6,6 +6,7 @@ from typing import cast
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pydicom
 
@@ -13,17 +14,27 @@ from mammo.core import resume, schemas
 from mammo.core.config import Config, load_config
 from mammo.core.files import fresh_folder, read_splits, read_table, sha256, write_table, write_text
 from mammo.core.parallel import parallel_map
-from mammo.core.paths import CASES, MANIFEST, PIXELS, RAW, SPLITS, data_fingerprint
+from mammo.core.paths import BORDERS, CASES, MANIFEST, PIXELS, RAW, SPLITS, data_fingerprint
 from mammo.data import sources
-from mammo.data.images import array_store, breast, dicom, io, preprocess, transforms, without_lesion
+from mammo.data.images import array_store, border, breast, dicom, io, preprocess, transforms, without_lesion
 from mammo.data.images.preprocess import Sample
 from mammo.data.images.without_lesion import REMOVALS
 from mammo.tracking import live_run
 from stages import run
 
 Case = dict[str, object]
-MEASURED = ["lesion_share", "removal"]  # of each sample; removal: its place in REMOVALS
-CODE = (array_store, breast, dicom, io, preprocess, transforms, without_lesion)  # what the arrays' bytes depend on
+Measurements = npt.NDArray[np.float64]
+MEASURED = ["lesion_share", "removal"]  # of each sample, before its borders; removal: its place in REMOVALS
+CODE = (
+    array_store,
+    border,
+    breast,
+    dicom,
+    io,
+    preprocess,
+    transforms,
+    without_lesion,
+)  # what the arrays' bytes depend on
 
 
 def main() -> None:
@@ -37,7 +48,8 @@ def main() -> None:
     manifest = read_table(MANIFEST, schemas.MANIFEST)
     root = sources.load_source(config.ingest.source).root(config.ingest, RAW)
     with resume.resumable_folder("pixels", _content_key(config, cases, manifest)) as folder:
-        store = _fill_store(folder, config, cases, manifest, root)
+        store, measurements = _fill_store(folder, config, cases, manifest, root)
+        write_table(BORDERS, _tabulate_borders(cases, measurements[:, len(MEASURED) :]), schemas.BORDERS)
         with fresh_folder(PIXELS) as target:
             target.rmdir()
             shutil.move(store, target)
@@ -60,8 +72,13 @@ def _content_key(config: Config, cases: pd.DataFrame, manifest: pd.DataFrame) ->
     return resume.content_key(cases.to_csv(), manifest.to_csv(), *settings, *versions, *code)
 
 
-def _fill_store(folder: Path, config: Config, cases: pd.DataFrame, manifest: pd.DataFrame, root: Path) -> Path:
-    """Fill the store in `folder`, from where a killed run stopped; return its path."""
+def _fill_store(
+    folder: Path, config: Config, cases: pd.DataFrame, manifest: pd.DataFrame, root: Path
+) -> tuple[Path, Measurements]:
+    """Fill the store in `folder`, from where a killed run stopped; return its path, and what was measured.
+
+    The measurements are MEASURED, then the border statistics of each film of the sample, nan where it has fewer.
+    """
     unit, settings = config.ingest.unit, config.preprocess
     digests = dict(zip(manifest["path"], manifest["sha256"], strict=True))
     shape = preprocess.square_shape(unit, settings.size_px)
@@ -69,17 +86,20 @@ def _fill_store(folder: Path, config: Config, cases: pd.DataFrame, manifest: pd.
     def prepare(case: Case) -> Sample:
         return preprocess.prepare_sample(case, root, unit, settings, digests)
 
-    with array_store.Writer(folder, len(cases), shape, settings.bits, len(MEASURED)) as writer:
+    n_borders = (len(preprocess.VIEWS) if unit == "breast" else 1) * len(schemas.BORDER_STATISTICS)
+    with array_store.Writer(folder, len(cases), shape, settings.bits, len(MEASURED) + n_borders) as writer:
         remaining = cast(list[Case], cases.iloc[writer.done :].to_dict(orient="records"))
         for sample in parallel_map(prepare, remaining, config.compute.workers, "preprocessing", writer.done):
-            measured = [sample.square.lesion_share, REMOVALS.index(sample.removal)]
+            borders = np.full(n_borders, np.nan)
+            borders[: sample.borders.size] = sample.borders.ravel()
+            measured = [sample.square.lesion_share, REMOVALS.index(sample.removal), *borders]
             writer.append(sample.square.image, sample.without_lesion, sample.square.mask, measured)
-    measurements = pd.DataFrame(np.load(writer.measurements.path), columns=MEASURED)
-    _write_tables(writer.store, cases, measurements)
+    measurements = np.load(writer.measurements.path)
+    _write_tables(writer.store, cases, pd.DataFrame(measurements[:, : len(MEASURED)], columns=MEASURED))
     fingerprint = writer.store / "fingerprint.txt"
     fingerprint.unlink(missing_ok=True)  # of a killed run: a fingerprint does not hash itself
     write_text(fingerprint, sha256(writer.store) + "\n")
-    return writer.store
+    return writer.store, measurements
 
 
 def _write_tables(store: Path, cases: pd.DataFrame, measurements: pd.DataFrame) -> None:
@@ -89,6 +109,19 @@ def _write_tables(store: Path, cases: pd.DataFrame, measurements: pd.DataFrame) 
     write_table(store / "sizes.csv", sizes, schemas.SIZES)
     removals = cases[["sample_id"]].assign(removal=[REMOVALS[int(number)] for number in measurements["removal"]])
     write_table(store / "without_lesion.csv", removals, schemas.WITHOUT_LESION)
+
+
+def _tabulate_borders(cases: pd.DataFrame, borders: Measurements) -> pd.DataFrame:
+    """Return schemas.BORDERS, a row per film; borders: (cases, statistics of each film)."""
+    films = cases["image_path"].str.split(schemas.VIEW_SEPARATOR)
+    number = films.map(lambda paths: range(len(paths)))
+    table = pd.DataFrame({"image_path": films, "case": range(len(cases)), "film": number}).explode(
+        ["image_path", "film"]
+    )
+    by_film = borders.reshape(len(cases), -1, len(schemas.BORDER_STATISTICS))
+    values = by_film[table["case"].to_numpy(int), table["film"].to_numpy(int)]
+    statistics = pd.DataFrame(values.round(6), columns=schemas.BORDER_STATISTICS, index=table.index)
+    return pd.concat([table["image_path"], statistics], axis=1).drop_duplicates("image_path")
 
 
 def _track(config: Config, n_samples: int) -> None:

@@ -47,6 +47,7 @@ class DemoConfig(_Section):
     patients: Annotated[int, Field(ge=20)]
     height_px: Annotated[int, Field(ge=96)]
     signal: NonNegative
+    border_cue: NonNegative
 
 
 class IdcConfig(_Section):

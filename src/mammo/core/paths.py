@@ -18,6 +18,11 @@ LEAK_AUDIT = Path("metrics/leak_audit.json")
 PIXELS = Path("data/pixels")
 FINGERPRINT = PIXELS / "fingerprint.txt"  # its SHA-256
 
+# What the films' borders know of the label
+BORDERS = Path("data/borders.csv")
+BORDER_SCORES = Path("data/border_scores.csv")
+SHORTCUTS = Path("metrics/shortcuts.csv")  # how well each part of a film without its lesion ranks the labels
+
 # Trained models and their probabilities
 MODELS = Path("data/models")
 PREDICTIONS = Path("data/predictions")

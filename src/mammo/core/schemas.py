@@ -96,6 +96,35 @@ WITHOUT_LESION = pa.DataFrameSchema(
     strict=True,
     coerce=True,
 )
+# Of each side of a film, then of its file; see mammo.data.images.border.
+BORDER_BINS, BORDER_PERCENTILES = 16, (1, 10, 25, 50, 75, 90, 99)
+BORDER_STATISTICS = [
+    *(
+        f"{side}_{statistic}"
+        for side in ("top", "bottom", "left", "right")
+        for statistic in (
+            *("mean", "sd", *(f"p{percentile}" for percentile in BORDER_PERCENTILES), "laplacian_mean", "laplacian_sd"),
+            *(f"bin{number}" for number in range(BORDER_BINS)),
+        )
+    ),
+    *("height_px", "width_px", "bits"),
+]
+BORDERS = pa.DataFrameSchema(
+    {"image_path": pa.Column(str, unique=True), **{name: pa.Column("float64") for name in BORDER_STATISTICS}},
+    strict=True,
+    coerce=True,
+)
+# border_score: the probability of malignancy from the film's border alone, of training rows out of fold;
+# quartile: 0-3, cut at the training rows' scores.
+BORDER_SCORES = pa.DataFrameSchema(
+    {
+        "sample_id": pa.Column(str, unique=True),
+        "border_score": _prob,
+        "border_quartile": pa.Column("int64", pa.Check.in_range(0, 3)),
+    },
+    strict=True,
+    coerce=True,
+)
 # split "val" = rows that no model behind the scores learned from: the validation rows of one training, or all training
 # patients' rows, scored out of fold. All that is fitted or chosen rests on them.
 PREDICTIONS = pa.DataFrameSchema(

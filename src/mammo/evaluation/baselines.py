@@ -14,13 +14,14 @@ from mammo.evaluation.reader import score_birads
 def predict_baselines(cases: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Return the baselines' prediction tables by name, for the validation and test rows of `cases`.
 
-    cases: schemas.CASES plus `split`.
+    cases: schemas.CASES plus `split` and `border_score`, of training rows out of fold.
     """
     train = cases[cases["split"] == "train"]
     rows = cases[cases["split"].isin(["val", "test"])]
     scores = {
         "baseline_birads": score_birads(rows),
         "baseline_density_type": score_density_and_type(train, rows),
+        "baseline_border": rows["border_score"].to_numpy(np.float64),
         "baseline_prevalence": np.full(len(rows), train["label"].mean()),
     }
     return {

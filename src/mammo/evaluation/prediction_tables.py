@@ -5,20 +5,33 @@ import pandas as pd
 from mammo.core import row_names, schemas
 from mammo.core.config import Config
 from mammo.core.files import read_splits, read_table
-from mammo.core.paths import CASES, ENSEMBLES, MEMBERS, OUT_OF_FOLD, PREDICTIONS, SPLITS
-from mammo.evaluation import baselines, fold_members
+from mammo.core.paths import BORDERS, CASES, ENSEMBLES, MEMBERS, OUT_OF_FOLD, PREDICTIONS, SPLITS
+from mammo.evaluation import baselines, border_scores, fold_members
 
 
-def read_tested(config: Config) -> dict[str, pd.DataFrame]:
-    """Read the predictions (schemas.PREDICTIONS) of all rows on the test set: models, ensembles, baselines."""
+def read_tested(config: Config, borders: pd.DataFrame | None = None) -> dict[str, pd.DataFrame]:
+    """Read the predictions (schemas.PREDICTIONS) of all rows on the test set: models, ensembles, baselines.
+
+    borders: `read_border_scores`, where they are computed already.
+    """
+    scores = read_border_scores(config) if borders is None else borders
     rows = [*row_names.table_row_names(config.models), *row_names.members_row_names(config.cross_validate)]
     files = {name: PREDICTIONS / f"{name}.csv" for name in rows}
     files |= {name: ENSEMBLES / f"{name}.csv" for name in row_names.ensemble_names(config.ensemble)}
-    cases = read_splits(SPLITS).merge(
-        read_table(CASES, schemas.CASES), on=["sample_id", "patient_id"], validate="one_to_one"
-    )
+    cases = _read_split_cases().merge(scores, on="sample_id", validate="one_to_one")
     predictions = {name: read_table(path, schemas.PREDICTIONS) for name, path in files.items()}
     return predictions | baselines.predict_baselines(cases)
+
+
+def read_border_scores(config: Config) -> pd.DataFrame:
+    """Score the border of every sample's film (schemas.BORDER_SCORES), training rows out of fold."""
+    scores = border_scores.score_borders(_read_split_cases(), read_table(BORDERS, schemas.BORDERS), config.seed)
+    return schemas.check_table(scores, schemas.BORDER_SCORES, str(BORDERS))
+
+
+def _read_split_cases() -> pd.DataFrame:
+    cases = read_table(CASES, schemas.CASES)
+    return read_splits(SPLITS).merge(cases, on=["sample_id", "patient_id"], validate="one_to_one")
 
 
 def read_repeats(config: Config) -> dict[str, list[pd.DataFrame]]:

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from mammo.core.config import PreprocessConfig
 from mammo.core.schemas import BOX_PREFIX, NONE_MARKED, PATH_SEPARATOR, VIEW_SEPARATOR
-from mammo.data.images import io, transforms, without_lesion
+from mammo.data.images import border, io, transforms, without_lesion
 from mammo.data.images.breast import BREAST_ANALYSIS_PX, breast_mask, breast_square
 from mammo.data.images.dicom import PixelError
 from mammo.data.images.io import Encoded
@@ -25,6 +26,7 @@ from mammo.data.images.transforms import Box, Film, Mask
 VIEWS = ("CC", "MLO")
 ASPECT_TOLERANCE = 0.01
 OVERSAMPLING = 2  # a reduced film is at least this much finer than the square it becomes
+FILM_PX = max(BREAST_ANALYSIS_PX, border.FILM_PX)  # no film is reduced below it: breast and border are measured on it
 LESION_BOX_PX = 128  # a lesion's box is measured on a mask that shows it at least this long
 
 Mark = Encoded | Box
@@ -73,11 +75,13 @@ class Sample:
     """A model's input, and the same sample without its lesions.
 
     without_lesion: (h, w) like the square's image; removal: how they were removed, of without_lesion.REMOVALS.
+    borders: (films, len(schemas.BORDER_STATISTICS)), of each film of the case.
     """
 
     square: Square
     without_lesion: Film
     removal: str
+    borders: npt.NDArray[np.float64]
 
 
 def square_shape(unit: str, size_px: int) -> tuple[int, int]:
@@ -121,6 +125,9 @@ def prepare_sample(
         _assemble(whole, scenes, case, unit),
         _assemble(without, scenes, case, unit).image,
         removed[0] if removed else NONE_MARKED,
+        np.stack(
+            [border.measure_border(view.film, scene.film.shape) for view, scene in zip(views, scenes, strict=True)]
+        ),
     )
 
 
@@ -270,7 +277,7 @@ def _locate_lesion(scene: Scene, settings: PreprocessConfig) -> Located:
     box = transforms.square_around(_scale_box(transforms.bounding_box(lesions), mask_reduction), settings.context)
     film_reduction = min(
         _coarsest(box[2] - box[0], OVERSAMPLING * settings.size_px),
-        _coarsest(max(scene.film.shape), BREAST_ANALYSIS_PX),
+        _coarsest(max(scene.film.shape), FILM_PX),
     )
     film = io.decode(scene.film, film_reduction)
     window, mask_window = _scale_box(box, 1 / film_reduction), _scale_box(box, 1 / mask_reduction)
@@ -315,7 +322,7 @@ def _view(scene: Scene, reduction: int) -> View:
 
 def _view_of_breast(scene: Scene, needed_px: int) -> View:
     """Decode the film, reduced as far as leaves its breast at least `needed_px` long."""
-    reduction = _coarsest(max(scene.film.shape), max(needed_px, BREAST_ANALYSIS_PX))
+    reduction = _coarsest(max(scene.film.shape), max(needed_px, FILM_PX))
     while True:
         view = _view(scene, reduction)
         top, left, bottom, right = transforms.bounding_box(view.breast)

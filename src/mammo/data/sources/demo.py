@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from mammo.core.config import IngestConfig
 from mammo.data.sources import _phantoms
+from mammo.data.sources._border_cue import plant_border_cue
 from mammo.data.sources._phantoms import Kind, Laterality, View
 
 OfficialSplit = Literal["Training", "Test"]
@@ -165,6 +166,8 @@ def fetch(ingest: IngestConfig, raw: Path, seed: int) -> Path:
     """Write the cohort of `ingest.demo` under `raw`; the same parameters write the same bytes."""
     demo = ingest.demo
     write_cohort(root(ingest, raw), demo.patients, demo.height_px, demo.signal, seed)
+    if demo.border_cue:
+        plant_border_cue(root(ingest, raw), demo.border_cue, seed)
     return root(ingest, raw)
 
 

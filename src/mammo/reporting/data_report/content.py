@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import pandas as pd
+
 from mammo.core.config import Config
 from mammo.core.records import Record
 from mammo.data.cohort.summary import DataSummary
@@ -10,12 +12,17 @@ from mammo.data.cohort.summary import DataSummary
 
 @dataclass(frozen=True)
 class DataReport:
-    """The content of a data report: SHA-256 of the pixel store, and the records of ingest, split and preprocess."""
+    """The content of a data report: SHA-256 of the pixel store, and the records of ingest, split and preprocess.
+
+    probe: shortcut_probe.probe_shortcuts; quartiles: border_scores.share_by_quartile. None where they were not made.
+    """
 
     summary: DataSummary
     params: Config
     fingerprint: str
     records: Sequence[Record]
+    probe: pd.DataFrame | None = None
+    quartiles: pd.DataFrame | None = None
 
     @property
     def unit(self) -> str:

@@ -1,5 +1,8 @@
 """The sections on the malignant share, on shortcuts to the label, and on the labels by pathology."""
 
+from collections.abc import Hashable
+from typing import Any
+
 import pandas as pd
 
 from mammo.data.cohort.summary import ALL, PATHOLOGIES, SPLITS, VARIABLES
@@ -19,6 +22,11 @@ from mammo.reporting.figures.data import name_variable
 from mammo.reporting.page import Block, Cell, Note, Section, Table
 
 NO_SHIFT = "no shift shown"
+PROBE_GUIDE = (
+    "The next rows are classifiers that see no lesion, out of fold by patient on the training patients: the border of "
+    "the film as scanned, and the images as a model sees them, less the lesion. What they rank right, a model can "
+    "learn without looking at a lesion. The evaluation's controlled AUC holds the border score still."
+)
 NUMBER_NAMES = {name: text for name, (text, _) in MEASURES.items()} | {"lesion_share": "lesion, share of the film"}
 
 
@@ -120,9 +128,19 @@ def build_shortcuts(report: DataReport) -> Section:
         "number is larger where malignant, below it smaller. A model that reaches no more than these may have learned "
         "them instead of the lesion; compare also the baselines of the evaluation."
     )
-    table = report.summary.shortcuts
-    if table.empty:
+    if report.summary.shortcuts.empty and report.probe is None:
         return omit_section("shortcuts", "Shortcuts to the label", guide, "no number differs between the samples")
+    tables: list[Block] = []
+    if not report.summary.shortcuts.empty:
+        tables.append(_shortcut_table("Numbers as scores", report.summary.shortcuts))
+    if report.probe is not None and not report.probe.empty:
+        tables += [Note(PROBE_GUIDE), _shortcut_table("Films without their lesion as scores", report.probe)]
+    if report.quartiles is not None:
+        tables.append(_quartile_table(report.quartiles))
+    return Section("shortcuts", "Shortcuts to the label", guide, tables)
+
+
+def _shortcut_table(title: str, table: pd.DataFrame) -> Table:
     rows = [
         [
             Cell(NUMBER_NAMES.get(row["number"], name_variable(row["number"]))),
@@ -133,7 +151,21 @@ def build_shortcuts(report: DataReport) -> Section:
         for _, row in table.iterrows()
     ]
     head = ["number", "n (patients)", "AUC", "says about the label"]
-    return Section("shortcuts", "Shortcuts to the label", guide, [Table("Numbers as scores", head, [("", rows)])])
+    return Table(title, head, [("", rows)])
+
+
+def _quartile_table(table: pd.DataFrame) -> Table:
+    rows = [
+        [Cell(str(row["border_quartile"] + 1)), Cell(f"{row['n']:,}", float(row["n"])), _share(row)]
+        for row in table.to_dict(orient="records")
+    ]
+    head = ["quartile of the border score", "n", "malignant"]
+    return Table("Malignant share by the score of the film's border", head, [("", rows)])
+
+
+def _share(row: dict[Hashable, Any]) -> Cell:
+    limits = f"({100 * row['low']:.1f}-{100 * row['high']:.1f})" if pd.notna(row["low"]) else ""
+    return Cell(format_percent(row["share"]), float(row["share"]), limits)
 
 
 def _auc(row: pd.Series) -> Cell:
