@@ -13,7 +13,8 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 from mammo.core.config import EvaluateConfig
-from mammo.evaluation.clinical_tables import METRIC_COLUMNS, WITHOUT_THRESHOLD
+from mammo.evaluation.clinical_tables import METRIC_COLUMNS
+from mammo.evaluation.operating_point import WITHOUT_THRESHOLD
 from mammo.metrics import auc_tests
 from mammo.metrics.controlled_auc import controlled_auc, paired_controlled_test
 from mammo.metrics.resampling import Interval, LabelledRows, Resampling
