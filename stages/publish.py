@@ -6,6 +6,7 @@ from mammo.core.config import Config, load_config
 from mammo.core.files import write_rounded_table, write_text
 from mammo.core.paths import COMPARISON
 from mammo.core.records import Record, read_record, record_path
+from mammo.evaluation.lesion_verdict import judge_drop
 from mammo.pipeline.workspace_records import TABLE_TAGS, external_paths, result_paths
 from mammo.reporting import results
 from mammo.reporting.comparison import render_markdown
@@ -30,6 +31,7 @@ def _publish(config: Config, records: list[Record]) -> None:
     comparison = publishing.table_of_runs(published.runs, TABLE_TAGS)
     others = [column for column in comparison.columns if column not in results.COLUMNS]
     comparison = comparison[results.COLUMNS + others]
+    comparison = comparison.assign(lesion=[judge_drop(row) for row in comparison.to_dict(orient="records")])
     write_rounded_table(COMPARISON, comparison)
     write_text(COMPARISON.with_suffix(".md"), render_markdown(comparison))
     console = Console(soft_wrap=True)

@@ -15,7 +15,7 @@ from mammo.data.datasets import cbis_ddsm
 from mammo.data.images.border import measure_border
 from mammo.data.sources import demo
 from mammo.data.sources._border_cue import plant_border_cue
-from mammo.evaluation import border_scores, shortcut_controls, shortcut_probe
+from mammo.evaluation import border_scores, lesion_verdict, shortcut_controls, shortcut_probe
 from mammo.metrics.controlled_auc import controlled_auc
 from mammo.metrics.discrimination import auc
 from mammo.metrics.resampling import Interval, LabelledRows, Resampling
@@ -174,7 +174,7 @@ def no_borders() -> pd.DataFrame:
 
 @pytest.mark.parametrize(
     ("drop", "verdict"),
-    [(1.0, shortcut_controls.LOOKS), (0.0, shortcut_controls.DOES_NOT_LOOK), (-0.2, shortcut_controls.DOES_NOT_LOOK)],
+    [(1.0, lesion_verdict.LOOKS), (0.0, lesion_verdict.DOES_NOT_LOOK), (-0.2, lesion_verdict.DOES_NOT_LOOK)],
 )
 def test_a_model_whose_auc_does_not_fall_has_not_looked_at_the_lesion(drop: float, verdict: str) -> None:
     rows = predictions(drop)
@@ -183,13 +183,13 @@ def test_a_model_whose_auc_does_not_fall_has_not_looked_at_the_lesion(drop: floa
     assert metrics["auc_without_lesion"] == pytest.approx(auc(rows["label"], rows["prob_without_lesion"]))
     assert metrics["auc_drop"] == pytest.approx(plain - metrics["auc_without_lesion"])
     assert metrics["auc_drop_low"] <= metrics["auc_drop"] <= metrics["auc_drop_high"]
-    assert shortcut_controls.judge_drop({"auc": plain} | metrics) == verdict
+    assert lesion_verdict.judge_drop({"auc": plain} | metrics) == verdict
 
 
 def test_too_few_samples_decide_nothing() -> None:
     row = {"auc": 0.7, "auc_drop": 0.08, "auc_drop_low": -0.05, "auc_drop_high": 0.2}
-    assert shortcut_controls.judge_drop(row) == shortcut_controls.NOT_SHOWN
-    assert shortcut_controls.judge_drop({"auc": 0.7}) == ""
+    assert lesion_verdict.judge_drop(row) == lesion_verdict.NOT_SHOWN
+    assert lesion_verdict.judge_drop({"auc": 0.7}) == ""
 
 
 def test_what_was_not_predicted_is_left_out() -> None:

@@ -22,7 +22,6 @@ from mammo.metrics.resampling import Interval, LabelledRows, Resampling
 CONTROLLED, WITHOUT_LESION, DROP = "auc_controlled", "auc_without_lesion", "auc_drop"
 CORRELATION, DROP_P = "border_correlation", "auc_drop_p"
 INTERVALS = (CONTROLLED, WITHOUT_LESION, DROP)
-LOOKS, DOES_NOT_LOOK, NOT_SHOWN = "looks at the lesion", "does not look at the lesion", "fall not shown"
 COMPARED = ["model_a", "model_b", "difference_controlled", "low_controlled", "high_controlled", "p_controlled"]
 
 
@@ -65,20 +64,6 @@ def _without_lesion(rows: pd.DataFrame, labelled: LabelledRows, resampling: Resa
 
 def _limits(name: str, interval: Interval) -> dict[str, float]:
     return {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
-
-
-def judge_drop(metrics: Mapping[str, float]) -> str:
-    """Return the verdict on a row's fall without the lesion; empty where it was not measured.
-
-    The AUC falls where the whole interval of the drop lies above 0. It does not where the drop is 0 or less, or where
-    even its upper limit leaves more than half of what the model has above chance.
-    """
-    drop, low, high = (metrics.get(f"{DROP}{limit}", np.nan) for limit in ("", "_low", "_high"))
-    if np.isnan(drop):
-        return ""
-    if low > 0:
-        return LOOKS
-    return DOES_NOT_LOOK if drop <= 0 or high < (metrics["auc"] - 0.5) / 2 else NOT_SHOWN
 
 
 def tabulate_controls(metrics: Mapping[str, float]) -> pd.DataFrame:

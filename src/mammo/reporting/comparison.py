@@ -8,6 +8,7 @@ import pandas as pd
 from mammo.core.errors import InputError
 from mammo.core.paths import COMPARISON, LEVEL_METRICS, PAIRED_TESTS
 from mammo.evaluation import operating_point
+from mammo.evaluation.lesion_verdict import judge_drop
 
 HEADLINE_METRICS = ("auc", "sensitivity", "specificity", "accuracy")
 TABLE_METRICS = (*HEADLINE_METRICS, "ppv", "npv", "f1")
@@ -94,15 +95,35 @@ def format_retrainings(row: pd.Series) -> str:
     return f"{row['auc_retrained_mean']:.3f} ± {row['auc_retrained_sd']:.3f} ({row['retrained']:.0f})"
 
 
+def format_without_lesion(row: pd.Series) -> str:
+    """Return `0.580 (0.512-0.646), looks at the lesion`; a dash where it was not measured."""
+    if pd.isna(row.get("auc_without_lesion")):
+        return "-"
+    return f"{format_interval(row, 'auc_without_lesion')}, {judge_drop(row.to_dict())}"
+
+
+def format_controlled(row: pd.Series) -> str:
+    """Return the AUC within quartiles of the border score, with its interval; a dash where it was not measured."""
+    return format_interval(row, "auc_controlled") if "auc_controlled" in row else "-"
+
+
+CONTROLS = {
+    "auc_controlled": ("AUC within border quartiles", format_controlled),
+    "auc_without_lesion": ("AUC without the lesion", format_without_lesion),
+}  # beside the AUC, where the table has them: column, its head and its cells
+
+
 def render_markdown(comparison: pd.DataFrame, columns: Sequence[str] = TABLE_METRICS) -> str:
-    """Write the comparison table as Markdown: `columns` with intervals, the AUC over trainings if any."""
+    """Write the comparison table as Markdown: `columns` with intervals, and the AUC controlled and over trainings."""
     repeated = "retrained" in comparison and comparison["retrained"].notna().any()
+    controls = [CONTROLS[name] for name in CONTROLS if name in comparison and comparison[name].notna().any()]
     head = [
         "model",
         "weights",
         "samples",
         "n (patients)",
         *(name.upper() if len(name) < 4 else name for name in columns),
+        *(head for head, _ in controls),
         *(["AUC, mean ± SD (trainings)"] if repeated else []),
     ]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
@@ -110,6 +131,7 @@ def render_markdown(comparison: pd.DataFrame, columns: Sequence[str] = TABLE_MET
         count = f"{row['n']:.0f} ({row['n_patients']:.0f})"
         values = [
             *(format_interval(row, name) for name in columns),
+            *(format_cell(row) for _, format_cell in controls),
             *([format_retrainings(row)] if repeated else []),
         ]
         lines.append("| " + " | ".join([row["model"], row["weights"], row["samples"], count, *values]) + " |")
