@@ -13,6 +13,11 @@ SIZE_PX = 32
 SHAPE = (SIZE_PX, SIZE_PX, 1)
 BLOB_RADIUS_PX = 5
 SHALLOW = (16, 32)  # light_cnn with two of its five blocks
+LOWER_BLOCKS = {
+    "convnext_tiny": "convnext_tiny_stage_1_block_0_identity",
+    "mobilenet_v2": "block_6_expand_relu",
+    "resnet50_v2": "conv3_block1_out",
+}
 SPLITS = ["train", "train", "train", "val", "test"]
 
 _DEFAULT = load_config(Path(__file__).resolve().parents[1] / "params.yaml")
@@ -104,6 +109,14 @@ def model_config(name: str, **changes: Any) -> ModelConfig:
     """Return `models.<name>` of params.yaml, or of the architecture `name`, untrained and with some changes."""
     section = _DEFAULT.models.get(name, LIGHT.model_copy(update={"architecture": name}))
     return section.model_copy(update={"weights": "none", **changes})
+
+
+def cut(config: ModelConfig) -> ModelConfig:
+    """Return the parameters of a deep base without the upper of its blocks, which repeat the lower ones.
+
+    What takes a gradient through all of ResNet50V2 or ConvNeXt spends ten seconds in TensorFlow's tracing.
+    """
+    return config.model_copy(update={"cut_after": config.cut_after or LOWER_BLOCKS.get(config.architecture)})
 
 
 def training(model_config: ModelConfig = LIGHT, seed: int = 5, **changes: Any) -> TrainingConfig:

@@ -65,7 +65,8 @@ def scaled(found: Floats, shape: tuple[int, ...]) -> Floats:
 
 @pytest.fixture(scope="module", params=NAMES)
 def explainer(request: pytest.FixtureRequest) -> Explainer:
-    return Explainer(models.build(arrays.model_config(request.param, crops=[1.0], input_px=None), arrays.SHAPE, seed=1))
+    config = arrays.cut(arrays.model_config(request.param, crops=[1.0], input_px=None))
+    return Explainer(models.build(config, arrays.SHAPE, seed=1))
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="the reference is a tape of TensorFlow")
