@@ -28,7 +28,16 @@ from mammo.data.images.array_store import Writer
 from mammo.data.images.preprocess import prepare_case, prepare_sample
 
 HEIGHT_PX, WIDTH_PX, SIZE_PX, FILMS, ROUNDS, QUALITY = 5000, 3000, 224, 4, 7, 85
-SETTINGS = PreprocessConfig(size_px=SIZE_PX, bits=8, context=2.0, clahe=None, window_percentiles=(1.0, 99.5))
+SETTINGS = PreprocessConfig(
+    size_px=SIZE_PX,
+    bits=8,
+    context=2.0,
+    clahe=None,
+    window_percentiles=(1.0, 99.5),
+    edge_margin=0.0,
+    equalisation=0.0,
+    blur_px=0.0,
+)
 FEW, MANY = 30, 300
 
 Case = dict[str, str]

@@ -17,7 +17,16 @@ from tests.dicoms import write_dicom
 
 SHAPE = (960, 600)
 LESION: Box = (400, 150, 520, 250)
-SETTINGS = PreprocessConfig(size_px=64, bits=8, context=2.0, clahe=None, window_percentiles=(1.0, 99.5))
+SETTINGS = PreprocessConfig(
+    size_px=64,
+    bits=8,
+    context=2.0,
+    clahe=None,
+    window_percentiles=(1.0, 99.5),
+    edge_margin=0.0,
+    equalisation=0.0,
+    blur_px=0.0,
+)
 
 
 def left_film(shape: tuple[int, int] = SHAPE, lesion: Box | None = LESION) -> tuple[Grey, Mask]:
@@ -457,3 +466,39 @@ def test_the_sheet_pairs_every_film_with_its_square(tmp_path: Path, unit: str, b
         assert len(axes.lines) >= 1
     assert all(len(axes.lines) >= 2 for axes in films)
     assert len(png.encode_png(sheet)) > 5000
+
+
+# One scale for all films
+
+
+@pytest.mark.parametrize("unit", ["lesion", "image"])
+def test_equalised_films_of_two_digitisers_look_alike(tmp_path: Path, unit: str) -> None:
+    film, mask = left_film()
+    curve = (255 * (np.arange(256) / 255) ** 2.2).astype(np.uint8)
+    one, other = case_of(tmp_path, film, mask), case_of(tmp_path, curve[film], mask, name="other")
+
+    def distance(settings: PreprocessConfig) -> float:
+        images = [preprocess.prepare_case(case, tmp_path, unit, settings).image for case in (one, other)]
+        return difference(*images)
+
+    equalised = SETTINGS.model_copy(update={"equalisation": 1.0})
+    assert distance(equalised) < 0.5 * distance(SETTINGS)
+    assert distance(SETTINGS) > 3
+
+
+def test_the_margin_of_a_film_is_no_breast(tmp_path: Path) -> None:
+    film, mask = left_film()
+    film[:, :12] = 255  # light passed beside the film, where the chest wall is
+    case = case_of(tmp_path, film, mask)
+    cut = preprocess.prepare_case(case, tmp_path, "image", SETTINGS.model_copy(update={"edge_margin": 0.03})).image
+    clean = preprocess.prepare_case(case_of(tmp_path, *left_film(), name="clean"), tmp_path, "image", SETTINGS).image
+    assert cut[20:40, :2].mean() == pytest.approx(clean[20:40, :2].mean(), abs=25)
+    assert (cut == 255).mean() < (preprocess.prepare_case(case, tmp_path, "image", SETTINGS).image == 255).mean() + 0.01
+
+
+def test_blur_brings_sharpness_to_one_scale_and_keeps_the_black(tmp_path: Path, case: dict[str, object]) -> None:
+    sharp = preprocess.prepare_case(case, tmp_path, "image", SETTINGS).image
+    soft = preprocess.prepare_case(case, tmp_path, "image", SETTINGS.model_copy(update={"blur_px": 1.0})).image
+    edges = [np.abs(cv2.Laplacian(image, cv2.CV_32F))[20:40, 5:20].mean() for image in (sharp, soft)]
+    assert edges[1] < 0.7 * edges[0]
+    assert not soft[sharp == 0].any()

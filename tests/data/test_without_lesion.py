@@ -14,7 +14,16 @@ from mammo.data.images.transforms import Box, Film, Mask
 from mammo.data.images.without_lesion import HEALTHY_TISSUE, INPAINTED, NONE_MARKED
 
 SHAPE = (400, 300)
-SETTINGS = PreprocessConfig(size_px=64, bits=8, context=1.5, clahe=None, window_percentiles=(0.0, 100.0))
+SETTINGS = PreprocessConfig(
+    size_px=64,
+    bits=8,
+    context=1.5,
+    clahe=None,
+    window_percentiles=(0.0, 100.0),
+    edge_margin=0.0,
+    equalisation=0.0,
+    blur_px=0.0,
+)
 SPECK = (80, 80, 84, 84)
 FIRST, SECOND = (150, 60, 190, 100), (250, 120, 280, 150)
 LESION_GREY = 250

@@ -85,6 +85,9 @@ class PreprocessConfig(_Section):
     context: Annotated[float, Field(ge=1)]
     clahe: Positive | None
     window_percentiles: tuple[Annotated[float, Field(ge=0, le=100)], Annotated[float, Field(ge=0, le=100)]]
+    edge_margin: Annotated[float, Field(ge=0, lt=0.25)]
+    equalisation: Share
+    blur_px: NonNegative
 
     @field_validator("window_percentiles")
     @classmethod

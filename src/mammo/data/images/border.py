@@ -10,8 +10,8 @@ import numpy.typing as npt
 from mammo.core.schemas import BORDER_BINS, BORDER_PERCENTILES
 from mammo.data.images.transforms import Film, reduce_to_8_bits
 
-FILM_PX = 400  # longer side at which a film's strips are measured, whatever its own size
-STRIP_PX = 8  # of FILM_PX: the outer 16 px of a film of 800 px
+FILM_PX = 400  # longer side at which a film's strips are measured; a film in memory may be smaller
+STRIP = 0.02  # of the longer side: the outer 16 px of a film of 800 px
 
 
 def measure_border(film: Film, shape: tuple[int, int]) -> npt.NDArray[np.float64]:
@@ -25,7 +25,8 @@ def measure_border(film: Film, shape: tuple[int, int]) -> npt.NDArray[np.float64
         size = max(1, round(film.shape[1] * scale)), max(1, round(film.shape[0] * scale))
         grey = np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.uint8)
     edges = np.abs(cv2.Laplacian(grey, cv2.CV_32F))
-    strips = (np.s_[:STRIP_PX], np.s_[-STRIP_PX:], np.s_[:, :STRIP_PX], np.s_[:, -STRIP_PX:])
+    width = max(1, round(STRIP * max(grey.shape)))
+    strips = (np.s_[:width], np.s_[-width:], np.s_[:, :width], np.s_[:, -width:])
     measured = [_measure_strip(grey[strip], edges[strip]) for strip in strips]
     return np.concatenate([*measured, [*shape, 8.0 * film.dtype.itemsize]])
 

@@ -26,7 +26,6 @@ from mammo.data.images.transforms import Box, Film, Mask
 VIEWS = ("CC", "MLO")
 ASPECT_TOLERANCE = 0.01
 OVERSAMPLING = 2  # a reduced film is at least this much finer than the square it becomes
-FILM_PX = max(BREAST_ANALYSIS_PX, border.FILM_PX)  # no film is reduced below it: breast and border are measured on it
 LESION_BOX_PX = 128  # a lesion's box is measured on a mask that shows it at least this long
 
 Mark = Encoded | Box
@@ -220,12 +219,16 @@ def _assemble(squares: list[Square], scenes: list[Scene], case: Mapping[str, obj
 
 def _square(view: Located, settings: PreprocessConfig) -> Square:
     """Return the window of a lesion, or the whole breast."""
-    enhance = _enhancement(view.film, view.breast, settings)
+    breast = transforms.cut_margin(view.breast, settings.edge_margin)
+    enhance = _enhancement(view.film, breast, settings)
     if view.crop is None:
-        image, mask = breast_square(view.film, view.lesions, view.breast, settings.size_px, enhance)
+        image, mask = breast_square(view.film, view.lesions, breast, settings.size_px, enhance)
+        # Blurred, the outline would spread over the black around it.
+        image = transforms.blur(image, settings.blur_px) * (image > 0)
     else:
         window, mask_window = view.crop
         image = transforms.resize(enhance(transforms.crop(view.film, window)), settings.size_px)
+        image = transforms.blur(image, settings.blur_px)
         mask = transforms.resize_mask(transforms.crop(view.lesions, mask_window), settings.size_px)
     return Square(image, mask, float(view.lesions.mean()))
 
@@ -277,7 +280,7 @@ def _locate_lesion(scene: Scene, settings: PreprocessConfig) -> Located:
     box = transforms.square_around(_scale_box(transforms.bounding_box(lesions), mask_reduction), settings.context)
     film_reduction = min(
         _coarsest(box[2] - box[0], OVERSAMPLING * settings.size_px),
-        _coarsest(max(scene.film.shape), FILM_PX),
+        _coarsest(max(scene.film.shape), BREAST_ANALYSIS_PX),
     )
     film = io.decode(scene.film, film_reduction)
     window, mask_window = _scale_box(box, 1 / film_reduction), _scale_box(box, 1 / mask_reduction)
@@ -322,7 +325,7 @@ def _view(scene: Scene, reduction: int) -> View:
 
 def _view_of_breast(scene: Scene, needed_px: int) -> View:
     """Decode the film, reduced as far as leaves its breast at least `needed_px` long."""
-    reduction = _coarsest(max(scene.film.shape), max(needed_px, FILM_PX))
+    reduction = _coarsest(max(scene.film.shape), max(needed_px, BREAST_ANALYSIS_PX))
     while True:
         view = _view(scene, reduction)
         top, left, bottom, right = transforms.bounding_box(view.breast)
@@ -340,8 +343,13 @@ def _enhancement(film: Film, breast: Mask, settings: PreprocessConfig) -> Callab
     """Return the function that windows any part of the film by its breast, and equalises it where clahe is set."""
     low, high = transforms.percentile_levels(film, breast, settings.window_percentiles)
 
+    levels = transforms.rank_levels(film, breast, settings.equalisation, low, high) if settings.equalisation else None
+
     def enhance(part: Film) -> Film:
-        windowed = transforms.window(part, low, high, settings.bits)
+        if levels is None:
+            windowed = transforms.window(part, low, high, settings.bits)
+        else:
+            windowed = transforms.map_levels(part, levels, settings.bits)
         return windowed if settings.clahe is None else transforms.equalise(windowed, settings.clahe)
 
     return enhance

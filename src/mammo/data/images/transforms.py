@@ -76,6 +76,40 @@ def window(film: Film, low: float, high: float, bits: int = 8) -> Film:
     return np.asarray(cv2.LUT(film, table), dtype=depth)
 
 
+def rank_levels(film: Film, region: Mask, share: float, low: float, high: float) -> npt.NDArray[np.float64]:
+    """Return the grey level (0-1) of every value of the film's depth: a mixture of window and rank within the region.
+
+    share: 0 is the window from low to high alone, 1 the share of the region's pixels that are darker, so that the greys
+    of all films have one distribution.
+    """
+    levels = np.iinfo(film.dtype).max + 1
+    windowed = np.clip((np.arange(levels) - low) / max(high - low, 1), 0, 1)
+    counts = cv2.calcHist([film], [0], region if region.any() else None, [levels], [0, levels]).ravel().astype(np.int64)
+    below = np.cumsum(counts)
+    ranks = (below - counts / 2) / max(below[-1], 1)
+    return np.asarray((1 - share) * windowed + share * ranks)
+
+
+def map_levels(film: Film, levels: npt.NDArray[np.float64], bits: int) -> Film:
+    """Replace every value of the film by its grey level (0-1) of `rank_levels`, in `bits` (8 or 16)."""
+    depth, white = DEPTHS[bits]
+    return np.asarray(cv2.LUT(film, (white * levels).round().astype(depth)), dtype=depth)
+
+
+def blur(image: Film, sigma_px: float) -> Film:
+    """Blur by a Gaussian of SD `sigma_px`; 0 changes nothing."""
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma_px), image.dtype) if sigma_px else image
+
+
+def cut_margin(mask: Mask, share: float) -> Mask:
+    """Return the mask (h, w) without the outer share of each side; unchanged where nothing would be left."""
+    rows, columns = (round(share * side) for side in mask.shape)
+    inner = np.zeros_like(mask)
+    inside = np.s_[rows : mask.shape[0] - rows, columns : mask.shape[1] - columns]
+    inner[inside] = mask[inside]
+    return inner if inner.any() else mask
+
+
 def _percentiles(film: Film, region: Mask, percentiles: tuple[float, float]) -> npt.NDArray[np.float64]:
     """Return np.percentile of the region's pixels, from their histogram: pixels are many, and levels are few."""
     levels = np.iinfo(film.dtype).max + 1
