@@ -80,7 +80,12 @@ VARIANTS = {
         {"crops": [0.75]},
         {"augmentation.noise": 0.02},
     ),
-    "mobilenet_v2, head": Variant("mobilenet_v2", "160 px, ImageNet weights, frozen", None, {"trainable": []}),
+    "mobilenet_v2, head": Variant(
+        "mobilenet_v2",
+        "160 px, ImageNet weights, frozen, logistic regression",
+        None,
+        {"trainable": [], "optimizer": "logistic_regression"},
+    ),
     "mobilenet_v2": Variant("mobilenet_v2", "head first, then all of it", "mobilenet_v2, head"),
     "mobilenet_v2, none": Variant(
         "mobilenet_v2", "from random weights", "mobilenet_v2", {"weights": "none", "head_epochs": 0}

@@ -33,7 +33,8 @@ def _training_config(config: Config) -> TrainingConfig:
     """Return the parameters of the model, with the learning rate and the epochs of `continue_training`."""
     settings = config.continue_training
     training = config.for_model(settings.model)
-    changes = {"learning_rate": settings.learning_rate, "head_epochs": 0, "epochs": settings.epochs}
+    rates = dict.fromkeys(("learning_rate", "head_learning_rate"), settings.learning_rate)
+    changes = {**rates, "head_epochs": 0, "head_start": "random", "epochs": settings.epochs}  # the head is trained
     # Another seed: another order of batches and other augmentations than in the first training.
     return replace(training, model=training.model.model_copy(update=changes), seed=config.seed + 1)
 

@@ -139,7 +139,8 @@ def continue_training(model_path: str | Path | None = None, epochs: int | None =
     with _workspace() as config:
         start = config.continue_training
         path = _model_file(source) if source is not None else _latest() or _model_file(start.model)
-        changes = {"learning_rate": start.learning_rate, "head_epochs": 0, "epochs": epochs or start.epochs}
+        rates = dict.fromkeys(("learning_rate", "head_learning_rate"), start.learning_rate)
+        changes = {**rates, "head_epochs": 0, "head_start": "random", "epochs": epochs or start.epochs}
         name = f"continued_{path.stem.removeprefix('continued_')}"
         return _train(name, start.model, _with_model(config, start.model, changes), path)
 

@@ -453,6 +453,29 @@ def test_the_head_goes_first_where_asked(samples, tmp_path, monkeypatch):
     assert all(layer.trainable for layer in model.layers)
 
 
+def test_a_head_on_a_frozen_base_learns_at_its_own_rate_and_for_its_own_epochs():
+    frozen = arrays.light(trainable=[], learning_rate=1e-6, head_learning_rate=0.01)
+    (phase,) = training_phases(arrays.training(frozen, epochs=6))
+    assert (phase.epochs, phase.learning_rate, phase.frozen) == (6, 0.01, True)
+    (phase,) = training_phases(arrays.training(frozen.model_copy(update={"head_epochs": 30}), epochs=6))
+    assert phase.epochs == 30
+
+
+def test_a_head_that_starts_as_the_logistic_solution_is_there_before_the_base_learns(samples, tmp_path, monkeypatch):
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    config = arrays.light(head_start="logistic_regression", learning_rate=1e-9, augmentation_strength=0.0)
+    model, solution = light(), light()
+    result = fit(model, samples, model_config=config, epochs=2)
+    fit(solution, samples, model_config=config.model_copy(update={"optimizer": "logistic_regression", "trainable": []}))
+    assert len(result.history) == 3
+    assert result.best_epoch == 2
+    assert result.history[0]["val_auc"] > 0.8
+    head = [weight for name in ("logit",) for weight in model.get_layer(name).get_weights()]
+    expected = [weight for name in ("logit",) for weight in solution.get_layer(name).get_weights()]
+    for weight, other in zip(head, expected, strict=True):
+        np.testing.assert_allclose(weight, other, atol=1e-4)
+
+
 def test_logistic_regression_ends_up_in_the_model(tmp_path, monkeypatch):
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     samples = arrays_samples()

@@ -152,6 +152,7 @@ class ModelDefaultsConfig(_Section):
     epochs: Count | None
     head_epochs: Annotated[int, Field(ge=0)]
     head_learning_rate: Positive
+    head_start: Literal["random", "logistic_regression"]
     input_px: Annotated[int, Field(ge=32)] | None
     crops: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1)]
     pool_max: bool

@@ -22,10 +22,10 @@ def fit_logistic_head(
     """Fit a logistic regression with an L2 penalty on the frozen base's vectors, and write it into the model's head.
 
     Every augmented copy is a row; `inverse_l2` is divided by the number of copies, so that it does not depend on it.
-    Raise TrainingError where the base is to learn, or the head has hidden layers.
+    Raise TrainingError where the head has hidden layers.
     """
-    if config.model.trainable or config.model.head_units:
-        raise TrainingError(f"optimizer: {LOGISTIC_REGRESSION} needs `trainable: []` and `head_units: []`")
+    if config.model.head_units:
+        raise TrainingError(f"{LOGISTIC_REGRESSION} fits a linear head; it needs `head_units: []`")
     features = AugmentedFeatures(model, data.train, config)
     scaler, regression = _fit_regression(features, data.train.labels, config)
     norm = model.get_layer("pool_norm")
@@ -34,7 +34,8 @@ def fit_logistic_head(
     model.get_layer("logit").set_weights([regression.coef_.T, regression.intercept_])
     loss = _training_loss(model, features, data.train.labels)
     prob = predict.predict_probabilities(model, data.validation)
-    values = health.measure_epoch(data.validation.labels, prob, loss, config.train.health) | {"loss": loss}
+    values = health.measure_epoch(data.validation.labels, prob, loss, config.train.health)
+    values |= {"loss": loss, "restarts": 0.0}
     on_epoch_end(0, values)
     return TrainingResult([values], 0)
 

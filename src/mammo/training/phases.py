@@ -21,9 +21,13 @@ def total_epochs(config: TrainingConfig) -> int:
 
 
 def training_phases(config: TrainingConfig) -> list[Phase]:
-    """Return the phases: the head alone for `head_epochs`, then all layers; only the head where none is `trainable`."""
+    """Return the phases: the head alone for `head_epochs`, then all layers.
+
+    Where no layer of the base is `trainable` the head is all that learns: for `head_epochs`, or `epochs` where that is
+    0, at `head_learning_rate`; a rate for fine-tuning a base would leave the head at its random start.
+    """
     model, epochs = config.model, total_epochs(config)
     if not model.trainable:
-        return [Phase("head", epochs, model.learning_rate, frozen=True)]
+        return [Phase("head", model.head_epochs or epochs, model.head_learning_rate, frozen=True)]
     head = [Phase("head", model.head_epochs, model.head_learning_rate, frozen=True)] if model.head_epochs else []
     return [*head, Phase("all", epochs, model.learning_rate, frozen=False)]

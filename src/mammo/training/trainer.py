@@ -44,9 +44,13 @@ def fit(
     """
     data = TrainingData(samples.take("train"), samples.take("val"))
     if config.model.optimizer == LOGISTIC_REGRESSION:
+        if config.model.trainable:
+            raise TrainingError(f"optimizer: {LOGISTIC_REGRESSION} needs `trainable: []`; else set it as `head_start`")
         return fit_logistic_head(model, data, config, on_epoch_end)
     history: list[Epoch] = []
-    best_epoch = -1
+    if config.model.head_start == LOGISTIC_REGRESSION:
+        history += fit_logistic_head(model, data, config, on_epoch_end).history
+    best_epoch = len(history) - 1
     for number, phase in enumerate(training_phases(config)):
         phase_config = replace(config, seed=config.seed + number)
         with _frozen_base(model, phase.frozen):
