@@ -37,12 +37,16 @@ def _publish(config: Config, records: list[Record]) -> None:
     console = Console(soft_wrap=True)
     for difference in published.differing:
         console.print(f"warning: {difference}. It is retired, and the table shows the record.", markup=False)
-    if published.pipeline is None:
+    pipeline = published.pipeline
+    if pipeline is None:
         pages = [COMPARISON, COMPARISON.with_suffix(".md")]
-        publishing.log_pipeline(config.tracking.experiment, records, published.runs, pages)
+        pipeline = publishing.log_pipeline(config.tracking.experiment, records, published.runs, pages)
+    if published.promotion is None:
         from mammo.pipeline.promotion import promote  # statistics are heavy, and needed on this path only
 
-        console.print(promote(config, records, published))
+        decision = promote(config, records, published)
+        publishing.note_promotion(pipeline, decision)
+        console.print(decision)
     console.print(f"{len(records)} records on the server, {len(published.replayed)} of them replayed now")
 
 

@@ -6,6 +6,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import mlflow
@@ -24,6 +25,7 @@ from mammo.reporting.comparison import format_interval
 from mammo.tracking import live_run, mlflow_client, model_registry, model_uri, provenance, publishing
 from mammo.tracking.live_run import StageRun, StageSpec
 from mammo.tracking.model_registry import VersionSpec
+from mammo.tracking.verification import retire
 from tests import arrays
 
 EXPERIMENT = "tests"
@@ -382,8 +384,8 @@ def test_a_run_without_a_model_is_refused(server):
 
 def test_publish_finds_what_a_run_left(server):
     record = run_stage()
-    replayed, found, pipeline, differing = publishing.publish(EXPERIMENT, [record])
-    assert (replayed, pipeline, differing) == ([], None, [])
+    replayed, found, pipeline, differing, promotion = publishing.publish(EXPERIMENT, [record])
+    assert (replayed, pipeline, differing, promotion) == ([], None, [], None)
     assert [run.info.run_id for run in found] == [runs()[0].info.run_id]
 
 
@@ -472,6 +474,82 @@ def test_a_tampered_pipeline_run_is_published_again(server):
     after = publishing.publish(EXPERIMENT, records)
     assert (after.replayed, after.pipeline) == ([], None)
     assert after.differing == [f"run {pipeline} (pipeline): a/auc is 0.99, its record says 0.353"]
+
+
+def finished(record: Record) -> list[Run]:
+    return runs(f"tags.content = '{record.content()}' AND attributes.status = 'FINISHED'")
+
+
+def test_two_clones_that_publish_at_once_leave_one_run_of_each_record(server, new_server, monkeypatch):
+    records = [run_stage(model=name, parameters={"name": name}) for name in ("light_cnn", "basic_vgg16")]
+    new_server("empty")
+    mlflow_client.connect(EXPERIMENT)
+    both, look_up = threading.Barrier(2, timeout=30), publishing.find_by_record
+    looked = threading.local()
+
+    def look_up_at_once(*words: object) -> dict[str, list[Run]]:
+        found = look_up(*words)
+        if not hasattr(looked, "once"):
+            looked.once = True
+            both.wait()  # both have seen a server without the records
+        return found
+
+    monkeypatch.setattr(publishing, "find_by_record", look_up_at_once)
+
+    def publish() -> str:
+        return publishing.log_pipeline(EXPERIMENT, records, publishing.publish(EXPERIMENT, records).runs, [])
+
+    with ThreadPoolExecutor(2) as pool:
+        for clone in [pool.submit(publish) for _ in range(2)]:
+            clone.result()
+    monkeypatch.setattr(publishing, "find_by_record", look_up)
+    after = publishing.publish(EXPERIMENT, records)
+    assert (after.replayed, after.differing) == ([], [])
+    assert [len(finished(record)) for record in records] == [1, 1]
+    (pipeline,) = runs("tags.`dvc.stage` = 'pipeline' AND attributes.status = 'FINISHED'")
+    assert after.pipeline == pipeline.info.run_id
+    assert {run.data.tags["mlflow.parentRunId"] for run in after.runs} == {pipeline.info.run_id}
+    assert {run.data.tags["retired"].split()[0] for run in runs("attributes.status = 'FAILED'")} == {"twin"}
+
+
+def test_a_twin_decides_the_same_whoever_looks(server, new_server):
+    """Of three twins the one that was live stays, else the one that ended first; a live one is never retired."""
+    record = run_stage()
+    new_server("empty")
+    experiment = mlflow_client.connect(EXPERIMENT)
+    for _ in range(2):
+        publishing._replay(experiment, record)
+    first = min(finished(record), key=lambda run: run.info.end_time).info.run_id
+    for _ in range(2):
+        assert publishing._settle_twins(experiment, [record])[record.content()].info.run_id == first
+    run_stage()
+    publishing._settle_twins(experiment, [record])
+    (stays,) = finished(record)
+    assert "replayed" not in stays.data.tags
+
+
+@pytest.mark.parametrize("lost", ["light_cnn.csv", "gradcam", "record.json"])
+def test_a_run_whose_artifacts_are_lost_is_sent_again(server, lost):
+    record = run_stage()
+    (run,) = runs()
+    path = Path(run.info.artifact_uri.removeprefix("file://")) / lost
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if lost == "record.json":
+        with pytest.raises(InputError, match=rf"run {run.info.run_id} .* its artifacts are not .*dvc repro publish"):
+            publishing.find_origin(run.info.run_id)
+    after = publishing.publish(EXPERIMENT, [record])
+    assert after.replayed == ["train@light_cnn"]
+    assert after.differing == [f"run {run.info.run_id} (train@light_cnn): its artifact {lost} is lost"]
+    assert as_the_record_says(after.runs[0], record)
+
+
+def test_a_training_whose_model_is_lost_is_sent_again(trained, new_server, tmp_path):
+    new_server("empty")
+    record = read_record(record_path("train", "light_cnn"))
+    first = publishing.publish(EXPERIMENT, [record]).runs[0]
+    model = mlflow.MlflowClient().get_logged_model(first.outputs.model_outputs[0].model_id)
+    shutil.rmtree(model.artifact_location.removeprefix("file://"))
+    assert publishing.publish(EXPERIMENT, [record]).replayed == ["train@light_cnn"]
 
 
 def test_a_lost_server_gets_every_record_back_once(server, new_server):
@@ -578,6 +656,18 @@ def test_an_alias_names_the_version_that_was_registered_last_under_it(trained):
     loaded = models.load(mlflow_client.download_model("models:/mammo-demo@champion"))
     expected = models.build(arrays.LIGHT, arrays.SHAPE, seed=2)
     assert all(np.array_equal(a, b) for a, b in zip(loaded.get_weights(), expected.get_weights(), strict=True))
+
+
+def test_a_version_is_known_by_the_content_of_its_record(trained):
+    spec = VersionSpec("mammo-demo", "light_cnn", "champion", {}, "")
+    first = model_registry.register_version(trained[0], spec)
+    mlflow.MlflowClient().delete_registered_model_alias("mammo-demo", "champion")  # a kill before the alias was set
+    assert model_registry.register_version(trained[0], spec) == first
+    assert model_registry.find_version("mammo-demo", "champion") == first
+    assert model_registry.is_whole(first)
+    retire(trained[0], "of the test")
+    assert not model_registry.is_whole(first)
+    assert model_registry.register_version(trained[0], spec).number == "2"
 
 
 def test_a_version_that_a_person_registered_has_neither_model_nor_content(trained):

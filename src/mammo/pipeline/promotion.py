@@ -1,4 +1,4 @@
-"""The champion of the registered model, verdict when a workspace is published for the first time."""
+"""The champion of the registered model, decided when a workspace is published for the first time."""
 
 import pandas as pd
 
@@ -10,6 +10,7 @@ from mammo.core.records import Record
 from mammo.evaluation import promotion_rule
 from mammo.metrics import discrimination
 from mammo.tracking import model_registry
+from mammo.tracking.failures import name_cure
 from mammo.tracking.model_registry import VersionSpec
 from mammo.tracking.publishing import Published
 
@@ -17,7 +18,16 @@ DEMO = "demo"
 
 
 def promote(config: Config, records: list[Record], published: Published) -> str:
-    """Register the workspace's best model on validation as champion or challenger; return the decision as text."""
+    """Register the workspace's best model on validation as champion or challenger; return the decision as text.
+
+    A model is known by the content of its record: again after a failure or a kill the decision is the same, and no
+    version is doubled. Raises InputError with the cure where the server refuses.
+    """
+    with name_cure(f"the registered model {registered_name(config)!r}"):
+        return _promote(config, records, published)
+
+
+def _promote(config: Config, records: list[Record], published: Published) -> str:
     predictions = {
         name: read_table(PREDICTIONS / f"{name}.csv", schemas.PREDICTIONS) for name in row_names.candidate_names(config)
     }
@@ -35,10 +45,12 @@ def promote(config: Config, records: list[Record], published: Published) -> str:
     registered = registered_name(config)
     run = published.runs[_training_place(name, records)]
     holder = model_registry.find_version(registered, promotion_rule.CHAMPION)
-    if holder is not None and holder.content == run.data.tags["content"]:
+    is_holder = holder is not None and holder.content == run.data.tags["content"]
+    if holder is not None and is_holder and model_registry.is_whole(holder):
         return f"{registered}: {name} is the champion already (version {holder.number})"
     validation = promotion_rule.select_validation_rows(predictions[name])
-    verdict = promotion_rule.decide_alias(validation, _validation_rows(holder), rule, config.evaluate, config.seed)
+    rivals = None if is_holder else _validation_rows(holder)
+    verdict = promotion_rule.decide_alias(validation, rivals, rule, config.evaluate, config.seed)
     tags = {
         "val_auc": f"{discrimination.auc(validation['label'], validation['prob']):.4f}",
         "val_sensitivity_operating": f"{rates[name].sensitivity:.4f}",

@@ -35,15 +35,18 @@ def first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def find_cure(error: Exception) -> str | None:
-    """Return what is wrong with the store, and what the user can do; None where only a programmer can tell."""
+def find_cure(error: Exception, subject: str = "the experiment") -> str | None:
+    """Return what is wrong with the store, and what the user can do; None where only a programmer can tell.
+
+    subject: what is being written, which a permission concerns.
+    """
     if isinstance(error, DATABASE_ERRORS) or _names_database(error):
         return _database_cure(str(error))
     status = error.get_http_status_code() if isinstance(error, MlflowException) else 500
     if status == 401:
         return "does not know us; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
     if status == 403:
-        return "says that we may not write; its administrator can grant EDIT on the experiment"
+        return f"says that we may not write; its administrator can grant EDIT on {subject}"
     return "does not answer as it should; see that it runs" if status >= 500 else None
 
 
@@ -66,14 +69,14 @@ def _database_cure(reason: str) -> str:
 
 
 @contextmanager
-def name_cure() -> Iterator[None]:
+def name_cure(subject: str = "the experiment") -> Iterator[None]:
     """Turn the failure of a store that is away, damaged, or that refuses us, into an InputError with the cure."""
     try:
         yield
     except DeletedExperimentError:
         raise
     except FAILURES as error:
-        cure = find_cure(error)
+        cure = find_cure(error, subject)
         if cure is None:
             raise
         raise InputError(

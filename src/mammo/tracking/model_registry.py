@@ -56,17 +56,41 @@ def find_version(name: str, alias: str) -> Version | None:
 
 
 def register_version(run: Run, spec: VersionSpec) -> Version:
-    """Give the model that `run` logged an alias, as the version that it has or as a new one."""
+    """Give the model that `run` logged an alias, as the version that its content has or as a new one."""
     client = mlflow.MlflowClient()
-    name, run_id, content = spec.name, run.info.run_id, run.data.tags["content"]
-    known = client.search_model_versions(f"name = '{name}' AND run_id = '{run_id}'")
-    version = known[0] if known else mlflow.register_model(_logged_model(run), name)
-    number = str(version.version)
+    name, content = spec.name, run.data.tags["content"]
+    number, run_id = _known_version(name, run) or (_new_version(name, run), run.info.run_id)
     for key, value in (spec.tags | {"model": spec.model, "content": content}).items():
         client.set_model_version_tag(name, number, key, value)
     client.update_model_version(name, number, spec.note)
     client.set_registered_model_alias(name, spec.alias, number)
     return Version(name, number, run_id, spec.model, content)
+
+
+def is_whole(version: Version) -> bool:
+    """Return whether the run of a version is still the finished run of its record."""
+    try:
+        run = mlflow.MlflowClient().get_run(version.run_id)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return False
+    return run.info.lifecycle_stage == "active" and run.data.tags.get("content") == version.content
+
+
+def _known_version(name: str, run: Run) -> tuple[str, str] | None:
+    """Return number and run of the newest version of the same content whose run is there; None where none is."""
+    versions = mlflow.MlflowClient().search_model_versions(f"name = '{name}'")
+    for version in sorted(versions, key=lambda version: -int(version.version)):
+        known = Version(name, str(version.version), str(version.run_id), "", run.data.tags["content"])
+        same = version.run_id == run.info.run_id or version.tags.get("content") == known.content
+        if same and is_whole(known):
+            return known.number, known.run_id
+    return None
+
+
+def _new_version(name: str, run: Run) -> str:
+    return str(mlflow.register_model(_logged_model(run), name).version)
 
 
 def _logged_model(run: Run) -> str:

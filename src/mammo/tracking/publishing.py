@@ -18,7 +18,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 from mammo.core.errors import InputError
 from mammo.core.records import Record, hash_records, parse_record
 from mammo.tracking import provenance
-from mammo.tracking.failures import FAILURES, name_cure
+from mammo.tracking.failures import FAILURES, first_line, name_cure
 from mammo.tracking.mlflow_client import (
     N_TWINS,
     connect,
@@ -39,10 +39,11 @@ from mammo.tracking.run_contents import (
     run_tags,
     to_metrics,
 )
-from mammo.tracking.verification import describe_difference, metric_differences, retire
+from mammo.tracking.verification import describe_difference, find_lost_artifact, metric_differences, retire
 
 PIPELINE = "pipeline"  # the stage that a pipeline's run names
 ROW_METRICS = ("auc", "sensitivity", "specificity")  # of a row, on the pipeline's run
+PROMOTION = "promotion"  # tag of a pipeline's run: the decision about the registered model
 RUN_IDS_TAG, IDS_PER_TAG = "runs.", 200  # tags of a pipeline's run that name the runs of its records
 
 
@@ -53,6 +54,7 @@ class Published(NamedTuple):
     runs: list[Run]  # one per record, in their order
     pipeline: str | None  # id of the pipeline's run, where it is there already
     differing: list[str]  # what runs of the server said otherwise than the records; they are retired
+    promotion: str | None  # the decision about the registered model, where it was made already
 
 
 @dataclass(frozen=True)
@@ -82,10 +84,14 @@ def publish(experiment: str, records: list[Record]) -> Published:
     replayed = [record for record in missing if record.content() not in known]
     for record in replayed:
         known[record.content()] = _replay(experiment_id, record)
+    known |= _settle_twins(experiment_id, replayed)
     runs = [known[record.content()] for record in records]
     if pipeline and missing:
         _adopt(pipeline.info.run_id, runs)
-    return Published([record.name for record in replayed], runs, pipeline.info.run_id if pipeline else None, differing)
+    names = [record.name for record in replayed]
+    if pipeline is None:
+        return Published(names, runs, None, differing, None)
+    return Published(names, runs, pipeline.info.run_id, differing, pipeline.data.tags.get(PROMOTION))
 
 
 def _verified(candidates: dict[str, list[Run]], records: list[Record], differing: list[str]) -> dict[str, Run]:
@@ -93,7 +99,7 @@ def _verified(candidates: dict[str, list[Run]], records: list[Record], differing
     verified = {}
     for record in records:
         for run in candidates.get(record.content(), []):
-            difference = describe_difference(run, record)
+            difference = describe_difference(run, record) or find_lost_artifact(run, record)
             if difference is None:
                 verified[record.content()] = run
                 break
@@ -116,7 +122,8 @@ def log_pipeline(experiment: str, records: list[Record], runs: list[Run], artifa
         "dvc.lock": provenance.lock_hash() or "none",
     }
     name = f"{PIPELINE} {os.environ.get('DVC_EXP_NAME') or content[:8]}"
-    run_id = str(client.create_run(connect(experiment), tags=tags, run_name=name).info.run_id)
+    experiment_id = connect(experiment)
+    run_id = str(client.create_run(experiment_id, tags=tags, run_name=name).info.run_id)
     note = f"One finished workspace: {len(records)} runs, of which those that it was the first to need are below it."
     client.log_batch(run_id, metrics=to_metrics(_row_metrics(records), 0), tags=[RunTag(MLFLOW_RUN_NOTE, note)])
     _adopt(run_id, runs)
@@ -125,7 +132,13 @@ def log_pipeline(experiment: str, records: list[Record], runs: list[Run], artifa
     log_patch(client, run_id)
     client.set_tag(run_id, "content", content)
     client.set_terminated(run_id)
-    return run_id
+    return _settle_pipelines(experiment_id, run_id, content)
+
+
+@name_cure()
+def note_promotion(pipeline_id: str, decision: str) -> None:
+    """Write the decision about the registered model to a pipeline's run; until then each publish makes it again."""
+    mlflow.MlflowClient().set_tag(pipeline_id, PROMOTION, decision)
 
 
 def find_origin(run_id: str) -> Origin:
@@ -148,8 +161,19 @@ def find_origin(run_id: str) -> Origin:
     # A clean run that another attempt began may hold that one's patch.
     changed = run.data.tags.get("git.dirty") != "false"
     patch = download_artifact(run_id, PATCH) if changed and PATCH in files else None
-    texts = [download_artifact(each.info.run_id, RECORD).read_text(encoding="utf-8") for each in runs]
-    return Origin(run_id, dict(run.data.tags), patch, list(map(parse_record, texts)))
+    return Origin(run_id, dict(run.data.tags), patch, [_read_record(each) for each in runs])
+
+
+def _read_record(run: Run) -> Record:
+    """Read a run's record from its artifacts; raises InputError where they are lost."""
+    try:
+        return parse_record(download_artifact(run.info.run_id, RECORD).read_text(encoding="utf-8"))
+    except FAILURES as error:
+        raise InputError(
+            f"run {run.info.run_id} ({run.info.run_name}) is on {mlflow.get_tracking_uri()}, and its artifacts are not "
+            f"({first_line(error)}); in the workspace that it is of (`git checkout` and `dvc checkout`) "
+            "`dvc repro publish` notices and sends it again"
+        ) from error
 
 
 def table_of_runs(runs: list[Run], tags: list[str]) -> pd.DataFrame:
@@ -169,6 +193,35 @@ def _table(rows: list[tuple[dict[str, str], Mapping[str, float | None]]], tags: 
     table = pd.DataFrame([{tag: run_tags[tag] for tag in tags} | dict(metrics) for run_tags, metrics in ordered])
     metric_names = sorted(set(table.columns) - set(tags))
     return table[tags + metric_names].astype(dict.fromkeys(metric_names, "float64"))
+
+
+def _settle_twins(experiment_id: str, replayed: list[Record]) -> dict[str, Run]:
+    """Return by content the run that stays of each record that was replayed just now; retire its twins.
+
+    Another clone may have sent the same record at the same time. A run that was live stays before one that was
+    replayed, then the one that ended first: whoever looks decides the same.
+    """
+    settled = {}
+    for content, runs in find_by_record(experiment_id, replayed).items():
+        twins = sorted(runs, key=lambda run: ("replayed" in run.data.tags, run.info.end_time, run.info.run_id))
+        for twin in twins[1:]:
+            if "replayed" in twin.data.tags:
+                retire(twin, f"twin of run {twins[0].info.run_id}")
+        settled[content] = twins[0]
+    return settled
+
+
+def _settle_pipelines(experiment_id: str, run_id: str, content: str) -> str:
+    """Retire the younger twins of a pipeline's run, which another clone wrote at the same time; return who stays."""
+    twins = search_finished(experiment_id, f"tags.content = '{content}'", N_TWINS)
+    twins.sort(key=lambda run: (run.info.end_time, run.info.run_id))
+    client, first = mlflow.MlflowClient(), twins[0]
+    for twin in twins[1:]:
+        retire(twin, f"twin of run {first.info.run_id}")
+        children = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{twin.info.run_id}'"
+        for child in client.search_runs([experiment_id], children):
+            client.set_tag(child.info.run_id, MLFLOW_PARENT_RUN_ID, first.info.run_id)
+    return str(first.info.run_id)
 
 
 def _pipeline_run(experiment_id: str, records: list[Record], differing: list[str]) -> Run | None:
