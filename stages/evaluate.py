@@ -22,6 +22,7 @@ from mammo.evaluation import clinical_tables, comparison_rows, prediction_tables
 from mammo.evaluation.comparison_rows import EvaluatedRow
 from mammo.metrics import bootstrap
 from mammo.metrics.resampling import LabelledRows, Resampling
+from mammo.pipeline import test_ledger
 from mammo.tracking import live_run
 from mammo.tracking.live_run import StageRun
 from stages import run
@@ -30,10 +31,14 @@ Predictions = Mapping[str, pd.DataFrame]  # schemas.PREDICTIONS or schemas.OUT_O
 
 
 def main() -> None:
-    """Evaluate models, ensembles and baselines on the test rows, and cross-validations on their held-out folds."""
+    """Evaluate models, ensembles and baselines on the reported rows, and cross-validations on their held-out folds.
+
+    The reported rows are the test rows, or the held-out training rows while the test set is closed.
+    """
     config = load_config()
+    test_ledger.check_opening(config)
     borders = prediction_tables.read_border_scores(config)
-    tested, repeats = prediction_tables.read_tested(config, borders), prediction_tables.read_repeats(config)
+    tested, repeats = prediction_tables.read_reported(config, borders), prediction_tables.read_repeats(config)
     held_out = {name: tables[0] for name, tables in repeats.items()}
     evaluated = {
         name: comparison_rows.evaluate_predictions(table, reader.configure_row(name, config.evaluate), config.seed)
@@ -52,6 +57,11 @@ def main() -> None:
     _write_summary(evaluated, list(tested), borders, config)
 
 
+def name_samples(config: Config) -> str:
+    """Return what the rows beside the cross-validations are measured on."""
+    return row_names.OFFICIAL_TEST if config.evaluate.test == "open" else row_names.HELD_OUT_ROWS
+
+
 def _write_tables(
     tested: Predictions, held_out: Predictions, metrics: Mapping[str, Mapping[str, float]], config: Config
 ) -> None:
@@ -61,7 +71,7 @@ def _write_tables(
         read_table(PIXELS / "sizes.csv", schemas.SIZES),
     )
     cases = read_table(CASES, schemas.CASES).merge(tertiles.size_tertiles(index, sizes), on="sample_id", how="left")
-    rows = {name: (table, row_names.OFFICIAL_TEST) for name, table in tested.items()}
+    rows = {name: (table, name_samples(config)) for name, table in tested.items()}
     rows |= {name: (table, row_names.HELD_OUT_FOLDS) for name, table in held_out.items()}
     tables = {
         name: clinical_tables.tabulate_predictions(
@@ -94,7 +104,7 @@ def _track_row(name: str, order: int, held_out: bool, config: Config) -> Abstrac
         tags={
             "data": data_fingerprint(),
             "unit": config.ingest.unit,
-            "samples": row_names.HELD_OUT_FOLDS if held_out else row_names.OFFICIAL_TEST,
+            "samples": row_names.HELD_OUT_FOLDS if held_out else name_samples(config),
             "weights": row_names.starting_weights(name, config),
             "order": f"{order:03d}",
         },

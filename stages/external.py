@@ -151,7 +151,7 @@ def _report(name: str, internal: Tables, predictions: Tables, data: str, config:
             "samples": f"external: {name}",
             "unit": config.ingest.unit,
             "weights": row_names.starting_weights(model, config),
-            "auc_official_test": external.measure_official_auc(internal[model]),
+            "auc_official_test": _measure_official_auc(internal[model], config),
             **external.measure_calibration(rows, config.evaluate),
         }
         for model, rows in predictions.items()
@@ -164,6 +164,11 @@ def _report(name: str, internal: Tables, predictions: Tables, data: str, config:
             run_log.log_metrics(measures | evaluated[row["model"]].to_metrics())
             for path in _artifacts(name, str(row["model"])):
                 run_log.log_artifact(path)
+
+
+def _measure_official_auc(predictions: pd.DataFrame, config: Config) -> float:
+    """Return the AUC on the models' own test rows; nan while these are closed."""
+    return external.measure_official_auc(predictions) if config.evaluate.test == "open" else float("nan")
 
 
 def _track_row(

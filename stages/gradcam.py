@@ -1,4 +1,4 @@
-"""Explain one model: saliency maps of every test sample, scored against the lesions, and checks of the maps."""
+"""Explain one model: saliency maps of every reported sample, scored against the lesions, and checks of the maps."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from mammo.core.errors import InputError
 from mammo.core.files import fresh_folder, read_table, write_rounded_table
 from mammo.core.paths import GRADCAM, MODELS, PIXELS, PREDICTIONS, data_fingerprint
 from mammo.data.samples import Samples, open_store
-from mammo.evaluation import operating_point, tertiles
+from mammo.evaluation import held_out, operating_point, tertiles
 from mammo.explain import localization, saliency, sanity_checks, shortcuts, verdicts
 from mammo.explain.saliency import Explainer
 from mammo.explain.sanity_checks import PatientImages
@@ -50,7 +50,7 @@ def main(name: str) -> None:
     chosen samples, which the report shows.
     """
     config = load_config()
-    test = open_store(PIXELS).take("test")
+    test = open_store(PIXELS).take(config.evaluate.reported_split)
     predictions = read_table(PREDICTIONS / f"{name}.csv", schemas.PREDICTIONS)
     rows = _decide(test, predictions, config.evaluate).merge(_read_sizes(), on="sample_id", how="left")
     explainer = explaining.open_explainer(MODELS / f"{name}.keras", test)
@@ -77,7 +77,9 @@ def main(name: str) -> None:
 
 
 def _decide(test: Samples, predictions: pd.DataFrame, config: EvaluateConfig) -> pd.DataFrame:
-    """Return the test samples, in their order, with prob, threshold (chosen on validation), call and outcome."""
+    """Return the reported samples, in their order, with prob, threshold (chosen on validation), call and outcome."""
+    if config.test == "closed":
+        predictions = held_out.hold_out(predictions, test.index)
     decided = operating_point.decide(predictions, config)
     columns = ["sample_id", "prob", "threshold", "predicted_positive"]
     rows = test.index.merge(decided[columns], on="sample_id", how="left", validate="one_to_one")
@@ -107,8 +109,8 @@ def choose_samples(samples: pd.DataFrame, rule: str | list[str], count: int, see
         unknown = sorted(set(rule) - set(samples["sample_id"]))
         if unknown:
             raise InputError(
-                f"gradcam.choose: no test sample is named {', '.join(unknown)}; there are e.g. "
-                f"{', '.join(samples['sample_id'].head(3))} (data/pixels/index.csv, split test)"
+                f"gradcam.choose: no reported sample is named {', '.join(unknown)}; there are e.g. "
+                f"{', '.join(samples['sample_id'].head(3))} (data/pixels/index.csv)"
             )
         return np.flatnonzero(samples["sample_id"].isin(rule))
     order = np.random.default_rng(seed).permutation(len(samples))

@@ -1,5 +1,6 @@
 """Make the tracking server hold every record of the workspace, and read the comparison table back from it."""
 
+import pandas as pd
 from rich.console import Console
 
 from mammo.core.config import Config, load_config
@@ -7,9 +8,10 @@ from mammo.core.files import write_rounded_table, write_text
 from mammo.core.paths import COMPARISON
 from mammo.core.records import Record, read_record, record_path
 from mammo.evaluation.lesion_verdict import judge_drop
+from mammo.pipeline import test_ledger
 from mammo.pipeline.workspace_records import TABLE_TAGS, external_paths, result_paths
 from mammo.reporting import results
-from mammo.reporting.comparison import render_markdown
+from mammo.reporting.comparison import render_markdown, state_test_set
 from mammo.tracking import mlflow_client, publishing
 from stages import run
 
@@ -26,6 +28,10 @@ def main() -> None:
         _publish(config, records)
 
 
+def _render(comparison: pd.DataFrame, config: Config) -> str:
+    return state_test_set(render_markdown(comparison), test_ledger.describe(config), config.evaluate.primary)
+
+
 def _publish(config: Config, records: list[Record]) -> None:
     published = publishing.publish(config.tracking.experiment, records)
     comparison = publishing.table_of_runs(published.runs, TABLE_TAGS)
@@ -33,7 +39,7 @@ def _publish(config: Config, records: list[Record]) -> None:
     comparison = comparison[results.COLUMNS + others]
     comparison = comparison.assign(lesion=[judge_drop(row) for row in comparison.to_dict(orient="records")])
     write_rounded_table(COMPARISON, comparison)
-    write_text(COMPARISON.with_suffix(".md"), render_markdown(comparison))
+    write_text(COMPARISON.with_suffix(".md"), _render(comparison, config))
     console = Console(soft_wrap=True)
     for difference in published.differing:
         console.print(f"warning: {difference}. It is retired, and the table shows the record.", markup=False)

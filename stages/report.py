@@ -36,7 +36,7 @@ from mammo.core.paths import (
 from mammo.core.records import Record, read_record
 from mammo.data.samples import open_store
 from mammo.evaluation import operating_point, prediction_tables, reader
-from mammo.pipeline import saliency_files
+from mammo.pipeline import saliency_files, test_ledger
 from mammo.pipeline.workspace_records import TABLE_TAGS, result_paths
 from mammo.reporting import evaluation_report, model_card
 from mammo.reporting.evaluation_report.content import Content, package_versions, read_tables
@@ -94,7 +94,7 @@ def _draw_trainings(folder: Path, records: Sequence[Record], config: Config) -> 
 
 def _draw_rows(folder: Path, comparison: pd.DataFrame, config: Config) -> None:
     """Draw roc.png of the rows on the test set, and ROC curve and confusion matrix of each row of the table."""
-    tested, repeats = prediction_tables.read_tested(config), prediction_tables.read_repeats(config)
+    tested, repeats = prediction_tables.read_reported(config), prediction_tables.read_repeats(config)
     rows = {
         name: operating_point.decide(predictions, reader.configure_row(name, config.evaluate))
         for name, predictions in (tested | {name: tables[0] for name, tables in repeats.items()}).items()
@@ -126,7 +126,7 @@ def _draw_augmentations(name: str) -> Figure:
 
 def draw_saliency(folder: Path, name: str, config: Config) -> None:
     """Draw overlays.png and shortcuts.png of a model by the first method, and those of the others with its name."""
-    test = open_store(PIXELS).take("test")
+    test = open_store(PIXELS).take(config.evaluate.reported_split)
     positions = test.index.index.to_numpy()
     masks = np.load(PIXELS / "masks.npy", mmap_mode="r")[positions]
     images = test.pixels(np.arange(len(positions)))[..., 0].astype(np.uint8)
@@ -165,6 +165,7 @@ def _content(records: Sequence[Record], config: Config) -> Content:
         tables=tables,
         records=records,
         versions=package_versions(),
+        test_set=test_ledger.describe(config),
         localisation=_read_models(GRADCAM, "summary", models),
         sanity=pd.concat([_read_models(GRADCAM, "sanity", models), _read_models(RETRAINED_MAPS, "sanity", retrained)]),
         retrained=_read_models(RETRAINED_MAPS, "summary", retrained),

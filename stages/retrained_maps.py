@@ -44,7 +44,9 @@ def main(name: str) -> None:
         with fresh_folder(RETRAINED_MAPS / name) as folder:
             model = fit_permuted(samples, training, weights_path, unfinished, run_log.log_epoch)
             models.save(model, folder / PERMUTED)
-            agreement = _measure_agreement(name, samples.take("test"), folder / PERMUTED, config)
+            agreement = _measure_agreement(
+                name, samples.take(config.evaluate.reported_split), folder / PERMUTED, config
+            )
             checks = _write_tables(agreement, folder, config)
         run_log.log_metrics(verdicts.verdict_metrics(checks))
         run_log.log_artifact(RETRAINED_MAPS / name)

@@ -39,6 +39,8 @@ LIGHT = _DEFAULT.model("light_cnn").model_copy(
 )
 FOCAL = FocalConfig(gamma=2.0, alpha=0.5)
 EVALUATE = EvaluateConfig(
+    test="open",
+    primary=None,
     rule="target_sensitivity",
     value=0.8,
     levels=["lesion", "patient"],

@@ -16,7 +16,7 @@ from mammo.core.files import write_text
 from mammo.core.records import Record
 from mammo.evaluation.clinical_tables import COLUMNS
 from mammo.metrics.calibration import wilson
-from mammo.reporting import evaluation_report
+from mammo.reporting import evaluation_report, model_card
 from mammo.reporting.comparison import TABLE_METRICS, format_interval
 from mammo.reporting.evaluation_report.content import PACKAGES, Content, package_versions, read_tables
 from mammo.reporting.evaluation_report.headline import hanley_mcneil
@@ -459,6 +459,46 @@ def test_the_disclaimer_stands_on_top_and_a_synthetic_cohort_says_so(monkeypatch
     assert "Synthetic cohort" not in evaluation_report.render(real)
 
 
+# --- the test set -------------------------------------------------------------------------------------------
+
+
+def closed_content(poisoned: bool) -> Content:
+    label = np.where(cases()["official_split"] == "test", 1 - cases()["label"], cases()["label"])
+    evaluate = DEFAULT.evaluate.model_copy(update={"test": "closed"})
+    params = DEFAULT.model_copy(
+        update={"evaluate": evaluate, "ingest": DEFAULT.ingest.model_copy(update={"source": "folder"})}
+    )
+    rows = comparison()
+    rows["samples"] = rows["samples"].replace("official test", "train, held out")
+    changed = cases().assign(label=label) if poisoned else cases()
+    return content(params=params, cases=changed, comparison=rows, test_set="Test set closed: opened 6 times.")
+
+
+def test_no_label_of_a_closed_test_set_is_in_the_report_or_a_card():
+    clean, poisoned = closed_content(poisoned=False), closed_content(poisoned=True)
+    assert evaluation_report.render(clean) == evaluation_report.render(poisoned)
+    assert model_card.render("light_cnn", clean) == model_card.render("light_cnn", poisoned)
+    assert model_card.names(clean) == ["light_cnn", "ensemble_mean"]
+
+
+def test_report_and_card_say_how_often_the_test_set_was_opened():
+    for text in (
+        evaluation_report.render(closed_content(False)),
+        model_card.render("light_cnn", closed_content(False)),
+    ):
+        assert "Test set closed: opened 6 times." in text
+
+
+def test_the_primary_comparison_stands_first():
+    primary = ["baseline_birads", "light_cnn"]
+    evaluate = DEFAULT.evaluate.model_copy(update={"primary": primary})
+    given = content(params=DEFAULT.model_copy(update={"evaluate": evaluate}))
+    (table, *_) = evaluation_report.build_paired_tests(given).blocks
+    assert table.caption.startswith("The primary comparison")
+    (((_, rows),)) = table.groups
+    assert [[row[0].text, row[1].text] for row in rows] == [["light_cnn", "baseline_birads"]]
+
+
 # --- the numbers --------------------------------------------------------------------------------------------
 
 
@@ -516,9 +556,9 @@ def test_published_rows_are_the_same_sample_where_the_counts_agree():
         }
     )
     given = content(params=DEFAULT.model_copy(update={"ingest": ingest}), cases=official)
-    (table, _) = evaluation_report.build_headline(given).blocks
+    (table, *_) = evaluation_report.build_headline(given).blocks
     assert "the same 704 official test rows" in table.groups[1][0]
-    (table, _) = evaluation_report.build_headline(content(cases=official)).blocks
+    (table, *_) = evaluation_report.build_headline(content(cases=official)).blocks
     assert "another sample" in table.groups[1][0]
 
 
@@ -564,7 +604,7 @@ def test_a_missing_class_says_why():
     missing = comparison()
     missing.loc[0, ["ppv", "ppv_low", "ppv_high", "auc", "auc_low", "auc_high"]] = np.nan
     missing.loc[1, ["auc_low", "auc_high"]] = np.nan
-    (table, _) = evaluation_report.build_headline(content(comparison=missing)).blocks
+    (table, *_) = evaluation_report.build_headline(content(comparison=missing)).blocks
     first, second = table.groups[0][1][:2]
     assert first[4].text == "not estimable (a class is missing)"
     assert first[8].text == "not estimable (nothing was called malignant)"

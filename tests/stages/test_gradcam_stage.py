@@ -53,7 +53,7 @@ def test_random_depends_on_the_seed_alone():
 
 def test_samples_may_be_named():
     assert list(gradcam.choose_samples(samples(OUTCOMES), ["P_2", "P_0"], 1, 0)) == [0, 2]
-    with pytest.raises(InputError, match=r"no test sample is named P_9; there are e\.g\. P_0"):
+    with pytest.raises(InputError, match=r"no reported sample is named P_9; there are e\.g\. P_0"):
         gradcam.choose_samples(samples(OUTCOMES), ["P_9"], 1, 0)
 
 
@@ -199,3 +199,24 @@ def test_maps_of_a_model_of_permuted_labels_and_of_another_seed_are_compared(
     checks = [f"{method}_{check}" for method in METHODS for check in ("labels", "teaching", "seeds")]
     assert {f"{check}_{verdict}" for check in checks for verdict in ("failed", "undecided")} <= set(record["metrics"])
     assert len(record["history"]) == 1
+
+
+def test_a_closed_test_set_is_not_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = workspaces.enter(tmp_path, monkeypatch)
+    workspaces.change(root, evaluate={"test": "closed"})
+    workspaces.write_store(root)
+    held_out = open_store(root / PIXELS).take(load_config().evaluate.reported_split)
+    assert set(held_out.index["split"]) == {"val"}
+    predictions = arrays.predictions(workspaces.PATIENTS)
+    # Each held-out row is decided without its own part, so that both parts need both classes.
+    predictions["label"] = np.arange(len(predictions)) % 2
+    held_out.index["label"] = held_out.index["sample_id"].map(predictions.set_index("sample_id")["label"])
+    clean, poisoned = (
+        gradcam._decide(held_out, table, load_config().evaluate)
+        for table in (
+            predictions,
+            predictions.assign(label=predictions["label"].where(predictions["split"] == "val", 0)),
+        )
+    )
+    pd.testing.assert_frame_equal(clean, poisoned)
+    assert list(clean["sample_id"]) == list(held_out.index["sample_id"])

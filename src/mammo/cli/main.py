@@ -8,11 +8,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from mammo.cli import accept, compare, data, export, predict, profile, report, reproduce, results, search, ui
+from mammo.cli import accept, compare, data, export, open_test, predict, profile, report, reproduce, results, search, ui
 from mammo.core.errors import InputError
 
 # As the help lists them.
-COMMANDS = (predict, export, data, compare, report, search, accept, reproduce, profile, results, ui)
+COMMANDS = (predict, export, data, compare, report, search, accept, reproduce, profile, open_test, results, ui)
 
 
 def main(words: Sequence[str] | None = None) -> None:

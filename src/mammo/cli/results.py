@@ -16,7 +16,10 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Write the pages, and print where they are."""
+    from mammo.core.config import load_config
+    from mammo.pipeline import test_ledger
     from mammo.reporting import results
 
-    for path in results.write_results(args.name, f"python -m mammo profile {args.name} && dvc repro"):
+    command, test_set = f"python -m mammo profile {args.name} && dvc repro", test_ledger.describe(load_config())
+    for path in results.write_results(args.name, command, test_set):
         print(path)

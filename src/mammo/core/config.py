@@ -242,8 +242,10 @@ class ExternalConfig(_Section):
 
 
 class EvaluateConfig(_Section):
-    """The operating point and the intervals."""
+    """What is reported, the operating point and the intervals."""
 
+    test: Literal["closed", "open"]
+    primary: Annotated[list[str], Field(min_length=2, max_length=2)] | None
     rule: Literal["target_sensitivity", "target_specificity", "youden", "cost_ratio"]
     value: NonNegative
     levels: Annotated[list[Literal["lesion", "abnormality", "image", "breast", "patient"]], Field(min_length=1)]
@@ -253,6 +255,11 @@ class EvaluateConfig(_Section):
     errors: Count
     confidence: Fraction
     resamples: Annotated[int, Field(ge=100)]
+
+    @property
+    def reported_split(self) -> Literal["val", "test"]:
+        """The split whose samples are reported: the held-out training rows while the test set is closed."""
+        return "test" if self.test == "open" else "val"
 
 
 class GradcamConfig(_Section):

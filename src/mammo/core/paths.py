@@ -40,6 +40,7 @@ RETRAINED_MAPS = GRADCAM / "retrained"
 EVALUATION = Path("metrics/evaluation.json")
 EVALUATION_TABLES = Path("metrics/evaluation")
 LEVEL_METRICS = EVALUATION_TABLES / "metrics.csv"
+TEST_LEDGER = Path("metrics/test_ledger.csv")  # in git: every opening of a test set
 PAIRED_TESTS = Path("metrics/paired_tests.csv")
 ROC = Path("metrics/roc.csv")
 EXTERNAL = Path("data/external")

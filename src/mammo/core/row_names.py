@@ -16,6 +16,7 @@ READER = "baseline_birads"  # the radiologist's own assessment
 # Column `samples` of the comparison table: what a row's metrics were measured on.
 OFFICIAL_TEST = "official test"
 HELD_OUT_FOLDS = "train, out of fold"
+HELD_OUT_ROWS = "train, held out"  # validation rows, while the test set is closed
 
 
 def is_combined(name: str) -> bool:

@@ -46,7 +46,7 @@ def aggregate(predictions: pd.DataFrame, cases: pd.DataFrame, level: str) -> pd.
     named = cases.assign(lesion=lesions.name_lesions(cases)) if "lesion" in lacking else cases
     with_units = predictions.merge(named[["sample_id", *lacking]], on="sample_id", how="left", validate="many_to_one")
     check_located(predictions, cases)
-    keys = [column for column in ("fold", "split") if column in with_units] + columns
+    keys = [column for column in ("fold", "part", "split") if column in with_units] + columns
     combine = "mean" if level == "abnormality" else "max"
     units = with_units.groupby(keys, sort=False).agg(
         patient_id=("patient_id", "first"),

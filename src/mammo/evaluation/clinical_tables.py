@@ -3,14 +3,18 @@
 Everything that is fitted (operating points, calibrators, conformal sets) sees the validation rows only.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from mammo.core.config import EvaluateConfig
-from mammo.evaluation import aggregation, operating_point, reader, subgroups
+from mammo.evaluation import aggregation, held_out, operating_point, reader, subgroups
 from mammo.metrics import auc_tests, bootstrap, calibration, conformal, decision_curve
+from mammo.metrics.calibration import Calibrator
+from mammo.metrics.discrimination import Floats
 from mammo.metrics.resampling import Interval, LabelledRows, Resampling
 
 METRIC_COLUMNS = ["point", "metric", "value", "low", "high", "n", "n_patients"]
@@ -50,13 +54,12 @@ def tabulate_predictions(
     }
     if "fold" in predictions:
         return tables
-    validation, test = (predictions[predictions["split"] == split] for split in ("val", "test"))
-    summary, reliability = _calibration(validation, test, config)
+    summary, reliability = _calibration(predictions, config)
     return tables | {
         "calibration": summary,
         "reliability": reliability,
-        "decision_curve": _decision_curve(test),
-        "conformal": _conformal(validation, test, config, seed),
+        "decision_curve": _decision_curve(predictions[predictions["split"] != "val"]),
+        "conformal": _conformal(predictions, config, seed),
     }
 
 
@@ -118,13 +121,12 @@ def _interval_rows(point: str, intervals: dict[str, Interval]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=METRIC_COLUMNS)
 
 
-def _calibration(
-    validation: pd.DataFrame, test: pd.DataFrame, config: EvaluateConfig
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    label, patient_id = test["label"].to_numpy(), test["patient_id"].to_numpy(str)
+def _calibration(predictions: pd.DataFrame, config: EvaluateConfig) -> tuple[pd.DataFrame, pd.DataFrame]:
+    reported = predictions[predictions["split"] != "val"]
+    label, patient_id = reported["label"].to_numpy(), reported["patient_id"].to_numpy(str)
     rows, curves = [], []
     for method, fit in calibration.METHODS.items():
-        prob = fit(validation["label"].to_numpy(), validation["prob"].to_numpy())(test["prob"].to_numpy())
+        prob = calibrate(predictions, fit)
         measures = calibration.summary(label, prob, patient_id, confidence=config.confidence)
         rows.append({"method": method, **measures})
         if not np.isnan(prob).any():  # a method that could not be fitted has no curve
@@ -132,6 +134,20 @@ def _calibration(
             table = pd.DataFrame(asdict(curve)).rename(columns={"share": "share_malignant"})
             curves.append(table.assign(method=method, bin=range(1, len(table) + 1)))
     return pd.DataFrame(rows), pd.concat(curves, ignore_index=True)
+
+
+def calibrate(predictions: pd.DataFrame, method: Callable[[ArrayLike, ArrayLike], Calibrator]) -> Floats:
+    """Return the reported rows' probabilities after a method of calibration.METHODS, fitted on validation rows.
+
+    nan throughout where it could not be fitted on one of the parts.
+    """
+
+    def fit(validation: pd.DataFrame) -> Callable[[pd.DataFrame], Floats]:
+        calibrator = method(validation["label"].to_numpy(), validation["prob"].to_numpy())
+        return lambda rows: calibrator(rows["prob"].to_numpy())
+
+    prob = held_out.cross_fit(predictions, fit)
+    return np.full(prob.shape, np.nan) if np.isnan(prob).any() else prob
 
 
 def _decision_curve(test: pd.DataFrame) -> pd.DataFrame:
@@ -146,10 +162,15 @@ def _decision_curve(test: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _conformal(validation: pd.DataFrame, test: pd.DataFrame, config: EvaluateConfig, seed: int) -> pd.DataFrame:
-    to_sets = conformal.fit(validation["label"].to_numpy(), validation["prob"].to_numpy(), config.conformal)
-    labelled, rows = LabelledRows.from_table(test), []
-    for confidence, sets in zip(config.conformal, to_sets(test["prob"].to_numpy()), strict=True):
+def _conformal(predictions: pd.DataFrame, config: EvaluateConfig, seed: int) -> pd.DataFrame:
+    def fit(validation: pd.DataFrame) -> Callable[[pd.DataFrame], Floats]:
+        to_sets = conformal.fit(validation["label"].to_numpy(), validation["prob"].to_numpy(), config.conformal)
+        return lambda rows: np.moveaxis(to_sets(rows["prob"].to_numpy()), 0, 1)
+
+    reported = predictions[predictions["split"] != "val"]
+    by_level = np.moveaxis(held_out.cross_fit(predictions, fit), 1, 0)
+    labelled, rows = LabelledRows.from_table(reported), []
+    for confidence, sets in zip(config.conformal, by_level, strict=True):
         result = conformal.measure_sets(labelled, sets, confidence, Resampling.from_config(config, seed))
         rows.append(
             {
@@ -161,7 +182,7 @@ def _conformal(validation: pd.DataFrame, test: pd.DataFrame, config: EvaluateCon
                 "accuracy_decided": result.accuracy.value,
                 "sensitivity_decided": result.sensitivity.value,
                 "specificity_decided": result.specificity.value,
-                "n": len(test),
+                "n": len(reported),
             }
         )
     return pd.DataFrame(rows)

@@ -1,7 +1,8 @@
 """Operating points: chosen on validation rows, frozen, reported on the rows that nothing was chosen on.
 
-A prediction table is schemas.PREDICTIONS (reported: split "test") or schemas.OUT_OF_FOLD (reported: "oof"; each fold
-has its own threshold, from its own inner validation rows). Predicted positive means prob >= threshold.
+A prediction table is schemas.PREDICTIONS (reported: split "test"), `held_out.hold_out` (reported: "held_out"; each part
+has the threshold that the others chose) or schemas.OUT_OF_FOLD (reported: "oof"; each fold has its own threshold, from
+its own inner validation rows). Predicted positive means prob >= threshold.
 """
 
 import numpy as np
@@ -10,6 +11,7 @@ import pandas as pd
 from mammo.core.config import EvaluateConfig
 from mammo.core.errors import InputError
 from mammo.core.schemas import BIRADS_ORDER
+from mammo.evaluation.held_out import number_parts
 from mammo.metrics import discrimination
 from mammo.metrics.thresholds import READER_CUT, THRESHOLD_RULES
 
@@ -60,7 +62,7 @@ def choose_thresholds(predictions: pd.DataFrame, rule: str, value: float) -> "pd
         raise InputError(
             "no row has split `val`, so that no operating point can be chosen; predict validation rows too"
         )
-    chosen = {fold: _choose(rows, rule, value, fold) for fold, rows in validation.groupby(_fold(validation))}
+    chosen = {fold: _choose(rows, rule, value, fold) for fold, rows in validation.groupby(number_parts(validation))}
     return pd.Series(chosen, name="threshold", dtype=np.float64).rename_axis("fold")
 
 
@@ -134,9 +136,9 @@ def _rates(rows: pd.DataFrame) -> dict[str, float]:
 
 
 def _decide(rows: pd.DataFrame, thresholds: "pd.Series[float]") -> pd.DataFrame:
-    threshold = _fold(rows).map(thresholds).astype(np.float64)
+    threshold = number_parts(rows).map(thresholds).astype(np.float64)
     if threshold.isna().any():
-        lacking = sorted(_fold(rows)[threshold.isna()].unique())
+        lacking = sorted(number_parts(rows)[threshold.isna()].unique())
         raise InputError(
             f"fold(s) {', '.join(map(str, lacking))} have no validation rows and so no operating point; "
             "cross-validate again"
@@ -150,7 +152,3 @@ def _choose(validation: pd.DataFrame, rule: str, value: float, fold: object) -> 
     except ValueError as error:
         where = f"fold {fold}, " if "fold" in validation else ""
         raise InputError(f"operating point {rule}={value:g}: {where}validation rows: {error}") from None
-
-
-def _fold(rows: pd.DataFrame) -> "pd.Series[int]":
-    return rows["fold"] if "fold" in rows else pd.Series(0, index=rows.index, name="fold")

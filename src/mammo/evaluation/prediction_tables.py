@@ -6,7 +6,7 @@ from mammo.core import row_names, schemas
 from mammo.core.config import Config
 from mammo.core.files import read_splits, read_table
 from mammo.core.paths import BORDERS, CASES, ENSEMBLES, MEMBERS, OUT_OF_FOLD, PREDICTIONS, SPLITS
-from mammo.evaluation import baselines, border_scores, fold_members
+from mammo.evaluation import baselines, border_scores, fold_members, held_out
 
 
 def read_tested(config: Config, borders: pd.DataFrame | None = None) -> dict[str, pd.DataFrame]:
@@ -21,6 +21,19 @@ def read_tested(config: Config, borders: pd.DataFrame | None = None) -> dict[str
     cases = _read_split_cases().merge(scores, on="sample_id", validate="one_to_one")
     predictions = {name: read_table(path, schemas.PREDICTIONS) for name, path in files.items()}
     return predictions | baselines.predict_baselines(cases)
+
+
+def read_reported(config: Config, borders: pd.DataFrame | None = None) -> dict[str, pd.DataFrame]:
+    """Read the predictions of all rows but the cross-validations: reported are test rows, or, closed, held-out ones.
+
+    borders: as for `read_tested`.
+    """
+    return {name: _close(table, config) for name, table in read_tested(config, borders).items()}
+
+
+def _close(predictions: pd.DataFrame, config: Config) -> pd.DataFrame:
+    """Return `predictions` as they are, or while the test set is closed as `held_out.hold_out`."""
+    return predictions if config.evaluate.test == "open" else held_out.hold_out(predictions, read_splits(SPLITS))
 
 
 def read_border_scores(config: Config) -> pd.DataFrame:
@@ -47,13 +60,16 @@ def read_repeats(config: Config) -> dict[str, list[pd.DataFrame]]:
 
 def read_retrainings(name: str, config: Config) -> list[pd.DataFrame]:
     """Read the predictions of a row's model in each of its trainings: its members, or its further seeds; else none."""
-    return read_members(name, config) or read_seeds(name, config)
+    return read_members(name, config) or [_close(table, config) for table in read_seeds(name, config)]
 
 
 def read_members(name: str, config: Config) -> list[pd.DataFrame]:
-    """Read the predictions of each member of a row that is a mean over members; else none."""
+    """Read the predictions of each member of a row that is a mean over members; else none.
+
+    None either while the test set is closed: members have no other rows in common.
+    """
     model = name.removeprefix(MEMBERS)
-    if not row_names.is_average(name) or model not in config.cross_validate.models:
+    if not row_names.is_average(name) or model not in config.cross_validate.models or config.evaluate.test == "closed":
         return []
     return fold_members.split_members(_read_folds(model))
 

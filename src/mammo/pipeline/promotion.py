@@ -88,6 +88,8 @@ def _validation_rows(holder: model_registry.Version | None) -> pd.DataFrame | No
 
 
 def _test_auc(name: str, records: list[Record]) -> dict[str, str]:
-    """Return the AUC on the official test, which the version shows and no choice rests on."""
+    """Return the AUC on the official test, which the version shows and no choice rests on; none while it is closed."""
     (row,) = (record for record in records if record.stage == "evaluate" and record.model == name)
+    if row.tags["samples"] != row_names.OFFICIAL_TEST:
+        return {}
     return {"test_auc": f"{row.metrics['auc']:.4f}"} if row.metrics["auc"] is not None else {}

@@ -113,6 +113,12 @@ CONTROLS = {
 }  # beside the AUC, where the table has them: column, its head and its cells
 
 
+def state_test_set(table: str, test_set: str, primary: Sequence[str] | None) -> str:
+    """Return a table as Markdown with the sentence on its test set, and the primary comparison, below."""
+    named = "" if primary is None else f" Primary comparison, named beforehand: {' against '.join(primary)}."
+    return f"{table}\n{test_set}{named}\n"
+
+
 def render_markdown(comparison: pd.DataFrame, columns: Sequence[str] = TABLE_METRICS) -> str:
     """Write the comparison table as Markdown: `columns` with intervals, and the AUC controlled and over trainings."""
     repeated = "retrained" in comparison and comparison["retrained"].notna().any()

@@ -30,8 +30,9 @@ class UnknownModelError(schemas.TableError):
 
 
 def names(content: Content) -> list[str]:
-    """Return the models that get a card: the rows reported on the official test, except the baselines."""
-    on_test = content.comparison[content.comparison["samples"] == row_names.OFFICIAL_TEST]
+    """Return the models that get a card: the rows on the reported samples, except the baselines."""
+    reported = (row_names.OFFICIAL_TEST, row_names.HELD_OUT_ROWS)
+    on_test = content.comparison[content.comparison["samples"].isin(reported)]
     return [name for name in on_test["model"] if not is_baseline(name)]
 
 
@@ -124,7 +125,10 @@ def _text(value: Any) -> str:
 
 def _split_counts(content: Content) -> list[list[str]]:
     cases = content.splits.merge(content.cases, on=["sample_id", "patient_id"], validate="one_to_one")
-    return [_counts(split, cases[cases["split"] == split]) for split in ("train", "val", "test")]
+    rows = [_counts(split, cases[cases["split"] == split]) for split in ("train", "val", "test")]
+    if content.closed:
+        rows[-1][-1] = "test set closed"
+    return rows
 
 
 def _counts(split: str, rows: pd.DataFrame) -> list[str]:

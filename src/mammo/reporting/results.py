@@ -18,10 +18,11 @@ COLUMNS = ["model", "unit", "n", "n_patients", "auc", "auc_low", "auc_high", "ac
 BEGIN, END = "<!-- results: {name} -->", "<!-- /results -->"
 
 
-def write_results(name: str, command: str) -> list[Path]:
+def write_results(name: str, command: str, test_set: str) -> list[Path]:
     """Write docs/results/<name>.csv, .md, its ROC figure and <name>-saliency, README.md's table, docs/data/<name>.md.
 
-    `command`: what was run, for the page. README.md is changed between its markers for `name`, where it has them.
+    `command`: what was run, for the page; test_set: the sentence on the openings of the test set.
+    README.md is changed between its markers for `name`, where it has them.
     Raises InputError where there is no finished run.
     """
     comparison = read_comparison()
@@ -29,7 +30,7 @@ def write_results(name: str, command: str) -> list[Path]:
     table = comparison[COLUMNS].astype({"n": int, "n_patients": int})
     write_rounded_table(RESULTS / f"{name}.csv", table)
     shutil.copyfile(ROC_FIGURE, RESULTS / f"{name}-roc.png")
-    write_text(RESULTS / f"{name}.md", _render_page(name, command, comparison))
+    write_text(RESULTS / f"{name}.md", _render_page(name, command, comparison, test_set))
     _update_readme(name, comparison)
     saliency = saliency_results.write_saliency_page(name, comparison["model"], RESULTS)
     return [RESULTS / f"{name}.csv", RESULTS / f"{name}.md", RESULTS / f"{name}-roc.png", data, *saliency]
@@ -57,7 +58,7 @@ Written by `python -m mammo results {name}` from `{DATA_REPORT_TEXT.as_posix()}`
 {report}"""
 
 
-def _render_page(name: str, command: str, comparison: pd.DataFrame) -> str:
+def _render_page(name: str, command: str, comparison: pd.DataFrame, test_set: str) -> str:
     return f"""# Results: {name}
 
 Written by `python -m mammo results {name}` from `metrics/comparison.csv`, which `publish` reads from the tracking
@@ -68,6 +69,8 @@ server. In brackets: 95 % confidence interval, resampled by patient. The operati
 ```
 
 {render_markdown(comparison)}
+{test_set}
+
 ![ROC curves]({name}-roc.png)
 """
 

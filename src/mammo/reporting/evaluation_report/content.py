@@ -58,7 +58,8 @@ class Content:
     """The content of a report and its model cards.
 
     tables: by the names of clinical_tables.COLUMNS (`read_tables`). roc: model, false_positive_rate, sensitivity,
-    optionally low and high. training_curves, gradcam, shortcut_images: PNG by model. localisation, shortcuts, sanity:
+    optionally low and high. test_set: the sentence on the openings of the test set.
+    training_curves, gradcam, shortcut_images: PNG by model. localisation, shortcuts, sanity:
     summary.csv, shortcuts.csv and sanity.csv of every explained model, with the column model; retrained: summary.csv of
     the stage retrained_maps likewise, whose checks are in `sanity` too. error_images: PNG by (model, sample_id)
     (contact_sheets.encode_case).
@@ -76,6 +77,7 @@ class Content:
     tables: Mapping[str, pd.DataFrame]
     records: Sequence[Record]
     versions: Mapping[str, str]
+    test_set: str = ""
     training_curves: Mapping[str, bytes] = field(default_factory=dict)
     gradcam: Mapping[str, bytes] = field(default_factory=dict)
     localisation: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -89,6 +91,11 @@ class Content:
     def synthetic(self) -> bool:
         """Whether the films are drawn by the program."""
         return self.params.ingest.source == "demo"
+
+    @property
+    def closed(self) -> bool:
+        """Whether the test set is closed: no label of its samples is shown."""
+        return self.params.evaluate.test == "closed"
 
     @property
     def percent(self) -> str:

@@ -40,7 +40,7 @@ def _roc_pictures(content: Content) -> list[Block]:
         for name, row in _by_model(rows)
         if pd.notna(row["specificity"]) and pd.notna(row["sensitivity"])
     }
-    overview = evaluation.draw_roc(content.roc, legend, points, "ROC on the official test samples")
+    overview = evaluation.draw_roc(content.roc, legend, points, "ROC on the reported samples")
     captions = [legend.get(name, name) for name in dict.fromkeys(content.roc["model"])]
     blocks: list[Block] = [full_picture(overview, f"ROC curves; AUC: {'; '.join(captions)}", "All rows of the table")]
     banded = [name for name, curve in content.roc.groupby("model", sort=False) if evaluation.has_band(curve)]
@@ -77,9 +77,11 @@ def build_paired_tests(content: Content) -> Section:
     if table.empty:
         return Section("paired-tests", "Paired tests", guide, [Note("Paired tests: not estimable (no pair of rows).")])
     clear = table[table["p_holm"] < 0.05]
-    blocks: list[Block] = [Note("No pair differs significantly after Holm's correction.")]
+    blocks: list[Block] = _primary(content)
     if len(clear):
-        blocks = [_paired_table("Pairs that differ significantly", clear)]
+        blocks.append(_paired_table("Pairs that differ significantly", clear))
+    else:
+        blocks.append(Note("No pair differs significantly after Holm's correction."))
     best = _best_member(content)
     gained = table[
         (table["model_a"] == best) & table["model_b"].str.startswith((row_names.ENSEMBLE, row_names.TWO_VIEWS))
@@ -87,6 +89,16 @@ def build_paired_tests(content: Content) -> Section:
     if len(gained):
         blocks.append(_paired_table(f"Ensembles against {best}, their best member on validation", gained))
     return Section("paired-tests", "Paired tests", guide, [*blocks, _paired_table("All pairs", table)])
+
+
+def _primary(content: Content) -> list[Block]:
+    """Return the primary comparison, which was named before the test set was opened; p needs no correction there."""
+    primary = content.params.evaluate.primary
+    if primary is None:
+        return []
+    table = content.paired_tests
+    named = table["model_a"].isin(primary) & table["model_b"].isin(primary)
+    return [_paired_table("The primary comparison, named beforehand", table[named])]
 
 
 def _best_member(content: Content) -> str | None:

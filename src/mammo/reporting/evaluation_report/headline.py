@@ -61,6 +61,7 @@ def build_headline(content: Content) -> Section:
                 head,
                 [("", rows), (f"Published, for orientation only: {mark}", published)],
             ),
+            Note(content.test_set),
             Note(
                 "The published rows are the two notebook projects that this one re-does. Their intervals follow from "
                 f"n alone ({OFFICIAL_TEST_MALIGNANT} malignant of {OFFICIAL_TEST} lesion rows; AUC: Hanley & McNeil "
@@ -106,6 +107,8 @@ def _published_row(name: str, metrics: list[str], confidence: float, same: bool)
 
 def _is_official_test(content: Content) -> bool:
     """Return whether the reported rows are the 704 lesion rows that the published results rest on."""
+    if content.closed:
+        return False
     test = content.cases[content.cases["official_split"] == "test"]
     counts = (len(test), int(test["label"].sum()))
     real_lesions = content.params.ingest.unit == "lesion" and not content.synthetic

@@ -15,9 +15,9 @@ def build_data(content: Content) -> Section:
     """Build the section on counts per split, and every row that was left out."""
     cases = content.splits.merge(content.cases, on=["sample_id", "patient_id"], validate="one_to_one")
     kinds = sorted(cases["abnormality_type"].unique())
-    splits = ("train", "val", "test")
-    rows = [_split_row(split, cases[cases["split"] == split], kinds) for split in splits]
-    rows.append(_split_row("all", cases, kinds))
+    parts = {split: cases[cases["split"] == split] for split in ("train", "val", "test")} | {"all": cases}
+    hidden = {"test", "all"} if content.closed else set()
+    rows = [_split_row(name, part, kinds, name in hidden) for name, part in parts.items()]
     head = ["split", "samples", "patients", "malignant (prevalence)", *(f"{kind} (malignant)" for kind in kinds)]
     return Section(
         "data",
@@ -36,8 +36,11 @@ def build_data(content: Content) -> Section:
     )
 
 
-def _split_row(name: str, rows: pd.DataFrame, kinds: list[str]) -> list[Cell]:
-    shares = [_share(rows)] + [_share(rows[rows["abnormality_type"] == kind], total=True) for kind in kinds]
+def _split_row(name: str, rows: pd.DataFrame, kinds: list[str], hidden: bool) -> list[Cell]:
+    """Return the counts of a split; `hidden`: without its labels, because the test set is closed."""
+    shares = [Cell("test set closed")] * (1 + len(kinds))
+    if not hidden:
+        shares = [_share(rows)] + [_share(rows[rows["abnormality_type"] == kind], total=True) for kind in kinds]
     return [Cell(name), count_cell(len(rows)), count_cell(rows["patient_id"].nunique()), *shares]
 
 

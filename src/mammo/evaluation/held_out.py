@@ -1,0 +1,63 @@
+"""The held-out training rows of a prediction table, reported in the place of test rows while the test set is closed.
+
+No model that scores a validation row was trained on it. What is fitted or chosen on validation rows (a threshold, a
+calibrator) is cross-fitted: the rows of one part of the patients are reported with what the other parts chose, so that
+no reported row has had a part in it.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+from mammo.core.errors import InputError
+from mammo.metrics.discrimination import Floats
+
+HELD_OUT = "held_out"  # the split of a reported row; its part is in the column `part`
+
+
+def hold_out(predictions: pd.DataFrame, folds: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose reported rows are the validation rows, part by part, and that holds no other row.
+
+    predictions: schemas.PREDICTIONS; test rows are left out, labels and all. folds: sample_id and fold of every
+    training sample (schemas.SPLITS), by patient. Each part has the split "val" for what chooses, and "held_out" for
+    what is reported. Raises InputError where a validation row has no fold, or all have the same.
+    """
+    rows = predictions[predictions["split"] == "val"]
+    rows = rows.merge(folds[["sample_id", "fold"]], on="sample_id", how="left", validate="one_to_one")
+    parts = sorted(rows["fold"].dropna().unique())
+    if rows["fold"].isna().any() or len(parts) < 2:
+        raise InputError(
+            f"{rows['fold'].isna().sum()} of {len(rows)} validation rows have no fold, and {len(parts)} fold(s) hold "
+            "the others; a closed test set is evaluated over two folds or more (data/splits.csv): dvc repro split"
+        )
+    return pd.concat([_part(rows, part) for part in parts], ignore_index=True).drop(columns="fold")
+
+
+def _part(rows: pd.DataFrame, part: int) -> pd.DataFrame:
+    return rows.assign(split=np.where(rows["fold"] == part, HELD_OUT, "val"), part=int(part))
+
+
+def cross_fit(predictions: pd.DataFrame, fit: Callable[[pd.DataFrame], Callable[[pd.DataFrame], Floats]]) -> Floats:
+    """Return a value (n, ...) for each reported row, by what `fit` made of the validation rows of its part.
+
+    predictions: `hold_out`, or schemas.PREDICTIONS, which is one part. fit: validation rows -> (rows -> values of
+    these rows).
+    """
+    reported = predictions[predictions["split"] != "val"]
+    part_of, validation = number_parts(reported), predictions[predictions["split"] == "val"]
+    values, places = [], []
+    for part in dict.fromkeys(part_of):
+        chosen = (part_of == part).to_numpy()
+        fitted = fit(validation[number_parts(validation) == part])
+        values.append(fitted(reported[chosen]))
+        places.append(np.flatnonzero(chosen))
+    return np.concatenate(values)[np.argsort(np.concatenate(places), kind="stable")]
+
+
+def number_parts(rows: pd.DataFrame) -> "pd.Series[int]":
+    """Return the part of each row: of a cross-validation the fold, of `hold_out` the part, else 0."""
+    for column in ("fold", "part"):
+        if column in rows:
+            return rows[column]
+    return pd.Series(0, index=rows.index, name="part")
