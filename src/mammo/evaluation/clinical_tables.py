@@ -14,7 +14,7 @@ from mammo.core.config import EvaluateConfig
 from mammo.evaluation import aggregation, held_out, operating_point, reader, subgroups
 from mammo.metrics import auc_tests, bootstrap, calibration, conformal, decision_curve
 from mammo.metrics.calibration import Calibrator
-from mammo.metrics.discrimination import Floats
+from mammo.metrics.discrimination import Floats, Mask
 from mammo.metrics.resampling import Interval, LabelledRows, Resampling
 
 METRIC_COLUMNS = ["point", "metric", "value", "low", "high", "n", "n_patients"]
@@ -163,7 +163,7 @@ def _decision_curve(test: pd.DataFrame) -> pd.DataFrame:
 
 
 def _conformal(predictions: pd.DataFrame, config: EvaluateConfig, seed: int) -> pd.DataFrame:
-    def fit(validation: pd.DataFrame) -> Callable[[pd.DataFrame], Floats]:
+    def fit(validation: pd.DataFrame) -> Callable[[pd.DataFrame], Mask]:
         to_sets = conformal.fit(validation["label"].to_numpy(), validation["prob"].to_numpy(), config.conformal)
         return lambda rows: np.moveaxis(to_sets(rows["prob"].to_numpy()), 0, 1)
 

@@ -6,13 +6,15 @@ no reported row has had a part in it.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from mammo.core.errors import InputError
-from mammo.metrics.discrimination import Floats
 
+Values = NDArray[Any]
 HELD_OUT = "held_out"  # the split of a reported row; its part is in the column `part`
 
 
@@ -38,7 +40,7 @@ def _part(rows: pd.DataFrame, part: int) -> pd.DataFrame:
     return rows.assign(split=np.where(rows["fold"] == part, HELD_OUT, "val"), part=int(part))
 
 
-def cross_fit(predictions: pd.DataFrame, fit: Callable[[pd.DataFrame], Callable[[pd.DataFrame], Floats]]) -> Floats:
+def cross_fit(predictions: pd.DataFrame, fit: Callable[[pd.DataFrame], Callable[[pd.DataFrame], Values]]) -> Values:
     """Return a value (n, ...) for each reported row, by what `fit` made of the validation rows of its part.
 
     predictions: `hold_out`, or schemas.PREDICTIONS, which is one part. fit: validation rows -> (rows -> values of
