@@ -434,6 +434,7 @@ def test_every_section_is_there_and_says_how_to_read_it():
             "data",
             "training",
             "roc",
+            "controls",
             "operating-points",
             "reader",
             "calibration",

@@ -20,6 +20,7 @@ from mammo.reporting.cells import format_metric, format_share
 from mammo.reporting.evaluation_report.content import Content, hash_artifacts
 from mammo.reporting.evaluation_report.headline import explain_missing
 from mammo.reporting.evaluation_report.reader import OTHER_RATE
+from mammo.reporting.evaluation_report.shortcuts import describe_controls
 from mammo.reporting.figures.evaluation import not_estimable
 
 METRICS = ("auc", "average_precision", "sensitivity", "specificity", "ppv", "npv", "accuracy", "f1", "brier")
@@ -58,6 +59,7 @@ def render(name: str, content: Content) -> str:
         training_facts=_training_facts(trained),
         splits=_split_counts(content),
         metrics=_metrics(row),
+        controls=describe_controls(row.to_dict()),
         row=row,
         subgroups=[_subgroup(row) for _, row in rows["subgroups"].iterrows()],
         worse=[row for _, row in rows["subgroups"].iterrows() if row["worse"] == 1],

@@ -19,6 +19,7 @@ from mammo.reporting.evaluation_report.provenance import build_provenance
 from mammo.reporting.evaluation_report.reader import build_reader
 from mammo.reporting.evaluation_report.saliency import build_gradcam
 from mammo.reporting.evaluation_report.samples import build_data
+from mammo.reporting.evaluation_report.shortcuts import build_controls
 from mammo.reporting.evaluation_report.subgroups import build_errors, build_subgroups
 from mammo.reporting.evaluation_report.training import build_training
 from mammo.reporting.page import Section
@@ -29,6 +30,7 @@ SECTIONS: tuple[Callable[[Content], Section], ...] = (
     build_data,
     build_training,
     build_roc,
+    build_controls,
     build_operating_points,
     build_reader,
     build_calibration,
