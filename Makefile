@@ -6,7 +6,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Where it is set (in many container images), each process compiles TensorFlow's sources again: 8 seconds.
 unexport PYTHONDONTWRITEBYTECODE
 # A file's tests share what it set up, so they stay with one worker; in the order of tests/conftest.py.
-PYTEST := pytest -n 2 --dist loadfile --no-loadscope-reorder
+# Three workers on two cores: some wait for servers and processes that they started.
+PYTEST := pytest -n 3 --dist loadfile --no-loadscope-reorder
 # Bytecode is made where a module is first used: half of the installation is compiling what nobody imports.
 PIP := pip install --quiet --disable-pip-version-check --no-compile
 KERAS_TESTS := $(addprefix tests/,models training explain/test_saliency.py explain/test_sanity_checks.py tracking/test_runs.py \

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pytest
 
 from mammo.core.config import EvaluateConfig, FocalConfig, ModelConfig, TrainConfig, TrainingConfig, load_config
 
@@ -13,6 +14,7 @@ SIZE_PX = 32
 SHAPE = (SIZE_PX, SIZE_PX, 1)
 BLOB_RADIUS_PX = 5
 SHALLOW = (16, 32)  # light_cnn with two of its five blocks
+DEEP = {"convnext_tiny", "efficientnet_b0", "mobilenet_v2", "resnet50_v2"}
 LOWER_BLOCKS = {
     "convnext_tiny": "convnext_tiny_stage_1_block_0_identity",
     "mobilenet_v2": "block_6_expand_relu",
@@ -119,6 +121,11 @@ def cut(config: ModelConfig) -> ModelConfig:
     What takes a gradient through all of ResNet50V2 or ConvNeXt spends ten seconds in TensorFlow's tracing.
     """
     return config.model_copy(update={"cut_after": config.cut_after or LOWER_BLOCKS.get(config.architecture)})
+
+
+def deep_ones_slow(architectures: list[str]) -> list[Any]:
+    """Return the names as values of parametrize; of the deep architectures only `make test` sees them."""
+    return [pytest.param(name, marks=pytest.mark.slow) if name in DEEP else name for name in architectures]
 
 
 def training(model_config: ModelConfig = LIGHT, seed: int = 5, **changes: Any) -> TrainingConfig:

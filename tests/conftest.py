@@ -20,11 +20,12 @@ settings.register_profile("fast", deadline=None, max_examples=20)
 settings.load_profile("all")
 
 # The dearest files, dearest first; by the times that `pytest --durations 0` tells.
-DEAREST = ["whole_pipeline", "architectures", "trainer", "parameter_search", "servers", "api", "ui", "cbis_ddsm_fuzz"]
+DEAREST = ["whole_pipeline", "notebook", "architectures", "trainer", "parameter_search", "servers", "api"]
+DEAREST += ["cbis_ddsm_fuzz", "cbis_ddsm", "saliency", "external_datasets", "ui"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Order the files by their cost, so that each of two workers has work until the end."""
+    """Order the files by their cost, so that every worker has work until the end."""
     rank = {f"test_{name}.py": number for number, name in enumerate(DEAREST)}
     items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
 

@@ -20,6 +20,8 @@ from mammo.evaluation import comparison_rows
 from mammo.inference import bundle
 from mammo.pipeline import dvc
 
+pytestmark = pytest.mark.usefixtures("shallow_light_cnn")
+
 
 @pytest.fixture(scope="module")
 def workspace(finished_lesions: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -63,7 +63,7 @@ def scaled(found: Floats, shape: tuple[int, ...]) -> Floats:
     return large / large.max() if large.max() > 0 else large
 
 
-@pytest.fixture(scope="module", params=NAMES)
+@pytest.fixture(scope="module", params=arrays.deep_ones_slow(NAMES))
 def explainer(request: pytest.FixtureRequest) -> Explainer:
     config = arrays.cut(arrays.model_config(request.param, crops=[1.0], input_px=None))
     return Explainer(models.build(config, arrays.SHAPE, seed=1))

@@ -66,7 +66,7 @@ def raw_images() -> npt.NDArray[np.float32]:
     return np.stack([*noise, np.zeros(arrays.SHAPE), np.full(arrays.SHAPE, 255)]).astype(np.float32)
 
 
-@pytest.fixture(scope="module", params=NAMES)
+@pytest.fixture(scope="module", params=arrays.deep_ones_slow(NAMES))
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -391,6 +391,7 @@ def grey_images() -> npt.NDArray[np.float32]:
 
 
 # Both kinds of file and both bases, each once: how a file is read does not depend on the base.
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "application", "write"), BASES)
 def test_grey_goes_through_a_third_of_the_filters_and_gives_what_colour_would(name, application, write, tmp_path):
     base = colourful(application)
@@ -401,6 +402,7 @@ def test_grey_goes_through_a_third_of_the_filters_and_gives_what_colour_would(na
     assert first.kernel.shape[2] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", [as_weights, as_model])
 def test_convnext_gives_what_its_nested_original_would(write, tmp_path):
     base = colourful(keras.applications.ConvNeXtTiny)
@@ -410,6 +412,7 @@ def test_convnext_gives_what_its_nested_original_would(write, tmp_path):
     np.testing.assert_allclose(features_of(model, grey_images()), in_colour, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_cut_base_takes_its_part_of_the_weights_and_refuses_less(tmp_path):
     whole = colourful(keras.applications.ResNet50V2)
     cut = keras.Model(whole.input, whole.get_layer("conv3_block1_out").output)
@@ -454,6 +457,7 @@ def test_weights_of_another_run_come_from_mlflow(tmp_path, monkeypatch):
     assert changed(weights(trained), weights(started)) == {"logit"}
 
 
+@pytest.mark.slow
 def test_the_norms_of_a_pretrained_base_keep_their_statistics(tmp_path):
     path = str(as_weights(colourful(keras.applications.MobileNetV2), tmp_path))
     model = build(model_config("mobilenet_v2", weights=path), arrays.SHAPE, seed=0)
@@ -486,7 +490,7 @@ def test_a_model_resizes_what_it_sees():
     assert tall.get_layer("resize").output.shape[1:3] == (64, 32)
 
 
-@pytest.mark.parametrize("name", ["light_cnn", "vgg16", "mobilenet_v2"])
+@pytest.mark.parametrize("name", arrays.deep_ones_slow(["light_cnn", "vgg16", "mobilenet_v2"]))
 def test_several_crops_go_through_the_same_layers_and_side_by_side_into_the_classifier(name, tmp_path):
     whole, centre, both = (
         build(model_config(name, crops=crops, input_px=32), (64, 64, 1), seed=0) for crops in ([1.0], [0.5], [1.0, 0.5])
@@ -514,6 +518,7 @@ def test_the_maximum_of_each_channel_stands_beside_its_average():
     np.testing.assert_allclose(pooled, np.concatenate([features.mean((1, 2)), features.max((1, 2))], axis=1), rtol=1e-5)
 
 
+@pytest.mark.slow
 @needs_real_weights
 @pytest.mark.parametrize(
     ("name", "file", "cut_after"),
@@ -534,6 +539,7 @@ def test_real_weights_see_the_same_in_grey_as_in_colour(name, file, cut_after):
     np.testing.assert_allclose(features_of(model, images), in_colour, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_efficientnet_weights_by_path_scale_as_imagenet_does(tmp_path, monkeypatch):
     base = keras.applications.EfficientNetB0(include_top=False, weights=None, input_shape=(*arrays.SHAPE[:2], 3))
     (normalization,) = [layer for layer in base.layers if isinstance(layer, keras.layers.Normalization)]

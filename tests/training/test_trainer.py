@@ -308,7 +308,8 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[
     return cache(lambda phases: train_until(tmp_path_factory.mktemp(phases), phases, -1, raise_killed))
 
 
-@pytest.mark.parametrize("phases", [pytest.param("one", marks=pytest.mark.slow), "two"])
+@pytest.mark.slow
+@pytest.mark.parametrize("phases", ["one", "two"])
 def test_a_broken_training_ends_as_an_unbroken_one(phases, tmp_path, unbroken, monkeypatch):
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     for die_at in (1, 3):
