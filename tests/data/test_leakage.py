@@ -447,6 +447,29 @@ def test_a_test_film_under_a_training_patients_name_costs_that_patient_the_place
     assert json.loads((workspace / "metrics/leak_audit.json").read_text())["leaks"] == 0
 
 
+@pytest.mark.parametrize("change", ["cropped", "upside down, inverted"])
+def test_a_crop_and_an_inverted_copy_of_a_test_film_cost_the_place_too(change: str, workspace: Path) -> None:
+    stages.ingest.main()
+    cases = cases_of(workspace)
+    training, test = film_of(cases, "train"), film_of(cases, "test")
+    root = workspace.parent / "cohort"
+    film = io.read_grey(root / test["image_path"])
+    height, width = io.read_shape(root / training["image_path"])
+    copy = film[6:-6, 4:-4] if change == "cropped" else 255 - film[::-1]
+    cv2.imwrite(str(root / training["image_path"]), cv2.resize(np.ascontiguousarray(copy), (width, height)))
+    stages.ingest.main()
+    manifest = read_table(workspace / "data/manifest.csv", schemas.MANIFEST).set_index("path")["copy_of"]
+    assert manifest[training["image_path"]] == manifest[test["image_path"]]
+    # The breast that is in the mass and in the calcification set has its films twice.
+    others = manifest.drop([training["image_path"], test["image_path"]]).dropna()
+    assert len(set(cases.loc[cases["image_path"].isin(others.index), "patient_id"])) <= 1
+    stages.split.main()
+    dropped = read_table(workspace / "data/dropped.csv", schemas.EXCLUDED)
+    rows = dropped[dropped["patient_id"] == training["patient_id"]]
+    assert rows["reason"].str.contains(f"double of {test['patient_id']}").all()
+    assert len(rows)
+
+
 def test_two_training_patients_with_one_film_are_not_kept_both(workspace: Path) -> None:
     stages.ingest.main()
     cases = cases_of(workspace)

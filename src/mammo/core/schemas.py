@@ -158,7 +158,8 @@ OUT_OF_FOLD = pa.DataFrameSchema(
     coerce=True,
     unique=["sample_id", "repeat", "fold", "split"],
 )
-# perceptual_hash: of films (not of masks), hexadecimal; see mammo.data.cohort.leakage.
+# perceptual_hash: of films (not of masks), hexadecimal; see mammo.data.cohort.leakage. copy_of: the first path
+# of the films that show the same (mammo.data.film_copies), empty where a film has no copy.
 MANIFEST = pa.DataFrameSchema(
     {
         "path": pa.Column(str, unique=True),
@@ -167,6 +168,7 @@ MANIFEST = pa.DataFrameSchema(
         "width_px": pa.Column("int64", pa.Check.ge(1)),
         "sha256": pa.Column(str, pa.Check.str_length(64, 64)),
         "perceptual_hash": pa.Column(str, pa.Check.str_matches("^[0-9a-f]+$"), nullable=True),
+        "copy_of": pa.Column(str, nullable=True, required=False),
     },
     strict=True,
     coerce=True,

@@ -17,8 +17,8 @@ and between two films, at least (1,266,436 pairs):
     these, black outside the breast as digital ones are     384 / 338
 
 The nearest two share the place of their label, not a breast. So 208 is 50 bits above every copy and 68 below every
-other film. A copy in a much narrower window (30-190: up to 274) can escape, and one from which a margin was cut (1 % of
-each side: up to 416) does.
+other film. What no hash of a whole film finds (cropped, upside down, inverted, bordered, shifted copies), ingest finds
+by aligning films, and notes in the manifest's `copy_of` (mammo.data.film_copies).
 """
 
 from collections.abc import Sequence
@@ -131,7 +131,8 @@ def match_manifests(manifest: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame
     Both schemas.MANIFEST; files of equal bytes and films whose perceptual hashes agree count.
     """
     films, known_films = (table[table["perceptual_hash"].notna()].reset_index(drop=True) for table in (manifest, known))
-    pairs, _ = _match_films(films, known_films)
+    foreign = "foreign " + films["path"]  # a path means another file below another root
+    pairs, _ = _match_films(films.assign(copy_of=foreign), known_films)
     alike = pd.DataFrame(
         {
             "path": films["path"].iloc[pairs[:, 0]].to_numpy(),
@@ -177,11 +178,17 @@ def _films(cases: pd.DataFrame, manifest: pd.DataFrame, more: Sequence[str] = ()
             "run `dvc repro -f ingest` to write both again"
         )
     films["name"] = films[["patient_id", "laterality", "view", "path"]].agg(" ".join, axis=1)
-    return films.merge(manifest[["path", "sha256", "perceptual_hash"]], on="path")
+    return films.merge(_with_copies(manifest)[["path", "sha256", "perceptual_hash", "copy_of"]], on="path")
+
+
+def _with_copies(manifest: pd.DataFrame) -> pd.DataFrame:
+    """Return the manifest with a name in `copy_of` for each film: its own path, where it has no copy."""
+    copies = manifest["copy_of"].fillna(manifest["path"]) if "copy_of" in manifest else manifest["path"]
+    return manifest.assign(copy_of=copies)
 
 
 def _match_films(films: pd.DataFrame, others: pd.DataFrame) -> tuple[npt.NDArray[np.intp], int | None]:
-    """Return positions (k, 2) of the same films, and the smallest distance of all; None without films."""
+    """Return positions (k, 2) of the same films, by hash or `copy_of`, and the smallest distance, if any."""
     pairs = [np.empty((0, 2), np.intp)]
     nearest = []
     hashes, other_hashes = films["perceptual_hash"].to_list(), others["perceptual_hash"].to_list()
@@ -189,7 +196,9 @@ def _match_films(films: pd.DataFrame, others: pd.DataFrame) -> tuple[npt.NDArray
         distances = hash_distances(hashes[start : start + BLOCK], other_hashes)
         pairs.append(np.argwhere(distances <= MAX_DISTANCE) + np.array([start, 0]))
         nearest.append(int(distances.min()))
-    return np.concatenate(pairs), min(nearest, default=None)
+    left, right = (table.assign(place=np.arange(len(table)))[["copy_of", "place"]] for table in (films, others))
+    pairs.append(left.merge(right, on="copy_of")[["place_x", "place_y"]].to_numpy(np.intp))
+    return np.unique(np.concatenate(pairs), axis=0), min(nearest, default=None)
 
 
 def _pairs_within(films: pd.DataFrame) -> int:

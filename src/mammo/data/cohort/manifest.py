@@ -1,4 +1,4 @@
-"""The manifest: size, shape, digest and, of films, the perceptual hash of every file of the cases.
+"""The manifest: size, shape, digest and, of films, the perceptual hash and the copies of every file of the cases.
 
 The samples of a file that cannot be decoded move from the cases to the excluded rows.
 """
@@ -12,8 +12,10 @@ import pandas as pd
 
 from mammo.core.parallel import parallel_map
 from mammo.core.schemas import BOX_PREFIX, KEY, PATH_SEPARATOR, VIEW_SEPARATOR
+from mammo.data import film_copies
 from mammo.data.cohort import leakage
 from mammo.data.datasets import DatasetError, Located
+from mammo.data.film_copies import Portrait
 from mammo.data.images import dicom, io
 
 REDUCIBLE_PX = 8 * leakage.WORKING_PX  # from this shorter side on an eighth of a film is enough for its hash
@@ -39,14 +41,19 @@ def examine(root: Path, located: Located, workers: int) -> tuple[Located, pd.Dat
     Raises DatasetError where no sample is usable.
     """
     films = {film for paths in located.cases["image_path"] for film in paths.split(VIEW_SEPARATOR)}
-    rows = parallel_map(lambda path: _file(root, path, path in films), located.files, workers, "hashing files")
-    files = pd.DataFrame(list(rows), columns=list(_File.__dataclass_fields__))
+    examined = list(
+        parallel_map(lambda path: _examine_file(root, path, path in films), located.files, workers, "hashing files")
+    )
+    files = pd.DataFrame([file for file, _ in examined], columns=list(_File.__dataclass_fields__))
+    portraits = {file.path: portrait for file, portrait in examined if portrait}
     unusable = files[files["reason"] != ""]
     usable = exclude_samples(
         located, _reasons(located.cases, dict(zip(unusable["path"], unusable["reason"], strict=True)))
     )
-    table = files[files["path"].isin(usable.files)].drop(columns="reason")
-    return usable, table.reset_index(drop=True)
+    table = files[files["path"].isin(usable.files)].reset_index(drop=True)
+    drawn = [path for path in table["path"] if path in portraits]
+    copies = film_copies.group_copies(drawn, [portraits[path] for path in drawn])
+    return usable, table.drop(columns="reason").assign(copy_of=table["path"].map(copies))
 
 
 def exclude_samples(located: Located, reasons: dict[str, str]) -> Located:
@@ -70,17 +77,17 @@ def exclude_samples(located: Located, reasons: dict[str, str]) -> Located:
     )
 
 
-def _file(root: Path, path: str, film: bool) -> _File:
+def _examine_file(root: Path, path: str, is_film: bool) -> tuple[_File, Portrait | None]:
+    """Return the file's row, and the portrait of a film."""
     try:
         content = io.load(root / path)
-        film_hash = _hash(root / path, content.shape) if film else None
+        grey = io.read_grey(root / path, reduced=min(content.shape) >= REDUCIBLE_PX) if is_film else None
     except dicom.PixelError as error:
-        return _File(path, reason=str(error).replace(f"{root}/", ""))
-    return _File(path, len(content.data), *content.shape, hashlib.sha256(content.data).hexdigest(), film_hash)
-
-
-def _hash(film: Path, shape: tuple[int, int]) -> str:
-    return leakage.perceptual_hash(io.read_grey(film, reduced=min(shape) >= REDUCIBLE_PX))
+        return _File(path, reason=str(error).replace(f"{root}/", "")), None
+    file = _File(path, len(content.data), *content.shape, hashlib.sha256(content.data).hexdigest())
+    if grey is None:
+        return file, None
+    return replace(file, perceptual_hash=leakage.perceptual_hash(grey)), film_copies.draw_portrait(grey)
 
 
 def _reasons(cases: pd.DataFrame, unusable: dict[str, str]) -> dict[str, str]:
