@@ -79,23 +79,6 @@ def decide(predictions: pd.DataFrame, config: EvaluateConfig) -> pd.DataFrame:
     return apply_threshold(predictions, choose_thresholds(predictions, config.rule, config.value))
 
 
-def decide_out_of_fold(validation: pd.DataFrame, folds: "pd.Series[int]", rule: str, value: float) -> pd.DataFrame:
-    """Return validation rows with `threshold` and `predicted_positive`, each decided without its own fold's rows.
-
-    folds: the fold by sample_id (schemas.SPLITS). A threshold reaches its target on the rows that it was chosen on,
-    whatever the scores are; on the rows of a fold that it was not chosen on it tells what it reaches on new patients.
-    Raises InputError for a row without a fold, or a rule that the rows of the other folds do not allow.
-    """
-    fold = validation["sample_id"].map(folds)
-    if fold.isna().any() or fold.nunique() < 2:
-        raise InputError(
-            "validation rows need a fold each, of two or more; predictions and data/splits.csv are of different runs: "
-            "dvc repro"
-        )
-    threshold = {number: _choose(validation[fold != number], rule, value, number) for number in sorted(fold.unique())}
-    return _decide(validation.assign(fold=fold), pd.Series(threshold, dtype=np.float64)).drop(columns="fold")
-
-
 def name_outcomes(rows: pd.DataFrame) -> list[str]:
     """Return the outcome (OUTCOMES) of each row; rows: label and predicted_positive."""
     return [OUTCOMES[pair] for pair in zip(rows["label"], rows["predicted_positive"], strict=True)]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from mammo.core.config import ChampionConfig, EvaluateConfig
-from mammo.evaluation import operating_point
+from mammo.evaluation import held_out, operating_point
 from mammo.metrics import auc_tests, discrimination
 from mammo.metrics.resampling import LabelledRows, Resampling
 
@@ -41,13 +41,13 @@ def select_validation_rows(predictions: pd.DataFrame) -> pd.DataFrame:
     return predictions[predictions["split"] == "val"].sort_values("sample_id", ignore_index=True)
 
 
-def measure_rates(rows: pd.DataFrame, folds: "pd.Series[int]", evaluate: EvaluateConfig) -> Rates:
+def measure_rates(rows: pd.DataFrame, folds: pd.DataFrame, evaluate: EvaluateConfig) -> Rates:
     """Return the rates of validation rows at the operating point, chosen for each fold on the others' rows.
 
-    folds: the fold by sample_id. A rule that targets a sensitivity reaches it with any score, a random one too: the
-    price is the specificity, so that both have a floor.
+    folds: sample_id and fold (schemas.SPLITS). A rule that targets a sensitivity reaches it with any score, a
+    random one too: the price is the specificity, so that both have a floor.
     """
-    decided = operating_point.decide_out_of_fold(rows, folds, evaluate.rule, evaluate.value)
+    decided = operating_point.decide(held_out.hold_out(rows, folds), evaluate)
     counts = discrimination.counts(decided["label"].to_numpy(), decided["predicted_positive"].to_numpy())
     return Rates(float(discrimination.sensitivity(*counts)), float(discrimination.specificity(*counts)))
 

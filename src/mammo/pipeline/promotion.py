@@ -31,7 +31,7 @@ def _promote(config: Config, records: list[Record], published: Published) -> str
     predictions = {
         name: read_table(PREDICTIONS / f"{name}.csv", schemas.PREDICTIONS) for name in row_names.candidate_names(config)
     }
-    rule, folds = config.tracking.champion, read_splits(SPLITS).set_index("sample_id")["fold"]
+    rule, folds = config.tracking.champion, read_splits(SPLITS)
     rates = {
         name: promotion_rule.measure_rates(promotion_rule.select_validation_rows(table), folds, config.evaluate)
         for name, table in predictions.items()
