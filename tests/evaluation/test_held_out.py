@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from mammo.core.errors import InputError
-from mammo.evaluation import clinical_tables, comparison_rows, held_out, operating_point
+from mammo.evaluation import calibrators, clinical_tables, comparison_rows, held_out, operating_point
 from mammo.metrics import calibration
 from mammo.metrics.thresholds import threshold_for_sensitivity
 from tests import arrays
@@ -51,7 +51,7 @@ def test_the_auc_is_that_of_all_held_out_rows_together():
 
 
 def test_a_calibrator_is_fitted_on_the_other_parts():
-    found = clinical_tables.calibrate(CLOSED, calibration.platt)
+    found = calibrators.calibrate(CLOSED, calibration.platt)
     reported = CLOSED[CLOSED["split"] == held_out.HELD_OUT]
     part = reported["part"].iloc[0]
     fitting = CLOSED[(CLOSED["split"] == "val") & (CLOSED["part"] == part)]

@@ -22,6 +22,7 @@ from mammo.metrics.resampling import LabelledRows, Resampling
 from tests.examples import examples
 
 AT_THRESHOLD = set(classification.AT_THRESHOLD)
+PROPORTIONS = {"accuracy", "sensitivity", "specificity", "ppv", "npv"}
 
 
 def cohort(rng: np.random.Generator, patients: int = 100, models: int = 1) -> tuple[np.ndarray, ...]:
@@ -113,9 +114,11 @@ def test_intervals_come_from_the_metrics_of_the_repeated_rows():
         )
     assert set(result) == set(draws[0])
     for name, interval in result.items():
+        assert (interval.n, interval.n_patients) == (80, np.unique(patient_id).size)
+        if name in PROPORTIONS:  # tests/metrics/test_proportions.py
+            continue
         limits = np.quantile([draw[name] for draw in draws], [0.025, 0.975])
         assert_allclose((interval.low, interval.high), limits, rtol=1e-12)
-        assert (interval.n, interval.n_patients) == (80, np.unique(patient_id).size)
 
 
 def test_curve_and_call_intervals_come_from_the_metrics_of_the_repeated_rows():
@@ -603,6 +606,23 @@ def test_clustered_limits_cover_the_truth_where_row_wise_limits_do_not():
     clustered, naive = np.mean(by_patient, axis=0), np.mean(by_row, axis=0)
     assert np.all((clustered >= 0.91) & (clustered <= 0.99)), clustered
     assert np.all(naive < 0.88), naive
+
+
+@pytest.mark.parametrize("patients", [30, 60])
+def test_limits_of_sensitivity_cover_the_truth_for_few_patients(patients):
+    """In 500 simulations the coverage of 95 % limits has a standard error of 1 %; percentiles cover 86-89 % here.
+
+    Both tails: no miss on one side is more than twice as frequent as it should be.
+    """
+    rng, limits = np.random.default_rng(21), []
+    for seed in range(500):
+        label, (score,), patient_id = cohort(rng, patients=patients)
+        result = bootstrap.decision_intervals(LabelledRows(label, patient_id), score >= 0.6, Resampling(2, seed))
+        limits.append((result["sensitivity"].low, result["sensitivity"].high))
+    low, high = np.transpose(limits)
+    assert 0.93 <= np.mean((low <= TRUE_SENSITIVITY) & (high >= TRUE_SENSITIVITY)) <= 0.975
+    assert np.mean(high < TRUE_SENSITIVITY) < 0.05
+    assert np.mean(low > TRUE_SENSITIVITY) < 0.05
 
 
 @pytest.mark.slow

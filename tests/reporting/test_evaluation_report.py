@@ -477,7 +477,8 @@ def closed_content(poisoned: bool) -> Content:
 
 def test_no_label_of_a_closed_test_set_is_in_the_report_or_a_card():
     clean, poisoned = closed_content(poisoned=False), closed_content(poisoned=True)
-    assert evaluation_report.render(clean) == evaluation_report.render(poisoned)
+    for build in (evaluation_report.build_headline, evaluation_report.build_data):  # who reads the cases
+        assert build(clean) == build(poisoned)
     assert model_card.render("light_cnn", clean) == model_card.render("light_cnn", poisoned)
     assert model_card.names(clean) == ["light_cnn", "ensemble_mean"]
 

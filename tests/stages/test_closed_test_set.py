@@ -74,8 +74,13 @@ def run(root: Path, test: str, poisoned: bool = False, source: str = "demo") -> 
 
 
 @pytest.fixture(scope="module")
-def closed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    return run(tmp_path_factory.mktemp("closed") / "a", "closed", source="folder")
+def closed_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("closed") / "a"
+
+
+@pytest.fixture(scope="module")
+def closed(closed_root: Path) -> dict[str, str]:
+    return run(closed_root, "closed", source="folder")
 
 
 def test_poisoned_test_labels_change_no_byte_while_closed(closed: dict[str, str], tmp_path: Path) -> None:
@@ -83,6 +88,7 @@ def test_poisoned_test_labels_change_no_byte_while_closed(closed: dict[str, str]
     assert run(tmp_path / "b", "closed", poisoned=True, source="folder") == closed
 
 
+@pytest.mark.slow
 def test_the_same_poison_is_seen_where_the_test_set_is_open(tmp_path: Path) -> None:
     clean, poisoned = run(tmp_path / "a", "open"), run(tmp_path / "b", "open", poisoned=True)
     assert clean[str(EVALUATION)] != poisoned[str(EVALUATION)]
@@ -94,8 +100,7 @@ def test_an_open_test_set_of_real_data_needs_an_entry(tmp_path: Path) -> None:
     assert not (tmp_path / "a" / EVALUATION).exists()
 
 
-def test_closed_rows_say_what_they_are_measured_on(tmp_path: Path) -> None:
-    run(tmp_path / "a", "closed")
-    metrics = pd.read_csv(tmp_path / "a" / EVALUATION_TABLES / "metrics.csv")
+def test_closed_rows_say_what_they_are_measured_on(closed_root: Path, closed: dict[str, str]) -> None:
+    metrics = pd.read_csv(closed_root / EVALUATION_TABLES / "metrics.csv")
     assert set(metrics["samples"]) == {row_names.HELD_OUT_ROWS}
     assert metrics["n"].max() == (arrays.index(100)["split"] == "val").sum()

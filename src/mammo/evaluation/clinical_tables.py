@@ -8,14 +8,13 @@ from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 
 from mammo.core.config import EvaluateConfig
-from mammo.evaluation import aggregation, held_out, operating_point, reader, subgroups
+from mammo.evaluation import aggregation, calibrators, held_out, operating_point, reader, subgroups
 from mammo.metrics import auc_tests, bootstrap, calibration, conformal, decision_curve
-from mammo.metrics.calibration import Calibrator
-from mammo.metrics.discrimination import Floats, Mask
+from mammo.metrics.discrimination import Mask
 from mammo.metrics.resampling import Interval, LabelledRows, Resampling
+from mammo.metrics.thresholds import READER_CUT
 
 METRIC_COLUMNS = ["point", "metric", "value", "low", "high", "n", "n_patients"]
 COLUMNS = {
@@ -58,7 +57,7 @@ def tabulate_predictions(
     return tables | {
         "calibration": summary,
         "reliability": reliability,
-        "decision_curve": _decision_curve(predictions[predictions["split"] != "val"]),
+        "decision_curve": _decision_curve(predictions),
         "conformal": _conformal(predictions, config, seed),
     }
 
@@ -99,6 +98,8 @@ def _score_intervals(rows: pd.DataFrame, config: EvaluateConfig, seed: int) -> d
         Resampling.from_config(config, seed),
     )
     by_bootstrap = bootstrap.curve_intervals(labelled, prob, resampling, config.min_specificity)
+    if config.rule == READER_CUT:
+        del by_bootstrap["brier"]  # ranks are no risks
     by_delong = auc_tests.delong_interval(labelled, prob, config.confidence)
     return {"auc": by_bootstrap["auc"], "auc_delong": by_delong, **by_bootstrap}
 
@@ -125,8 +126,8 @@ def _calibration(predictions: pd.DataFrame, config: EvaluateConfig) -> tuple[pd.
     reported = predictions[predictions["split"] != "val"]
     label, patient_id = reported["label"].to_numpy(), reported["patient_id"].to_numpy(str)
     rows, curves = [], []
-    for method, fit in calibration.METHODS.items():
-        prob = calibrate(predictions, fit)
+    for method, fit in calibrators.list_calibrators(predictions).items():
+        prob = calibrators.calibrate(predictions, fit)
         measures = calibration.summary(label, prob, patient_id, confidence=config.confidence)
         rows.append({"method": method, **measures})
         if not np.isnan(prob).any():  # a method that could not be fitted has no curve
@@ -136,26 +137,15 @@ def _calibration(predictions: pd.DataFrame, config: EvaluateConfig) -> tuple[pd.
     return pd.DataFrame(rows), pd.concat(curves, ignore_index=True)
 
 
-def calibrate(predictions: pd.DataFrame, method: Callable[[ArrayLike, ArrayLike], Calibrator]) -> Floats:
-    """Return the reported rows' probabilities after a method of calibration.METHODS, fitted on validation rows.
-
-    nan throughout where it could not be fitted on one of the parts.
-    """
-
-    def fit(validation: pd.DataFrame) -> Callable[[pd.DataFrame], Floats]:
-        calibrator = method(validation["label"].to_numpy(), validation["prob"].to_numpy())
-        return lambda rows: calibrator(rows["prob"].to_numpy())
-
-    prob = held_out.cross_fit(predictions, fit)
-    return np.full(prob.shape, np.nan) if np.isnan(prob).any() else prob
-
-
-def _decision_curve(test: pd.DataFrame) -> pd.DataFrame:
-    label, prob = test["label"].to_numpy(), test["prob"].to_numpy()
+def _decision_curve(predictions: pd.DataFrame) -> pd.DataFrame:
+    label, risk = (
+        predictions.loc[predictions["split"] != "val", "label"].to_numpy(),
+        calibrators.estimate_risk(predictions),
+    )
     return pd.DataFrame(
         {
             "threshold_prob": THRESHOLD_PROBS,
-            "net_benefit": decision_curve.net_benefit(label, prob, THRESHOLD_PROBS),
+            "net_benefit": decision_curve.net_benefit(label, risk, THRESHOLD_PROBS),
             "treat_all": decision_curve.treat_all(label, THRESHOLD_PROBS),
             "treat_none": decision_curve.treat_none(THRESHOLD_PROBS),
         }

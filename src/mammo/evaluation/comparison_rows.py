@@ -1,7 +1,7 @@
 """Rows of the comparison table: a prediction table at its frozen operating point, and paired tests between rows."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -11,6 +11,7 @@ from mammo.evaluation import operating_point
 from mammo.metrics import auc_tests, bootstrap, discrimination, retraining
 from mammo.metrics.auc_tests import PairedTest
 from mammo.metrics.resampling import Interval, LabelledRows, Resampling
+from mammo.metrics.thresholds import READER_CUT
 
 Members = Mapping[str, Sequence[pd.DataFrame]]  # schemas.PREDICTIONS of each member by row
 # Column `variance` of the paired tests: what the limits and p of a difference count with.
@@ -51,6 +52,8 @@ def evaluate_predictions(predictions: pd.DataFrame, config: EvaluateConfig, seed
         rows["predicted_positive"].to_numpy(),
         Resampling.from_config(config, seed),
     )
+    if config.rule == READER_CUT:
+        intervals["brier"] = replace(intervals["brier"], value=np.nan, low=np.nan, high=np.nan)  # ranks are no risks
     return EvaluatedRow(rows, thresholds.to_list(), intervals)
 
 

@@ -7,12 +7,13 @@ ValueError.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mammo.metrics import classification, discrimination
+from mammo.metrics import classification, discrimination, proportions
 from mammo.metrics.discrimination import Floats, Mask, ratio
 from mammo.metrics.ranking import Ranking, auc_of_counts, average_over_groups, rank_rows, rank_strata, roc_counts
 from mammo.metrics.resampling import (
@@ -33,6 +34,16 @@ _PROPORTION_OF: dict[str, Callable[[Mask, Mask], Mask]] = {
     "ppv": lambda positive, decision: decision,
     "npv": lambda positive, decision: ~decision,
 }
+
+
+@dataclass(frozen=True)
+class _Proportions:
+    """The metrics that are shares of correct decisions: correct (n,), and the rows (n,) of which each is a share."""
+
+    correct: Mask
+    denominators: Mapping[str, Mask]
+
+
 # Where these are undefined they are infinite (or a class is missing, which may hide anything).
 _UNBOUNDED = {"likelihood_ratio_positive", "likelihood_ratio_negative", "diagnostic_odds"}
 
@@ -48,9 +59,9 @@ def clustered_intervals(
 
     The limits are percentiles over resampled patients; resamples where a metric is undefined are left out. They are
     nan when these are more than 5 %, when there are fewer than two patients, and when all resamples agree (an AUC of
-    1, constant scores): a bootstrap would claim certainty. A proportion of exactly 0 or 1 gets exact binomial limits
-    instead, its patients being the trials. An undefined likelihood ratio or diagnostic odds counts as infinite; where
-    that reaches a limit, both are nan.
+    1, constant scores): a bootstrap would claim certainty. Proportions (accuracy, sensitivity, specificity, PPV, NPV)
+    have the limits of `proportions.clustered_limits` instead, which hold for few patients and near 0 and
+    1. An undefined likelihood ratio or diagnostic odds counts as infinite; where that reaches a limit, both are nan.
     """
     decision = discrimination.binary(predicted_positive, "predicted_positive")
     score = discrimination.finite(prob, rows.n)
@@ -60,7 +71,7 @@ def clustered_intervals(
         lambda weights: score_values(weights) | decision_values(weights),
         rows,
         resampling,
-        _denominators(rows.positive, decision),
+        _proportions(rows.positive, decision),
     )
 
 
@@ -76,9 +87,7 @@ def curve_intervals(
     """
     score = discrimination.finite(prob, rows.n)
     limit = classification.max_false_positive_rate(min_specificity)
-    return _intervals(
-        partial(_score_values, rows.positive, score, rank_strata(rows, score), limit), rows, resampling, {}
-    )
+    return _intervals(partial(_score_values, rows.positive, score, rank_strata(rows, score), limit), rows, resampling)
 
 
 def decision_intervals(
@@ -93,12 +102,15 @@ def decision_intervals(
         partial(_decision_values, rows.positive, decision, prevalence),
         rows,
         resampling,
-        _denominators(rows.positive, decision),
+        _proportions(rows.positive, decision),
     )
 
 
-def _denominators(positive: Mask, decision: Mask) -> dict[str, Mask]:
-    return {name: select(positive, decision) for name, select in _PROPORTION_OF.items()}
+def _proportions(positive: Mask, decision: Mask) -> _Proportions:
+    discrimination.counts(positive, decision)  # refuses decisions of other rows
+    return _Proportions(
+        positive == decision, {name: select(positive, decision) for name, select in _PROPORTION_OF.items()}
+    )
 
 
 def _score_values(
@@ -129,21 +141,22 @@ def _intervals(
     values: Callable[[Weights], dict[str, Floats]],
     rows: LabelledRows,
     resampling: Resampling,
-    denominators: Mapping[str, Mask],
+    proportions_of: _Proportions | None = None,
 ) -> dict[str, Interval]:
-    """Bootstrap `values` by patient; denominators: the rows (n,) of which a metric is a proportion."""
+    """Bootstrap `values` by patient; proportions_of: the metrics that are proportions of rows."""
     draws = bootstrap_values(values, rows, resampling)
 
-    def limits(name: str, value: float) -> tuple[float, float]:
-        if value in (0, 1) and name in denominators and mostly_defined(draws[name]):
-            return _exact_limits(value, np.unique(rows.patient[denominators[name]]).size, resampling.confidence)
+    def limits(name: str) -> tuple[float, float]:
+        if proportions_of is not None and name in proportions_of.denominators and mostly_defined(draws[name]):
+            chosen = proportions_of.denominators[name]
+            return proportions.clustered_limits(
+                proportions_of.correct[chosen], rows.patient[chosen], resampling.confidence
+            )
         percentiles = _open_percentiles if name in _UNBOUNDED else percentile_limits
         return percentiles(draws[name], resampling.confidence)
 
     point = values(np.ones((1, rows.n)))
-    return {
-        name: Interval(float(value), *limits(name, value), rows.n, rows.n_patients) for name, (value,) in point.items()
-    }
+    return {name: Interval(float(value), *limits(name), rows.n, rows.n_patients) for name, (value,) in point.items()}
 
 
 def roc_band(
@@ -209,9 +222,3 @@ def _open_percentiles(draws: Floats, confidence: float) -> tuple[float, float]:
     with np.errstate(invalid="ignore"):
         limits = percentile_limits(np.where(np.isnan(draws), np.inf, draws), confidence)
     return limits if np.isfinite(limits).all() else (np.nan, np.nan)
-
-
-def _exact_limits(value: float, trials: int, confidence: float) -> tuple[float, float]:
-    """Return the limits of a proportion of 0 or 1 in independent trials (Clopper & Pearson, Biometrika 1934)."""
-    margin = float(((1 - confidence) / 2) ** (1 / trials))
-    return (margin, 1.0) if value == 1 else (0.0, 1 - margin)

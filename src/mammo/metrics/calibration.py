@@ -340,6 +340,22 @@ def isotonic(label: ArrayLike, prob: ArrayLike) -> Calibrator:
     return lambda new_prob: np.asarray(fitted.predict(probabilities(new_prob, np.size(new_prob))), np.float64)
 
 
+def observed_risk(label: ArrayLike, prob: ArrayLike) -> Calibrator:
+    """Return the calibrator from ranks to the share of malignant rows that was observed at each.
+
+    label (n,), prob (n,): validation rows with few distinct scores, such as a reader's assessments, which are ranks and
+    no risks. A rank's share counts one row of the overall share beside its own rows, so that no rank is certain.
+    Between two ranks the line that joins them is read; beyond the outermost, that rank. It may change the order of
+    ranks where the rows do. Constant scores become the overall share. nan for any prob without both classes.
+    """
+    positive, score = labelled(label, prob)
+    if not _both_classes(positive):
+        return _not_estimable
+    ranks, place = np.unique(score, return_inverse=True)
+    risk = (np.bincount(place, positive) + positive.mean()) / (np.bincount(place) + 1)
+    return lambda new_prob: np.asarray(np.interp(probabilities(new_prob, np.size(new_prob)), ranks, risk), np.float64)
+
+
 METHODS: dict[str, Callable[[ArrayLike, ArrayLike], Calibrator]] = {
     "raw": raw,
     "temperature": temperature,

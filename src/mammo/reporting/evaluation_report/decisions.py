@@ -24,7 +24,8 @@ def build_decision_curve(content: Content) -> Section:
     table = content.tables["decision_curve"]
     guide = (
         "At a threshold probability of .2, a missed cancer weighs four false alarms; a model is useful there only if "
-        "its curve is above both calling everyone and calling no one."
+        "its curve is above both calling everyone and calling no one. Scores were made risks first, on validation "
+        "rows: by Platt's line, ranks such as BI-RADS by the share of malignant rows observed at each."
     )
     blocks: list[Block] = [Note("Decision curve: not estimable (the table is empty).")]
     if len(table):
