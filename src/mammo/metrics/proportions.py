@@ -27,7 +27,8 @@ def clustered_limits(success: Mask, patient: Integers, confidence: float) -> tup
     n_patients = int(member.max()) + 1
     if share in (0, 1):
         return exact_limits(share, n_patients, confidence)
-    variance = _variance(np.bincount(member, success - share), success.size)
+    residuals = np.bincount(member, success - share).astype(np.float64)
+    variance = _variance(residuals, success.size)
     if n_patients < 2 or variance <= NO_SPREAD**2:
         return np.nan, np.nan
     margin = student.ppf((1 + confidence) / 2, n_patients - 1) * np.sqrt(variance) / (share * (1 - share))
