@@ -129,8 +129,8 @@ def measure_model(name: str, rows: pd.DataFrame, scores: pd.DataFrame) -> dict[s
     return {"model": name, **values, "verdict": lesion_verdict.judge_drop(values)}
 
 
-def probe_variants(cases: pd.DataFrame, root: Path, unit: str, scores: pd.DataFrame) -> pd.DataFrame:
-    """Return the probes on the arrays of every variant of preprocessing."""
+def probe_variants(cases: pd.DataFrame, root: Path, unit: str, scores: pd.DataFrame) -> None:
+    """Write probe_<unit>.csv, the probes on the arrays of every variant of preprocessing."""
     by_sample = scores.set_index("sample_id")["border_score"]
     tables = []
     for name, change in VARIANTS.items():
@@ -138,7 +138,7 @@ def probe_variants(cases: pd.DataFrame, root: Path, unit: str, scores: pd.DataFr
         table = shortcut_probe.probe_shortcuts(cases, arrays, by_sample, RESAMPLING)
         print(unit, name, table.round(3).to_string(), flush=True)
         tables.append(table.assign(unit=unit, preprocessing=name))
-    return pd.concat(tables)
+        write_rounded_table(FOLDER / f"probe_{unit}.csv", pd.concat(tables))
 
 
 def draw_corners(rows: pd.DataFrame, root: Path) -> None:
@@ -188,7 +188,7 @@ def save(figure: Any, name: str) -> None:
 
 
 def main() -> None:
-    """Write quartiles.csv, models.csv, probe.csv and the figures."""
+    """Write quartiles.csv, models.csv, probe_image.csv, probe_lesion.csv and the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("root", type=Path)
     parser.add_argument("--weights", type=Path)
@@ -225,10 +225,8 @@ def main() -> None:
     write_rounded_table(FOLDER / "models.csv", table)
     draw_models(table)
     del arrays
-    probes = [
-        probe_variants(cases, args.root, unit, scores[unit]) for unit, cases in (("image", films), ("lesion", lesions))
-    ]
-    write_rounded_table(FOLDER / "probe.csv", pd.concat(probes))
+    for unit, cases in (("image", films), ("lesion", lesions)):
+        probe_variants(cases, args.root, unit, scores[unit])
 
 
 if __name__ == "__main__":

@@ -190,6 +190,8 @@ def test_too_few_samples_decide_nothing() -> None:
     row = {"auc": 0.7, "auc_drop": 0.08, "auc_drop_low": -0.05, "auc_drop_high": 0.2}
     assert lesion_verdict.judge_drop(row) == lesion_verdict.NOT_SHOWN
     assert lesion_verdict.judge_drop({"auc": 0.7}) == ""
+    whole_films = {"auc": 0.715, "auc_drop": 0.028, "auc_drop_low": 0.016, "auc_drop_high": 0.040}
+    assert lesion_verdict.judge_drop(whole_films) == lesion_verdict.LITTLE
 
 
 def test_what_was_not_predicted_is_left_out() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from mammo.data.cohort.summary import ALL, PATHOLOGIES, SPLITS, VARIABLES
+from mammo.evaluation.shortcut_probe import FILM_BORDER, PROBES
 from mammo.reporting.cells import format_percent, share_cell
 from mammo.reporting.data_report.cells import (
     format_signed,
@@ -27,6 +28,7 @@ PROBE_GUIDE = (
     "the film as scanned, and the images as a model sees them, less the lesion. What they rank right, a model can "
     "learn without looking at a lesion. The evaluation's controlled AUC holds the border score still."
 )
+PROBED = (FILM_BORDER, *PROBES)
 NUMBER_NAMES = {name: text for name, (text, _) in MEASURES.items()} | {"lesion_share": "lesion, share of the film"}
 
 
@@ -176,6 +178,8 @@ def _auc(row: pd.Series) -> Cell:
 
 
 def _judge_shortcut(row: pd.Series) -> str:
+    if row["number"] in PROBED and row["auc"] <= 0.5:
+        return "nothing that can be shown"  # a classifier below .5 out of fold has learned nothing that holds
     if pd.isna(row["low"]):
         return "not estimable"
     if row["low"] <= 0.5 <= row["high"]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from mammo.evaluation.lesion_verdict import DOES_NOT_LOOK, judge_drop
+from mammo.evaluation.lesion_verdict import DOES_NOT_LOOK, LITTLE, judge_drop
 from mammo.reporting.cells import format_p
 from mammo.reporting.evaluation_report.content import Content
 from mammo.reporting.page import Block, Cell, Note, Section, Table
@@ -17,6 +17,7 @@ MEASURED = {
     "auc_without_lesion": "without the lesion",
     "auc_drop": "fall",
 }  # columns of the comparison table with limits, and their heads
+WARNED = (DOES_NOT_LOOK, LITTLE)
 Row = Mapping[Any, Any]
 
 
@@ -30,11 +31,11 @@ def build_controls(content: Content) -> Section:
     rows = [row for row in content.comparison.to_dict(orient="records") if is_measured(row)]
     if not rows:
         return Section("controls", "Shortcut controls", guide, [Note("Not estimable: no row has a border score.")])
-    blind = [str(row["model"]) for row in rows if judge_drop(row) == DOES_NOT_LOOK]
+    verdicts = {verdict: [str(row["model"]) for row in rows if judge_drop(row) == verdict] for verdict in WARNED}
     head = ["model", "samples", *MEASURED.values(), "p of the fall", "correlation with the border", "verdict"]
     blocks: list[Block] = [Table("AUC plain, controlled and without the lesion", head, [("", list(map(_cells, rows)))])]
-    if blind:
-        blocks.insert(0, Note(f"{DOES_NOT_LOOK[0].upper()}{DOES_NOT_LOOK[1:]}: {', '.join(blind)}."))
+    notes = [Note(f"{name[0].upper()}{name[1:]}: {', '.join(models)}.") for name, models in verdicts.items() if models]
+    blocks = [*notes, *blocks]
     return Section("controls", "Shortcut controls", guide, blocks)
 
 
