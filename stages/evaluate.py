@@ -18,7 +18,15 @@ from mammo.core.paths import (
     ROC,
     data_fingerprint,
 )
-from mammo.evaluation import clinical_tables, comparison_rows, prediction_tables, reader, shortcut_controls, tertiles
+from mammo.evaluation import (
+    clinical_tables,
+    comparison_rows,
+    prediction_tables,
+    reader,
+    reader_models,
+    shortcut_controls,
+    tertiles,
+)
 from mammo.evaluation.comparison_rows import EvaluatedRow
 from mammo.metrics import bootstrap
 from mammo.metrics.resampling import LabelledRows, Resampling
@@ -79,6 +87,9 @@ def _write_tables(
         )
         for name, (table, samples) in rows.items()
     }
+    for name in config.evaluate.reader.models:
+        errors = reader_models.tabulate_errors(tested[name], cases, config.evaluate, config.seed)
+        tables[row_names.reader_with_name(name)]["reader_errors"] = errors
     for name, row_tables in tables.items():
         about = {"samples": rows[name][1], "level": config.ingest.unit}
         parts = [row_tables["metrics"], shortcut_controls.tabulate_controls(metrics[name]).assign(**about)]

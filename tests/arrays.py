@@ -8,7 +8,15 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 
-from mammo.core.config import EvaluateConfig, FocalConfig, ModelConfig, TrainConfig, TrainingConfig, load_config
+from mammo.core.config import (
+    EvaluateConfig,
+    FocalConfig,
+    ModelConfig,
+    ReaderConfig,
+    TrainConfig,
+    TrainingConfig,
+    load_config,
+)
 
 SIZE_PX = 32
 SHAPE = (SIZE_PX, SIZE_PX, 1)
@@ -43,6 +51,7 @@ FOCAL = FocalConfig(gamma=2.0, alpha=0.5)
 EVALUATE = EvaluateConfig(
     test="open",
     primary=None,
+    reader=ReaderConfig(models=[], error_shares=[0, 0.5]),
     rule="target_sensitivity",
     value=0.8,
     levels=["lesion", "patient"],

@@ -62,7 +62,12 @@ def run(root: Path, test: str, poisoned: bool = False, source: str = "demo") -> 
             seeds={"models": {}},
             cross_validate={"models": {}},
             ensemble={"methods": ["mean"], "two_views": []},
-            evaluate={"test": test, "primary": ["baseline_birads", "ensemble_mean"], "resamples": 100},
+            evaluate={
+                "test": test,
+                "primary": ["baseline_birads", "ensemble_mean"],
+                "resamples": 100,
+                "reader": {"models": ["ensemble_mean"], "error_shares": [0, 0.5]},
+            },
         )
         content = yaml.safe_load((root / "params.yaml").read_text())
         content["models"] = {"light_cnn": content["models"]["light_cnn"]}

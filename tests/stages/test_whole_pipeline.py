@@ -219,6 +219,7 @@ def test_the_table_has_a_row_per_model_ensemble_baseline_and_cross_validation(re
         "baseline_birads",
         "baseline_density_type",
         "baseline_prevalence",
+        "reader_with_ensemble_stacked",
         "cross_validate_light_cnn",
     ]
     cases = pd.read_csv(repository.root / "data/cases.csv")

@@ -241,11 +241,19 @@ class ExternalConfig(_Section):
     patients: Count | None
 
 
+class ReaderConfig(_Section):
+    """The rows that are combined with the radiologist's BI-RADS, and the shares of errors put into it."""
+
+    models: list[str]
+    error_shares: Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=1)]
+
+
 class EvaluateConfig(_Section):
     """What is reported, the operating point and the intervals."""
 
     test: Literal["closed", "open"]
     primary: Annotated[list[str], Field(min_length=2, max_length=2)] | None
+    reader: ReaderConfig
     rule: Literal["target_sensitivity", "target_specificity", "youden", "cost_ratio"]
     value: NonNegative
     levels: Annotated[list[Literal["lesion", "abnormality", "image", "breast", "patient"]], Field(min_length=1)]

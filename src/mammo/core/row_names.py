@@ -11,6 +11,7 @@ from mammo.core.paths import MEMBERS
 ENSEMBLE, TWO_VIEWS = "ensemble_", "two_views_"  # what the names of the ensemble stage's rows start with
 BASELINE, CROSS_VALIDATED = "baseline_", "cross_validate_"
 CONTINUED = "continue_training"
+READER_WITH = "reader_with_"  # what the names of rows start with that contain the radiologist's answer and a model
 READER = "baseline_birads"  # the radiologist's own assessment
 
 # Column `samples` of the comparison table: what a row's metrics were measured on.
@@ -32,6 +33,16 @@ def is_average(name: str) -> bool:
 def is_ensemble(name: str) -> bool:
     """Whether a row of that name combines several models."""
     return name.startswith(ENSEMBLE)
+
+
+def reader_with_name(name: str) -> str:
+    """Return the row of `name` and the radiologist's assessment together."""
+    return f"{READER_WITH}{name}"
+
+
+def contains_reader(name: str) -> bool:
+    """Whether a row of that name contains the radiologist's answer."""
+    return name == READER or name.startswith(READER_WITH)
 
 
 def is_baseline(name: str) -> bool:

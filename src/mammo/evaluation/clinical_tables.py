@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from mammo.core.config import EvaluateConfig
-from mammo.evaluation import aggregation, calibrators, held_out, operating_point, reader, subgroups
+from mammo.evaluation import aggregation, calibrators, held_out, operating_point, reader, reader_models, subgroups
 from mammo.metrics import auc_tests, bootstrap, calibration, conformal, decision_curve
 from mammo.metrics.discrimination import Mask
 from mammo.metrics.resampling import Interval, LabelledRows, Resampling
@@ -21,6 +21,7 @@ COLUMNS = {
     "metrics": ["model", "samples", "level", *METRIC_COLUMNS],
     "operating_points": ["model", *operating_point.COLUMNS],
     "reader_comparison": ["model", *reader.COLUMNS],
+    "reader_errors": ["model", *reader_models.COLUMNS],
     "subgroups": ["model", *subgroups.COLUMNS],
     "errors": ["model", *subgroups.ERROR_COLUMNS],
     "calibration": ["model", "method", *calibration.SUMMARY_COLUMNS],

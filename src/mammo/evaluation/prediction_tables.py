@@ -4,9 +4,10 @@ import pandas as pd
 
 from mammo.core import row_names, schemas
 from mammo.core.config import Config
+from mammo.core.errors import InputError
 from mammo.core.files import read_splits, read_table
 from mammo.core.paths import BORDERS, CASES, ENSEMBLES, MEMBERS, OUT_OF_FOLD, PREDICTIONS, SPLITS
-from mammo.evaluation import baselines, border_scores, fold_members, held_out
+from mammo.evaluation import baselines, border_scores, fold_members, held_out, reader_models
 
 
 def read_tested(config: Config, borders: pd.DataFrame | None = None) -> dict[str, pd.DataFrame]:
@@ -20,7 +21,21 @@ def read_tested(config: Config, borders: pd.DataFrame | None = None) -> dict[str
     files |= {name: ENSEMBLES / f"{name}.csv" for name in row_names.ensemble_names(config.ensemble)}
     cases = _read_split_cases().merge(scores, on="sample_id", validate="one_to_one")
     predictions = {name: read_table(path, schemas.PREDICTIONS) for name, path in files.items()}
-    return predictions | baselines.predict_baselines(cases)
+    predictions |= baselines.predict_baselines(cases)
+    return predictions | _combine_with_reader(predictions, cases, config)
+
+
+def _combine_with_reader(
+    predictions: dict[str, pd.DataFrame], cases: pd.DataFrame, config: Config
+) -> dict[str, pd.DataFrame]:
+    if unknown := [name for name in config.evaluate.reader.models if name not in predictions]:
+        raise InputError(
+            f"evaluate.reader.models: {', '.join(unknown)} is no row of the table; there are {', '.join(predictions)}"
+        )
+    return {
+        row_names.reader_with_name(name): reader_models.combine_with_reader(predictions[name], cases, cases)
+        for name in config.evaluate.reader.models
+    }
 
 
 def read_reported(config: Config, borders: pd.DataFrame | None = None) -> dict[str, pd.DataFrame]:

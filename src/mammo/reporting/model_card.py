@@ -31,10 +31,10 @@ class UnknownModelError(schemas.TableError):
 
 
 def names(content: Content) -> list[str]:
-    """Return the models that get a card: the rows on the reported samples, except the baselines."""
+    """Return the models that get a card: the reported rows but baselines and what contains the reader."""
     reported = (row_names.OFFICIAL_TEST, row_names.HELD_OUT_ROWS)
     on_test = content.comparison[content.comparison["samples"].isin(reported)]
-    return [name for name in on_test["model"] if not is_baseline(name)]
+    return [name for name in on_test["model"] if not (is_baseline(name) or row_names.contains_reader(name))]
 
 
 def write(path: Path, name: str, content: Content) -> None:

@@ -2,8 +2,10 @@
 
 import pandas as pd
 
-from mammo.reporting.cells import format_percent, interval_cell, value_cell
+from mammo.core.row_names import READER, READER_WITH
+from mammo.reporting.cells import format_percent, full_picture, interval_cell, plain_table, value_cell
 from mammo.reporting.evaluation_report.content import Content
+from mammo.reporting.figures import evaluation
 from mammo.reporting.page import Block, Cell, Note, Section, Table
 
 OTHER_RATE = {"sensitivity": "specificity", "specificity": "sensitivity"}
@@ -16,7 +18,12 @@ def build_reader(content: Content) -> Section:
         "on its ROC curve where its specificity, or its sensitivity, is the radiologist's on the same samples: a "
         "comparison at a matched rate, as in reader studies, and not what a frozen threshold reaches."
     )
-    return Section("reader", "Beside the radiologist", guide, [_matched_rates(content.tables["reader_comparison"])])
+    return Section(
+        "reader",
+        "Beside the radiologist",
+        guide,
+        [_matched_rates(content.tables["reader_comparison"]), *_together(content)],
+    )
 
 
 def _matched_rates(table: pd.DataFrame) -> Block:
@@ -27,6 +34,25 @@ def _matched_rates(table: pd.DataFrame) -> Block:
     return Table(
         "Sensitivity at the reader's specificity, and specificity at the reader's sensitivity", head, [("", rows)]
     )
+
+
+def _together(content: Content) -> list[Block]:
+    """Return what model and radiologist reach together, and what errors in BI-RADS cost."""
+    tests, errors, subgroups = content.paired_tests, content.tables["reader_errors"], content.tables["subgroups"]
+    pairs = (tests["model_a"] == READER) & tests["model_b"].str.startswith(READER_WITH)
+    within = subgroups[(subgroups["variable"] == "birads") & (subgroups["value"] == "4")]
+    blocks: list[Block] = []
+    if pairs.any():
+        caption = "AUC gained over BI-RADS alone (rows reader_with_* contain the radiologist's answer)"
+        blocks.append(plain_table(caption, tests.loc[pairs, ["model_b", "difference", "low", "high", "p", "p_holm"]]))
+    if len(within):
+        columns = ["model", "n", "n_malignant", "auc", "low", "high"]
+        blocks.append(plain_table("AUC within BI-RADS 4 alone", within[columns]))
+    if len(errors):
+        alt = "AUC gained over BI-RADS without errors against the share of wrong BI-RADS; numbers in the next table"
+        blocks += [full_picture(evaluation.draw_reader_errors(errors), alt, "Errors put into BI-RADS")]
+        blocks.append(plain_table("Errors put into BI-RADS, the combination frozen", errors))
+    return blocks
 
 
 def _matched_row(row: pd.Series) -> list[Cell]:

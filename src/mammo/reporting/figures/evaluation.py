@@ -287,6 +287,22 @@ def _draw_drift_row(axes: Axes, place: int, row: pd.Series, colour: str) -> None
     axes.plot(row["test"], place, "o", color=colour, markersize=6, zorder=3)
 
 
+def draw_reader_errors(errors: pd.DataFrame) -> Figure:
+    """Draw the AUC gained over BI-RADS against the share of errors put into it, with its limits.
+
+    errors: model, kind (random, adjacent), share, gain, gain_low, gain_high.
+    """
+    figure, axes = style.new_axes((6.2, 4), "Model and reader together", "share of wrong BI-RADS", "AUC gained")
+    axes.axhline(0, color=style.GUIDE_COLOUR, linewidth=1)
+    lines = {f"{model}, {kind}": rows for (model, kind), rows in errors.groupby(["model", "kind"], sort=False)}
+    for name, look in style.style_models(list(lines)).items():
+        rows = lines[name].sort_values("share")
+        axes.fill_between(rows["share"], rows["gain_low"], rows["gain_high"], color=look.colour, alpha=0.15)
+        axes.plot(rows["share"], rows["gain"], linestyle=look.line, marker=look.marker, color=look.colour, label=name)
+    style.add_legend_beside(axes)
+    return figure
+
+
 def draw_confusion(rows: pd.DataFrame, title: str) -> Figure:
     """Confusion matrix at the operating point; rows: `label` and `called`."""
     table = np.zeros((2, 2), int)
