@@ -39,7 +39,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
 FOLDER = Path("docs/shortcuts")
-SEED, FOLDS, WORKERS, SIZE_PX, PROBE_PX = 20, 5, 2, 224, 128
+SEED, FOLDS, WORKERS, SIZE_PX, PROBE_PX = 20, 5, 2, 224, 96
 RESAMPLING = Resampling(1000, SEED)
 SETTINGS = PreprocessConfig(
     size_px=SIZE_PX, bits=8, context=1.5, clahe=None, window_percentiles=(1.0, 99.5),
