@@ -12,7 +12,7 @@ from mammo.pipeline import test_ledger
 from mammo.pipeline.workspace_records import TABLE_TAGS, external_paths, result_paths
 from mammo.reporting import results
 from mammo.reporting.comparison import render_markdown, state_test_set
-from mammo.tracking import mlflow_client, publishing
+from mammo.tracking import artifact_links, mlflow_client, publishing
 from stages import run
 
 PAGES = ("data_report", "report")  # stages that show what others computed
@@ -53,6 +53,8 @@ def _publish(config: Config, records: list[Record]) -> None:
         decision = promote(config, records, published)
         publishing.note_promotion(pipeline, decision)
         console.print(decision)
+    if published.pipeline is None or published.replayed:
+        artifact_links.link_artifacts(published.runs)
     console.print(f"{len(records)} records on the server, {len(published.replayed)} of them replayed now")
 
 

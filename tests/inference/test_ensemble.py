@@ -21,6 +21,7 @@ from mammo.data.images import preprocess
 from mammo.data.samples import open_store
 from mammo.evaluation import ensembling
 from mammo.evaluation.ensembling import Combination
+from mammo.inference import served_model
 from mammo.inference.ensemble import list_ensembles, read_ensemble
 from mammo.inference.workspace_models import fit_decisions
 from mammo.pipeline import train_run
@@ -181,3 +182,14 @@ def test_what_an_ensemble_cannot_do_is_said(here: Path, tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"ensemble_mean is no single model; .* a bundle one of light_cnn"):
         command.main(["export", NAMES[0], "--out", str(tmp_path / "x.zip")])
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_served_ensemble_gives_its_own_table(here: Path, tmp_path: Path, name: str) -> None:
+    about = served_model.write(name, tmp_path / "served")
+    store = open_store(PIXELS).take("test")
+    expected = read_table(ENSEMBLES / f"{name}.csv", schemas.PREDICTIONS).query("split == 'test'")
+    served = served_model._load_pyfunc(str(tmp_path / "served")).predict(store.images[store.index.index][..., None])
+    prob = pd.Series(served["prob"].to_numpy(), store.index["sample_id"])
+    np.testing.assert_allclose(prob[expected["sample_id"]], expected["prob"], atol=1e-6)
+    assert served_model.version_tags(about)["threshold"] == repr(about.operating_point.threshold)

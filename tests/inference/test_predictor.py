@@ -151,7 +151,7 @@ def test_a_name_a_file_and_a_bundle_are_the_same_model(here: Path, packed: dict[
 def test_a_model_of_the_server_is_known_by_its_weights(here: Path, tmp_path: Path, monkeypatch) -> None:
     again = tmp_path / "model.keras"
     models.load(Path(f"data/models/{finished.NAME}.keras")).save(again)
-    monkeypatch.setattr(mlflow_client, "download_model", lambda uri: again)
+    monkeypatch.setattr(mlflow_client, "download", lambda uri: again)
     assert predictor.load(f"runs:/0123/{finished.NAME}").about == predictor.load(finished.NAME).about
     other = models.load(again)
     other.get_layer("logit").set_weights([weight + 1 for weight in other.get_layer("logit").get_weights()])

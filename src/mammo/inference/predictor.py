@@ -27,7 +27,7 @@ from mammo.data.images import io
 from mammo.data.images.preprocess import Square
 from mammo.data.samples import Samples
 from mammo.evaluation.ensembling import Combination
-from mammo.inference import bundle, workspace_models
+from mammo.inference import bundle, served_model, workspace_models
 from mammo.inference.about import About, BundleError
 from mammo.inference.ensemble import read_ensemble
 from mammo.inference.films import (
@@ -98,13 +98,19 @@ class Predictor:
         batches = map_ahead(lambda batch: list(self._rows(batch, level, writer)), _batches(films))
         return pd.DataFrame([row for rows in batches for row in rows], columns=COLUMNS)
 
-    def probabilities(self, images: npt.NDArray[np.unsignedinteger[Any]]) -> npt.NDArray[np.float64]:
-        """Return the model's own probabilities (n,) of prepared images (n, h, w), uint8 or uint16."""
+    def probabilities(
+        self, images: npt.NDArray[np.unsignedinteger[Any]], flips: bool | None = None
+    ) -> npt.NDArray[np.float64]:
+        """Return the model's own probabilities (n,) of prepared images (n, h, w), uint8 or uint16.
+
+        flips: average with the mirrored image; by default as the model was evaluated.
+        """
+        flips = self.about.flips if flips is None else flips
         samples = Samples(pd.DataFrame(index=range(len(images))), images)
         if not isinstance(self.model, Ensemble):
-            return predict.predict_probabilities(self.model, samples, self.about.flips)
+            return predict.predict_probabilities(self.model, samples, flips)
         members = self.model.members.values()
-        single = [predict.predict_probabilities(member, samples, self.about.flips) for member in members]
+        single = [predict.predict_probabilities(member, samples, flips) for member in members]
         return self.model.combination(np.column_stack(single))
 
     def prepare(self, file: Path | str, box: Corners | None = None) -> Square:
@@ -232,10 +238,17 @@ def _load_ensemble(name: str) -> Predictor:
 
 
 def _load_from_server(uri: str) -> Predictor:
-    """Return a model from MLflow; it is known if a model of this workspace that the URI names has the same weights."""
+    """Return a model from MLflow.
+
+    A registered version says itself how its probabilities are read; the model of a run is known if a model of this
+    workspace that the URI names has the same weights.
+    """
     from mammo.tracking import mlflow_client  # MLflow takes seconds
 
-    path = mlflow_client.download_model(uri)
+    download = mlflow_client.download(uri)
+    for about in download.rglob(served_model.ABOUT):
+        return served_model.read(about.parent)
+    path = mlflow_client.find_model(uri, download)
     model = models.load(path)
     for name in workspace_models.list_models():
         if name in uri.split("/") and _same_weights(model, models.load(workspace_models.model_path(name))):

@@ -1,5 +1,10 @@
 """The champion of the registered model, decided when a workspace is published for the first time."""
 
+import tempfile
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+
 import pandas as pd
 
 from mammo.core import row_names, schemas
@@ -11,10 +16,12 @@ from mammo.evaluation import promotion_rule
 from mammo.metrics import discrimination
 from mammo.tracking import model_registry
 from mammo.tracking.failures import name_cure
-from mammo.tracking.model_registry import VersionSpec
+from mammo.tracking.model_registry import Run, ServedFiles, VersionSpec
 from mammo.tracking.publishing import Published
 
 DEMO = "demo"
+# By name, as MLflow loads it: what is registered is no output of publish, whose code dependencies follow the imports.
+SERVED_MODEL = "mammo.inference.served_model"
 
 
 def promote(config: Config, records: list[Record], published: Published) -> str:
@@ -58,9 +65,20 @@ def _promote(config: Config, records: list[Record], published: Published) -> str
         **_test_auc(name, records),
     }
     note = f"{name}, {verdict.alias}: {verdict.reason}. Test numbers are reported and were not looked at."
-    spec = VersionSpec(registered, name, verdict.alias, tags, note)
-    version = model_registry.register_version(run, spec)
+    version = register(run, VersionSpec(registered, name, verdict.alias, tags, note))
     return f"{registered}: {name} is version {version.number}, {verdict.alias} ({verdict.reason})"
+
+
+def register(run: Run, spec: VersionSpec) -> model_registry.Version:
+    """Register the finished model of this workspace that `run` trained, as it is to be served: see served_model."""
+    served_model = import_module(SERVED_MODEL)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "served"
+        about = served_model.write(spec.model, folder)
+        dtype, flags = f"uint{about.preprocess.bits}", (served_model.RAW,)
+        served = ServedFiles(folder, SERVED_MODEL, dtype, flags, about.model_dump())
+        tags = spec.tags | served_model.version_tags(about)
+        return model_registry.register_version(run, replace(spec, tags=tags, served=served))
 
 
 def registered_name(config: Config) -> str:

@@ -132,12 +132,21 @@ def download_model(uri: str) -> Path:
 
     Raises InputError that names the URI.
     """
+    return find_model(uri, download(uri))
+
+
+def download(uri: str) -> Path:
+    """Return the local copy of what a URI of MLflow names; raises InputError that names the URI."""
     use_store()
     try:
-        download = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
+        return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
     except FAILURES as error:
         raise InputError(f"{uri} cannot be downloaded from {mlflow.get_tracking_uri()}: {error}") from error
-    models = sorted(download.rglob("*.keras")) if download.is_dir() else [download]
+
+
+def find_model(uri: str, downloaded: Path) -> Path:
+    """Return the one .keras file of what was downloaded from a URI; raises InputError where there is not one."""
+    models = sorted(downloaded.rglob("*.keras")) if downloaded.is_dir() else [downloaded]
     if len(models) != 1:
         raise InputError(
             f"{uri} holds {len(models)} .keras files; name the model of one run, e.g. {model_uri.RUNS}<run>/light_cnn"

@@ -4,17 +4,26 @@
 that it rests on.
 """
 
+import importlib.metadata
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import mlflow
-from mlflow.entities import Run
+import numpy as np
+from mlflow.entities import Run as Run  # of the type of `register_version`
 from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.types import DataType, ParamSchema, ParamSpec, Schema, TensorSpec
+from packaging.requirements import Requirement
 
+import mammo
 from mammo.core.errors import InputError
 from mammo.tracking import model_uri
 from mammo.tracking.failures import FAILURES
-from mammo.tracking.mlflow_client import download_artifact
+from mammo.tracking.mlflow_client import download_artifact, upload_timeout
+
+PACKAGE = Path(mammo.__file__).parent
 
 
 @dataclass(frozen=True)
@@ -32,14 +41,33 @@ class Version:
 
 
 @dataclass(frozen=True)
+class ServedFiles:
+    """A folder of files that becomes an MLflow model.
+
+    loader: the module whose `_load_pyfunc` reads it; dtype: of the images (n, h, w, 1) that it takes; flags: parameters
+    of its signature, false by default; metadata: kept with the model.
+    """
+
+    folder: Path
+    loader: str
+    dtype: str
+    flags: tuple[str, ...]
+    metadata: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class VersionSpec:
-    """What a version is to show: the registered model's name, the model's own, its alias, tags and description."""
+    """What a version is to show: the registered model's name, the model's own, its alias, tags and description.
+
+    served: what is registered; by default the bare Keras model of the run.
+    """
 
     name: str
     model: str
     alias: str
     tags: dict[str, str]
     note: str
+    served: ServedFiles | None = None
 
 
 def find_version(name: str, alias: str) -> Version | None:
@@ -59,7 +87,7 @@ def register_version(run: Run, spec: VersionSpec) -> Version:
     """Give the model that `run` logged an alias, as the version that its content has or as a new one."""
     client = mlflow.MlflowClient()
     name, content = spec.name, run.data.tags["content"]
-    number, run_id = _known_version(name, run) or (_new_version(name, run), run.info.run_id)
+    number, run_id = _known_version(name, run) or (_new_version(spec, run), run.info.run_id)
     for key, value in (spec.tags | {"model": spec.model, "content": content}).items():
         client.set_model_version_tag(name, number, key, value)
     client.update_model_version(name, number, spec.note)
@@ -89,8 +117,35 @@ def _known_version(name: str, run: Run) -> tuple[str, str] | None:
     return None
 
 
-def _new_version(name: str, run: Run) -> str:
-    return str(mlflow.register_model(_logged_model(run), name).version)
+def _new_version(spec: VersionSpec, run: Run) -> str:
+    uri = _logged_model(run) if spec.served is None else _log_served(run, f"{spec.model}-served", spec.served)
+    return str(mlflow.register_model(uri, spec.name).version)
+
+
+def _log_served(run: Run, name: str, served: ServedFiles) -> str:
+    """Log the files as a model of `run` that brings the code of this package along; return its URI."""
+    image = TensorSpec(np.dtype(served.dtype), (-1, -1, -1, 1))  # named, it would come as a mapping
+    parameters = [ParamSpec(flag, DataType.boolean, False) for flag in served.flags]
+    with upload_timeout(), mlflow.start_run(run_id=run.info.run_id):
+        logged = mlflow.pyfunc.log_model(
+            name=name.replace("/", "-"),
+            loader_module=served.loader,
+            data_path=str(served.folder),
+            code_paths=[str(PACKAGE)],
+            signature=ModelSignature(inputs=Schema([image]), params=ParamSchema(parameters)),
+            pip_requirements=_requirements(),
+            metadata=served.metadata,
+        )
+    return f"{model_uri.MODELS}{logged.model_id}"
+
+
+def _requirements() -> list[str]:
+    """Return what this package needs, each in the version that is installed here."""
+    try:
+        names = [Requirement(text).name for text in importlib.metadata.requires("mammo") or []]
+    except importlib.metadata.PackageNotFoundError:  # run from its folder, and not installed
+        names = ["keras", "numpy"]
+    return [f"{name}=={importlib.metadata.version(name)}" for name in names]
 
 
 def _logged_model(run: Run) -> str:
