@@ -218,6 +218,7 @@ def test_the_table_has_a_row_per_model_ensemble_baseline_and_cross_validation(re
         "two_views_ensemble_stacked",
         "baseline_birads",
         "baseline_density_type",
+        "baseline_border",
         "baseline_prevalence",
         "reader_with_ensemble_stacked",
         "cross_validate_light_cnn",
