@@ -8,6 +8,7 @@ import finished
 import numpy as np
 import pandas as pd
 import pytest
+import workspaces
 from matplotlib.figure import Figure
 
 from mammo import api
@@ -176,3 +177,12 @@ def test_results_display_themselves_and_escape_what_they_show() -> None:
     assert "0.333" in page
     assert page.count("data:image/png;base64,") == 1
     assert "[figure: <u>]" in repr(shown)
+
+
+def test_a_closed_test_set_is_refused(workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(workspace, tmp_path / "closed")
+    workspaces.change(tmp_path / "closed", evaluate={"test": "closed"})
+    monkeypatch.chdir(tmp_path / "closed" / "notebooks")
+    for function in (api.evaluate_only, api.compare_models, api.run_working_gradcam):
+        with pytest.raises(InputError, match="the test set is closed"):
+            function(finished.NAME)

@@ -33,7 +33,7 @@ from mammo.inference.about import BENIGN, MALIGNANT, About
 from mammo.inference.predictor import Predictor
 from mammo.metrics import auc_tests, classification, discrimination
 from mammo.metrics.resampling import LabelledRows
-from mammo.pipeline import dvc, train_run
+from mammo.pipeline import dvc, test_ledger, train_run
 from mammo.pipeline.train_run import TrainingTask
 from mammo.reporting.comparison import HEADLINE_METRICS, format_interval
 from mammo.reporting.figures import contact_sheets, evaluation
@@ -194,6 +194,7 @@ def run_working_gradcam(model_path: str | Path, num_samples: int = 8, method: st
     source = _resolve(model_path)
     with _workspace() as config:
         name, model = _load_model(source)
+        _check_test_is_open(config)
         samples = open_store(PIXELS)
         predictions, test = _predict(model, samples, config.predict.flips), samples.take("test")
         decided = _decide(predictions, config).set_index("sample_id").loc[test.index["sample_id"]]
@@ -319,6 +320,16 @@ def _predict(model: keras.Model, samples: Samples, flips: bool) -> pd.DataFrame:
     return schemas.select_columns(predictions, schemas.PREDICTIONS)
 
 
+def _check_test_is_open(config: Config) -> None:
+    """Raise InputError while the test set is closed, or where its opening is not in the ledger."""
+    if config.evaluate.test == "closed":
+        raise InputError(
+            "the test set is closed (evaluate.test in params.yaml), and this function reads it; `dvc repro` evaluates on "
+            "held-out training rows. docs/evaluation.md says how it is opened"
+        )
+    test_ledger.check_opening(config)
+
+
 def _total_epochs(model_type: str) -> int:
     with _workspace() as config:
         return total_epochs(config.for_model(model_type))
@@ -351,7 +362,8 @@ def _latest() -> Path | None:
 
 
 def _predict_source(source: str | Path, config: Config) -> tuple[str, pd.DataFrame]:
-    """Return the name of a model and its predictions of the validation and test rows."""
+    """Return the name of a model and its predictions of the validation and test rows, where test is open."""
+    _check_test_is_open(config)
     name, model = _load_model(source)
     return name, _predict(model, open_store(PIXELS), config.predict.flips)
 
