@@ -324,8 +324,8 @@ def _check_test_is_open(config: Config) -> None:
     """Raise InputError while the test set is closed, or where its opening is not in the ledger."""
     if config.evaluate.test == "closed":
         raise InputError(
-            "the test set is closed (evaluate.test in params.yaml), and this function reads it; `dvc repro` evaluates on "
-            "held-out training rows. docs/evaluation.md says how it is opened"
+            "the test set is closed (evaluate.test in params.yaml), and this function reads it; `dvc repro` evaluates "
+            "on held-out training rows. docs/evaluation.md says how it is opened"
         )
     test_ledger.check_opening(config)
 
