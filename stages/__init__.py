@@ -14,12 +14,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow reports every missing GPU library
 
 from mammo.core.errors import InputError
+from mammo.core.files import describe_refused_write
 
 
 def run(main: Callable[..., None]) -> None:
-    """Call a stage's `main` with the command line's arguments; print an InputError alone and exit with code 1."""
+    """Call a stage's `main` with the command line's arguments; print what a user can correct, and exit with code 1."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
         main(*sys.argv[1:])
     except InputError as error:
         sys.exit(f"\nerror: {error}")
+    except OSError as error:  # of shutil and NumPy as well
+        message = describe_refused_write(error)
+        if not message:
+            raise
+        sys.exit(f"\nerror: {message}")

@@ -8,7 +8,7 @@ from mammo.core import schemas
 from mammo.core.config import load_config
 from mammo.core.files import fresh_folder, write_table
 from mammo.core.paths import CASES, EXCLUDED, MANIFEST, RAW
-from mammo.data import datasets, lesions, sources
+from mammo.data import datasets, lesions, plausibility, sources
 from mammo.data.cohort import manifest
 from mammo.data.datasets import Located
 from mammo.tracking import live_run
@@ -33,7 +33,8 @@ def main() -> None:
     if ingest.expect == "full":
         datasets.assert_full(located.counts, dataset.published(types), str(root))
     _check_excluded(located, ingest.on_error)
-    located, files = manifest.examine(root, located, config.compute.workers)
+    doubts = plausibility.find_doubts(root, located.cases, config.compute.workers)
+    located, files = manifest.examine(root, manifest.exclude_samples(located, doubts), config.compute.workers)
     _write_tables(located)
     _check_excluded(located, ingest.on_error)
     write_table(MANIFEST, files, schemas.MANIFEST)

@@ -4,6 +4,7 @@ A table that breaks its schema is refused on reading and on writing. Writing is 
 the final name.
 """
 
+import errno
 import hashlib
 import os
 import shutil
@@ -16,6 +17,22 @@ import pandera.pandas as pa
 from pandera.dtypes import is_string
 
 from mammo.core.schemas import SPLITS, TableError, assert_patients_apart, check_table, select_columns
+
+FULL = "free space there"
+READ_ONLY = "make the folder writable, or work in another copy"
+WRITE_CURES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), FULL),
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), READ_ONLY),
+}
+
+
+def describe_refused_write(error: OSError) -> str:
+    """Return in words that a disk is full or a folder cannot be written, with the cure; empty for other errors."""
+    codes = [error.errno] if error.errno else [code for code in WRITE_CURES if f"[Errno {code}]" in str(error)]
+    cure = next((WRITE_CURES[code] for code in codes if code in WRITE_CURES), "")
+    place = error.filename2 or error.filename
+    where = f"{place}: " if place else ""
+    return f"{where}{error.strerror or os.strerror(codes[0])}; {cure}, and run it again" if cure else ""
 
 
 def read_table(path: Path, schema: pa.DataFrameSchema) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from mammo.core import schemas
 from mammo.core.config import IngestConfig, load_config
 from mammo.core.files import read_splits, read_table, sha256
 from mammo.core.paths import CASES, EXCLUDED, MANIFEST, RAW, SPLITS
-from mammo.data import datasets, sources
+from mammo.data import datasets, plausibility, sources
 from mammo.data.cohort import integrity, manifest, summary
 from mammo.data.datasets import DatasetError, Located
 from mammo.metrics.resampling import Resampling
@@ -67,7 +67,8 @@ def check() -> DataCheck:
     root = sources.load_source(ingest.source).root(ingest, RAW)
     types: list[str] = list(ingest.abnormality_types)
     located = datasets.load_dataset(ingest.dataset).locate(root, ingest.unit, types, config.compute.workers)
-    located, files = manifest.examine(root, located, config.compute.workers)
+    doubts = plausibility.find_doubts(root, located.cases, config.compute.workers)
+    located, files = manifest.examine(root, manifest.exclude_samples(located, doubts), config.compute.workers)
     compared = [path for path in (EXCLUDED, MANIFEST, SPLITS) if path.is_file()]
     problems = [*_incomplete(located, ingest, root), *_changed(located, files, compared, root)]
     return DataCheck(root, len(files), located.counts, compared, problems)

@@ -4,7 +4,7 @@ A row is one finding in one film, or a film without findings. All rows have offi
 starts with the data set's, so that no two data sets share a patient.
 """
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -79,6 +79,19 @@ def film_problems(root: Path, paths: list[str], workers: int) -> dict[str, str]:
     """Return `film_problem` of every path, by path."""
     problems = parallel_map(lambda path: film_problem(root, path), paths, workers, "reading headers")
     return dict(zip(paths, problems, strict=True))
+
+
+def files_by_name(root: Path, paths: Iterable[Path], name: Callable[[Path], str]) -> dict[str, list[str]]:
+    """Return the paths, relative to root and sorted, by the film that their names say they are."""
+    named: dict[str, list[str]] = {}
+    for path in sorted(paths):
+        named.setdefault(name(path), []).append(path.relative_to(root).as_posix())
+    return named
+
+
+def ambiguity(paths: list[str]) -> str:
+    """Return why a film of several files is unusable, or an empty text: nothing says which one is meant."""
+    return f"{len(paths)} files have this film's name: {', '.join(paths)}; keep one" if len(paths) > 1 else ""
 
 
 def film_problem(root: Path, path: str) -> str:

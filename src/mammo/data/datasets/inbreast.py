@@ -53,9 +53,11 @@ def locate(root: Path, unit: str, abnormality_types: list[str], workers: int) ->
         raise DatasetError(f"{root} holds no {DICOMS}/. {CURE}")
     table = _annotations.read_csv(root / TABLE, COLUMNS, ";", CURE)
     table = table[(table != "").any(axis=1)]  # empty lines end it
-    files = {path.name.split("_")[0]: path for path in sorted((root / DICOMS).glob("*.dcm"))}
+    named = _annotations.files_by_name(root, (root / DICOMS).glob("*.dcm"), lambda path: path.name.split("_")[0])
+    files = {film_id: root / paths[0] for film_id, paths in named.items()}
     records = [dict(zip(COLUMNS, values, strict=True)) for values in table.itertuples(index=False, name=None)]
     problems = _annotations.film_problems(root, [_relative(root, path) for path in files.values()], workers)
+    problems |= {paths[0]: _annotations.ambiguity(paths) for paths in named.values() if len(paths) > 1}
     rows_of_films = parallel_map(
         lambda record: _film(root, record, files.get(record["File Name"]), problems), records, workers, "reading marks"
     )
@@ -117,8 +119,9 @@ def _unlisted(root: Path, path: Path) -> Row:
 
 
 def _category(text: str) -> int | None:
-    """Return 4 for `4`, `4a`, `4b` and `4c`."""
-    return int(text[0]) if text[:1].isdecimal() and text[1:].lower() in {"", "a", "b", "c"} else None
+    """Return 4 for `4`, `4a`, `4b` and `4c`, and for `4.0`, as spreadsheets write it."""
+    number = text.removesuffix(".0")
+    return int(number[0]) if number[:1].isdecimal() and number[1:].lower() in {"", "a", "b", "c"} else None
 
 
 def _assessment_problem(text: str) -> str:

@@ -49,7 +49,8 @@ class Film:
 def locate(root: Path, unit: str, abnormality_types: list[str], workers: int) -> Located:
     """Locate the cases under `root`; raises DatasetError where Info.txt is missing or has no line of a film."""
     lines = _lines(root)
-    films = {path.stem.lower(): path.relative_to(root).as_posix() for path in sorted(root.rglob("*.pgm"))}
+    files = _annotations.files_by_name(root, root.rglob("*.pgm"), lambda path: path.stem.lower())
+    films = {stem: paths[0] for stem, paths in files.items()}
     named = {words[0].lower() for words in lines}
     problems = _annotations.film_problems(root, [path for stem, path in films.items() if stem in named], workers)
     rows, counts = [], dict.fromkeys(named, 0)
@@ -57,7 +58,8 @@ def locate(root: Path, unit: str, abnormality_types: list[str], workers: int) ->
         stem = words[0].lower()
         counts[stem] += 1
         path = films.get(stem, "")
-        film = Film(stem, path, problems[path] if path else f"{stem}.pgm is missing")
+        ambiguous = _annotations.ambiguity(files.get(stem, []))
+        film = Film(stem, path, ambiguous or (problems[path] if path else f"{stem}.pgm is missing"))
         rows.append(_row(root, words[1:], film, counts[stem]))
     rows += [_unlisted(stem, path) for stem, path in films.items() if stem not in named]
     return _annotations.locate(rows, unit, abnormality_types, _counts(rows), root)

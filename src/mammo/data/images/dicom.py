@@ -47,6 +47,7 @@ HUFFMAN_OR_LS = {0xC4, 0xF7}
 START_OF_SCAN = 0xDA
 END_OF_FRAGMENTS = b"\xfe\xff\xdd\xe0"
 END_BYTES = 1024
+MAX_PIXELS = 2 * 89_478_485  # that of Pillow for other formats
 # pydicom parses an element on access, and its decoders trust the header: damage shows as any of these.
 MALFORMED = (
     *(InvalidDicomError, BytesLengthException, struct.error, zlib.error, OSError, EOFError, RuntimeError, MemoryError),
@@ -135,6 +136,9 @@ def _refuse_non_film(header: Dataset, path: Path) -> None:
     frames = int(header.get("NumberOfFrames") or 1)
     if frames != 1:
         raise DicomError(f"{path}: {frames} frames; a film has one (tomosynthesis is not supported)")
+    pixels = int(header.Rows) * int(header.Columns)
+    if pixels > MAX_PIXELS:
+        raise DicomError(f"{path}: {pixels:,} pixels; a film has at most {MAX_PIXELS:,}")
     allocated, stored, high = int(header.BitsAllocated), int(header.BitsStored), int(header.HighBit)
     if allocated not in (8, 16) or not 1 <= stored <= high + 1 <= allocated:
         raise DicomError(

@@ -39,15 +39,10 @@ def rejection_reason(image: Encoded) -> str:
 def film_rejection_reason(film: Film) -> str:
     """Return why a decoded image (h, w) cannot be a mammogram, in words, or an empty text."""
     grey = _shrink(film)
-    dark, bright = transforms.percentile_levels(grey, np.ones_like(grey), (1, 99))
-    if bright - dark < CONTRAST:
-        return "it is nearly blank"
     subject = breast.breast_mask(grey)
-    share = subject.mean()
-    if not SHARE[0] <= share <= SHARE[1]:
-        return f"its largest bright part takes {share:.0%} of it; a breast takes {SHARE[0]:.0%} to {SHARE[1]:.0%}"
-    if _median(grey, 1 - subject) > BACKGROUND:
-        return "its background is not dark"
+    if reason := _tone_rejection_reason(grey, subject):
+        return reason
+    dark, bright = transforms.percentile_levels(grey, np.ones_like(grey), (1, 99))
     around = np.asarray(cv2.dilate(subject, MARGIN) == 0, np.uint8)
     if around.any() and _median(_smooth_laplacian(grey), around) > BACKGROUND_ROUGHNESS:
         return "its background is not even"
@@ -57,6 +52,25 @@ def film_rejection_reason(film: Film) -> str:
     if inside.any() and _absolute_laplacian(grey)[inside].mean() > ROUGHNESS * (bright - dark):
         return "what it shows is rough"
     return _outline_rejection_reason(subject)
+
+
+def gross_rejection_reason(film: Film) -> str:
+    """Return why a decoded image (h, w) cannot be a mammogram by its tones alone, or an empty text.
+
+    It holds for drawn and for coarse films as well: blank, negative, a photo, noise.
+    """
+    grey = _shrink(film)
+    return _tone_rejection_reason(grey, breast.breast_mask(grey))
+
+
+def _tone_rejection_reason(grey: Grey, subject: Mask) -> str:
+    dark, bright = transforms.percentile_levels(grey, np.ones_like(grey), (1, 99))
+    if bright - dark < CONTRAST:
+        return "it is nearly blank"
+    share = subject.mean()
+    if not SHARE[0] <= share <= SHARE[1]:
+        return f"its largest bright part takes {share:.0%} of it; a breast takes {SHARE[0]:.0%} to {SHARE[1]:.0%}"
+    return "its background is not dark" if _median(grey, 1 - subject) > BACKGROUND else ""
 
 
 def _median(grey: Grey, region: Mask) -> float:

@@ -5,6 +5,11 @@ size, rounded up, as libjpeg reduces it.
 """
 
 import io
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -12,7 +17,7 @@ from typing import Any, BinaryIO
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from mammo.data.images import dicom
 from mammo.data.images.dicom import PixelError
@@ -21,6 +26,7 @@ from mammo.data.images.transforms import Film, Grey, Mask, fit, reduce_to_8_bits
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".dcm", ".dicom", ".pgm", ".tif", ".tiff"}
 DICOM_SUFFIXES = {".dcm", ".dicom"}
 FORMATS = ("JPEG", "PNG", "PPM", "TIFF")
+OTHER_FORMATS = {"BMP": (0, b"BM"), "GIF": (0, b"GIF8"), "WebP": (8, b"WEBP")}  # offset and bytes that identify them
 END_MARKERS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
 END_BYTES = 1024
 REDUCTIONS = {
@@ -83,6 +89,8 @@ def _header(path: Path, file: BinaryIO) -> tuple[str, int, tuple[int, int]]:
         with Image.open(file, formats=FORMATS) as image:
             header = str(image.format), len(image.getbands()), (image.height, image.width)
             frames = getattr(image, "n_frames", 1)
+    except UnidentifiedImageError as error:  # its message holds an address in memory
+        raise PixelError(f"{path}: {_describe_unknown(file)}") from error
     except (*dicom.MALFORMED, SyntaxError, Image.DecompressionBombError) as error:
         raise PixelError(f"{path}: not an image or truncated ({error})") from error
     if frames != 1:
@@ -93,6 +101,16 @@ def _header(path: Path, file: BinaryIO) -> tuple[str, int, tuple[int, int]]:
     if END_MARKERS.get(header[0], b"") not in file.read():
         raise PixelError(f"{path}: truncated, the image's end is missing")
     return header
+
+
+def _describe_unknown(file: BinaryIO) -> str:
+    """Return what a file is that none of the FORMATS opens."""
+    file.seek(0)
+    start = file.read(16)
+    for name, (offset, signature) in OTHER_FORMATS.items():
+        if start[offset:].startswith(signature):
+            return f"a {name} image; films are JPEG, PNG, PGM, TIFF or DICOM files"
+    return "not an image or truncated"
 
 
 def decode(image: Encoded, reduction: int = 1) -> Film:
@@ -179,6 +197,34 @@ def is_binary(path: Path) -> bool:
 def has_foreground(path: Path) -> bool:
     """Say whether a mask has foreground."""
     return bool(foreground(load(path)).any())
+
+
+@contextmanager
+def capture_decoder_warnings() -> Iterator[Callable[[], list[str]]]:
+    """Collect libjpeg's warnings of damage, which it writes to the process' error stream and decodes on.
+
+    Python's own error stream goes where it went. Lines of others are passed on at the end.
+    """
+    python_stream, saved = sys.stderr, os.dup(2)
+    with tempfile.TemporaryFile() as file, os.fdopen(os.dup(saved), "w", encoding="utf-8") as visible:
+
+        def read_lines() -> list[str]:
+            content = os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0)
+            return content.decode("utf-8", "replace").splitlines()
+
+        os.dup2(file.fileno(), 2)
+        sys.stderr = visible
+        try:
+            yield lambda: [line for line in read_lines() if _is_jpeg_warning(line)]
+        finally:
+            sys.stderr = python_stream
+            os.dup2(saved, 2)
+            os.close(saved)
+            visible.writelines(f"{line}\n" for line in read_lines() if not _is_jpeg_warning(line))
+
+
+def _is_jpeg_warning(line: str) -> bool:
+    return "JPEG" in line and ("Corrupt" in line or "Premature" in line)
 
 
 def foreground(mask: Encoded, reduction: int = 1) -> Mask:

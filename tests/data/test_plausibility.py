@@ -1,0 +1,164 @@
+"""What only the pixels show is doubted where it enters: damaged files, films that are none, masks that mark nothing."""
+
+import errno
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from mammo.core.files import describe_refused_write
+from mammo.data import datasets, plausibility
+from mammo.data.datasets import inbreast
+from mammo.data.images import dicom, io
+from tests import external_fixtures
+
+
+@pytest.fixture(scope="module")
+def cases(cohort: Path) -> pd.DataFrame:
+    return datasets.load_dataset("cbis_ddsm").locate(cohort, "lesion", ["mass", "calcification"], 1).cases
+
+
+@pytest.fixture
+def case(cases: pd.DataFrame, cohort: Path, tmp_path: Path) -> pd.DataFrame:
+    """One case, whose files lie in tmp_path and may be changed."""
+    first = cases.head(1)
+    for column in ("image_path", "mask_path"):
+        target = tmp_path / first[column].iloc[0]
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(cohort / first[column].iloc[0], target)
+    return first
+
+
+def doubt(case: pd.DataFrame, root: Path) -> str:
+    return plausibility.find_doubts(root, case, 1).get(case["sample_id"].iloc[0], "")
+
+
+def test_no_sample_of_the_cohort_is_doubted(cases: pd.DataFrame, cohort: Path) -> None:
+    assert plausibility.find_doubts(cohort, cases, 2) == {}
+
+
+def halve(content: bytes) -> bytes:
+    return content[: len(content) // 2] + b"\xff\xd9"
+
+
+def blank_the_middle(content: bytes) -> bytes:
+    middle = len(content) // 2
+    return content[:middle] + bytes(400) + content[middle + 400 :]
+
+
+@pytest.mark.parametrize("damage", [halve, blank_the_middle])
+@pytest.mark.parametrize("column", ["image_path", "mask_path"])
+def test_a_damaged_jpeg_is_named(
+    column: str, damage: Callable[[bytes], bytes], case: pd.DataFrame, tmp_path: Path
+) -> None:
+    path = tmp_path / case[column].iloc[0]
+    path.write_bytes(damage(path.read_bytes()))
+    assert doubt(case, tmp_path).startswith(f"{case[column].iloc[0]}: damaged (")
+
+
+MASKS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], str]] = {
+    "white": (np.ones_like, "marks 100"),
+    "negative": (lambda mask: 1 - mask, "the mask marks"),
+    "one pixel": (lambda mask: np.pad(np.ones((1, 1), np.uint8), ((0, 399), (0, 399))), "the mask marks 0.001%"),
+}
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_a_mask_that_marks_no_lesion_is_doubted(name: str, case: pd.DataFrame, tmp_path: Path) -> None:
+    change, reason = MASKS[name]
+    path = tmp_path / case["mask_path"].iloc[0]
+    changed = change(io.foreground(io.load(path)))
+    cv2.imwrite(str(path), 255 * changed, [cv2.IMWRITE_JPEG_QUALITY, 100])
+    assert reason in plausibility.mask_rejection_reason(
+        changed, np.zeros((90, 60), np.uint8), np.ones((90, 60), np.uint8)
+    )
+    if name != "one pixel":  # JPEG blurs it away, which locate refuses
+        assert reason in doubt(case, tmp_path)
+
+
+def test_a_mask_outside_the_breast_or_on_nothing_is_doubted() -> None:
+    mask, breast = np.zeros((100, 80), np.uint8), np.zeros((100, 80), np.uint8)
+    mask[10:20, 60:70], breast[:, :40] = 1, 1
+    grey = np.random.default_rng(0).integers(0, 255, mask.shape, np.uint8)
+    assert "lies outside the breast" in plausibility.mask_rejection_reason(mask, grey, breast)
+    inside = np.roll(mask, -45, axis=1)
+    assert plausibility.mask_rejection_reason(inside, grey, breast) == ""
+    assert "blank" in plausibility.mask_rejection_reason(inside, np.full_like(grey, 9), breast)
+
+
+@pytest.mark.parametrize("name", ["noise", "negative", "blank"])
+def test_a_film_that_is_none_is_doubted(name: str, case: pd.DataFrame, tmp_path: Path) -> None:
+    path = tmp_path / case["image_path"].iloc[0]
+    film = io.read_grey(path)
+    noise = np.random.default_rng(0).integers(0, 256, film.shape, np.uint8)
+    cv2.imwrite(str(path), {"noise": noise, "negative": 255 - film, "blank": np.zeros_like(film)}[name])
+    assert ": not a mammogram: " in doubt(case, tmp_path)
+
+
+def test_real_samples_are_not_doubted(real_root: Path) -> None:
+    located = datasets.load_dataset("cbis_ddsm").locate(real_root, "lesion", ["mass"], 2)
+    assert plausibility.find_doubts(real_root, located.cases.iloc[::80], 2) == {}
+
+
+# Names and reasons
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [(b"BM" + bytes(60), "a BMP image"), (b"GIF89a" + bytes(60), "a GIF image"), (b"RIFF0000WEBPVP8 ", "a WebP image")],
+)
+def test_other_formats_are_called_what_they_are(content: bytes, kind: str, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(dicom.PixelError, match=rf"a\.png: {kind}"):
+        io.load(tmp_path / "a.png")
+
+
+def test_a_reason_holds_no_address_in_memory(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"no image at all")
+    with pytest.raises(dicom.PixelError, match="not an image") as caught:
+        io.load(tmp_path / "a.png")
+    assert "0x" not in str(caught.value)
+
+
+def test_a_film_with_two_files_is_excluded_with_both_names(tmp_path: Path) -> None:
+    external_fixtures.write_mini_mias(tmp_path)
+    (tmp_path / "newset").mkdir()
+    shutil.copy(tmp_path / "mdb002.pgm", tmp_path / "newset" / "mdb001.pgm")
+    located = datasets.load_dataset("mini_mias").locate(tmp_path, "image", ["mass"], 1)
+    reasons = located.excluded.loc[located.excluded["reason"].str.contains("mdb001"), "reason"].to_list()
+    assert reasons == ["2 files have this film's name: mdb001.pgm, newset/mdb001.pgm; keep one"]
+    assert not located.cases["image_path"].str.contains("mdb001").any()
+
+
+def test_an_inbreast_film_with_two_files_is_excluded(tmp_path: Path) -> None:
+    external_fixtures.write_inbreast(tmp_path)
+    film = sorted((tmp_path / "AllDICOMs").iterdir())[0]
+    shutil.copy(film, film.with_name(film.name.replace("ANON", "COPY")))
+    located = datasets.load_dataset("inbreast").locate(tmp_path, "image", ["mass", "calcification"], 1)
+    assert located.excluded["reason"].str.contains("2 files have this film's name").any()
+    assert not located.cases["image_path"].str.contains(film.name.split("_")[0]).any()
+
+
+@pytest.mark.parametrize(
+    ("text", "category"), [("4", 4), ("4a", 4), ("4.0", 4), ("99", None), ("", None), ("4d", None)]
+)
+def test_birads_categories_as_spreadsheets_write_them(text: str, category: int | None) -> None:
+    assert inbreast._category(text) == category
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "data/x"), "data/x: No space left on device; free space"),
+        (OSError(errno.EROFS, "Read-only file system", "data/x"), "data/x: Read-only file system; make the folder"),
+        (shutil.Error([("a", "b", "[Errno 28] No space left on device: 'b'")]), "No space left on device; free space"),
+        (FileNotFoundError(errno.ENOENT, "No such file", "data/x"), ""),
+    ],
+)
+def test_a_disk_that_refuses_is_said_in_words(error: OSError, words: str) -> None:
+    assert describe_refused_write(error).startswith(words)
+    assert bool(describe_refused_write(error)) == bool(words)
