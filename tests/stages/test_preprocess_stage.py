@@ -198,7 +198,8 @@ def test_a_run_that_was_stopped_at_its_very_end_prepares_nothing_again(
     shares, removals = (pd.read_csv(whole / f"{name}.csv").iloc[:, 1] for name in ("sizes", "without_lesion"))
     films = read_table(whole / "index.csv", schemas.INDEX).merge(uninterrupted.cases, on="sample_id")["image_path"]
     borders = read_table(whole.parent / "borders.csv", schemas.BORDERS).set_index("image_path").loc[films]
-    measurements = np.column_stack([shares, removals.map(REMOVALS.index), borders]).astype(np.float64)
+    columns = np.column_stack([shares, removals.map(REMOVALS.index), borders])
+    measurements = np.ascontiguousarray(columns, np.float64)  # the header of another order is another file
     shutil.copytree(whole, folder / "store", dirs_exist_ok=True)
     np.save(folder / "measurements.npy", measurements)
     (folder / "store/fingerprint.txt").write_text("of a run that was cut short\n")
