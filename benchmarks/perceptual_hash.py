@@ -1,6 +1,7 @@
-"""Measure how far films differ: the reason for MAX_DISTANCE in src/mammo/data/cohort/leakage.py.
+"""Measure how far films differ, and how many manipulated copies are found.
 
-`python benchmarks/perceptual_hash.py [root]` takes 2 minutes on one core.
+MAX_DISTANCE in src/mammo/data/cohort/leakage.py and MIN_CORRELATION in src/mammo/data/film_copies.py rest on it.
+`python benchmarks/perceptual_hash.py [root]` takes 5 minutes on one core.
 root: the mass set of CBIS-DDSM in the Kaggle layout; default $MAMMO_CBIS_DDSM_MASS, else ../shared/cbis-ddsm-mass.
 Prints by how many bits the hash of a changed film differs from the film's own, and how near two films come.
 """
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
+from mammo.data import film_copies
 from mammo.data.cohort import leakage
 from mammo.data.images import breast, io
 
@@ -74,6 +76,57 @@ CHANGES: dict[str, Callable[[Film], Film]] = {
     "window 30-190": lambda film: windowed(film, 30, 190),
     "1 % cut off each side": lambda film: cut(film, 0.01),
 }
+
+
+def bordered(film: Film, share: float, grey: int) -> Film:
+    """Return the film in a border of `share` of its height."""
+    px = round(share * film.shape[0])
+    return np.asarray(cv2.copyMakeBorder(film, px, px, px, px, cv2.BORDER_CONSTANT, value=[grey]), np.uint8)
+
+
+def shifted(film: Film, share: float) -> Film:
+    """Return the film moved down and right by `share` of its sides, black where it left."""
+    moved = np.array([[1, 0, share * film.shape[1]], [0, 1, share * film.shape[0]]])
+    return np.asarray(cv2.warpAffine(film, moved, film.shape[::-1]), np.uint8)
+
+
+EVERY = 20  # films of which manipulated copies are made
+MANIPULATIONS: dict[str, Callable[[Film], Film]] = {
+    **CHANGES,
+    "5 % cut off each side": lambda film: cut(film, 0.05),
+    "10 % cut off each side": lambda film: cut(film, 0.1),
+    "upside down": lambda film: film[::-1],
+    "turned by 90 degrees": lambda film: film.T[:, ::-1],
+    "inverted": lambda film: 255 - film,
+    "white border of 5 %": lambda film: bordered(film, 0.05, 255),
+    "grey border of 10 %": lambda film: bordered(film, 0.1, 128),
+    "shifted by 5 %": lambda film: shifted(film, 0.05),
+    "shifted by -5 %": lambda film: shifted(film, -0.05),
+    "shifted by 10 %": lambda film: shifted(film, 0.1),
+    "5 % cut off, inverted, upside down": lambda film: 255 - cut(film, 0.05)[::-1],
+}
+
+
+def print_copies(table: pd.DataFrame) -> None:
+    """Print which films are taken for copies of each other, and how many manipulated copies are found."""
+    start = perf_counter()
+    portraits = [film_copies.draw_portrait(io.read_grey(path)) for path in table["path"]]
+    drawn = perf_counter() - start
+    copies = film_copies.find_copies(portraits)
+    seconds = perf_counter() - start - drawn
+    print(f"copies by alignment: {drawn / len(table) * 1000:.1f} ms per film, {seconds:.0f} s for all pairs")
+    print(f"  {len(copies)} pairs of the {len(table):,} films are taken for copies")
+    for copy in copies:
+        print(f"    {copy.correlation:.2f}: {table['name'][copy.first]} and {table['name'][copy.second]}")
+    originals = range(0, len(table), EVERY)
+    for name, change in MANIPULATIONS.items():
+        changed = [
+            film_copies.draw_portrait(np.ascontiguousarray(change(io.read_grey(table["path"][place]))))
+            for place in originals
+        ]
+        pairs = film_copies.find_copies(changed, portraits)
+        right = sum(originals[pair.first] == pair.second for pair in pairs)
+        print(f"  {name:36} {right:3d} of {len(originals)} found, {len(pairs) - right} false")
 
 
 def films(root: Path) -> pd.DataFrame:
@@ -138,6 +191,7 @@ def main() -> None:
         print(f"  {change:34} {median:4.0f} {high:4.0f} {apart.max():4d} {above:5d}")
     print_pairs("as they are", table, hashes)
     print_pairs("black outside the breast", table, blackened)
+    print_copies(table)
 
 
 if __name__ == "__main__":
