@@ -99,8 +99,8 @@ def _read_internal_predictions(config: Config) -> Tables:
 
 def _predicted_names(config: Config) -> list[str]:
     """Return every model that has a row of its own, or is a member of an ensemble."""
-    headline = row_names.members_row_names(config.cross_validate)
-    return [*row_names.table_row_names(config.models), *headline] if headline else row_names.single_model_names(config)
+    rows = [*row_names.table_row_names(config.models), *row_names.members_row_names(config.cross_validate)]
+    return list(dict.fromkeys([*rows, *row_names.ensemble_member_names(config)]))
 
 
 def _predict(samples: Samples, config: Config) -> Tables:

@@ -53,17 +53,23 @@ def is_baseline(name: str) -> bool:
 def ensemble_member_names(config: Config) -> list[str]:
     """Return what the ensembles combine: the cross-validated models, each as the mean over its members.
 
-    Where none is cross-validated: every single model, the continued one, and the models under further seeds.
+    Where fewer than two are cross-validated: every single model, the continued one, and those under further seeds.
     """
-    return members_row_names(config.cross_validate) or single_model_names(config)
+    return _several_averages(config) or single_model_names(config)
 
 
 def candidate_names(config: Config) -> list[str]:
-    """Return the models among which a champion is chosen: the averaged ones, or where there are none the single ones.
+    """Return the models among which a champion is chosen: the averaged ones, or with fewer than two the single ones.
 
     All of them are scored on the same validation rows.
     """
-    return members_row_names(config.cross_validate) or table_row_names(config.models)
+    return _several_averages(config) or table_row_names(config.models)
+
+
+def _several_averages(config: Config) -> list[str]:
+    """Return the rows that are a mean over members; none where there are fewer than two to choose among."""
+    names = members_row_names(config.cross_validate)
+    return names if len(names) > 1 else []
 
 
 def single_model_names(config: Config) -> list[str]:
