@@ -130,7 +130,9 @@ def match_manifests(manifest: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame
 
     Both schemas.MANIFEST; files of equal bytes and films whose perceptual hashes agree count.
     """
-    films, known_films = (table[table["perceptual_hash"].notna()].reset_index(drop=True) for table in (manifest, known))
+    films, known_films = (
+        table[table["perceptual_hash"].notna()].reset_index(drop=True) for table in (manifest, _with_copies(known))
+    )
     foreign = "foreign " + films["path"]  # a path means another file below another root
     pairs, _ = _match_films(films.assign(copy_of=foreign), known_films)
     alike = pd.DataFrame(
