@@ -31,13 +31,14 @@ def main(name: str) -> None:
     No model is trained or monitored on its held-out fold or on test rows.
     """
     config = load_config()
+    repeats, val_fraction = config.cross_validate.repeats, config.cross_validate.val_fraction
     task = replace(
         train_run.task_for("cross_validate", name, config),
-        parameters={"split": config.split.model_dump(), **config.cross_validate.model_dump(exclude={"models"})},
-        foundations=(config.split.model_dump_json(), config.cross_validate.model_dump_json(exclude={"models"})),
+        parameters={"split": config.split.model_dump(), "repeats": repeats, "val_fraction": val_fraction},
+        foundations=(config.split.model_dump_json(), f"{repeats} {val_fraction}"),
     )
     with train_run.start(task, config.tracking.experiment) as training:
-        parts = [_predict_repeat(training, repeat, config) for repeat in range(config.cross_validate.repeats)]
+        parts = [_predict_repeat(training, repeat, config) for repeat in range(repeats)]
         _save(name, pd.concat(parts, ignore_index=True), training)
 
 
