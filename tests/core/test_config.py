@@ -1,5 +1,6 @@
 """params.yaml: the committed file loads, and whatever is wrong in it ends in one ParamsError that says where."""
 
+import json
 from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from mammo.core.config import Config, ConfigError, ModelConfig, load_config, parse_config
+from mammo.core.config import Config, ConfigError, ModelConfig, flatten, load_config, parse_config
 
 COMMITTED = Path(__file__).resolve().parents[2] / "params.yaml"
 CONTENT: dict[str, Any] = yaml.safe_load(COMMITTED.read_text(encoding="utf-8"))
@@ -243,3 +244,10 @@ def test_an_augmentation_beyond_the_whole_range_is_refused() -> None:
     content["models"]["light_cnn"]["augmentation_strength"] = 30
     with pytest.raises(ConfigError, match=r"models\.light_cnn\.augmentation_strength times train\.augmentation\.zoom"):
         parse_config(content)
+
+
+def test_flat_parameters_are_what_json_makes_of_them() -> None:
+    """A run on the server is compared with its record, which is JSON."""
+    nested = {"preprocess": {"window_percentiles": (1.0, 99.5), "bits": 8}}
+    assert flatten(nested) == {"preprocess.window_percentiles": [1.0, 99.5], "preprocess.bits": 8}
+    assert json.loads(json.dumps(flatten(nested))) == flatten(nested)

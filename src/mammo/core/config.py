@@ -444,11 +444,16 @@ def parse_config(content: Any, where: str = "params") -> Config:
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return a nested mapping with dotted keys: {"train": {"epochs": 3}} becomes {"train.epochs": 3}."""
+    """Return a nested mapping with dotted keys: {"train": {"epochs": 3}} becomes {"train.epochs": 3}.
+
+    A tuple becomes a list, which it is once it was written as JSON.
+    """
     flat: dict[str, Any] = {}
     for key, value in values.items():
-        nested = isinstance(value, Mapping)
-        flat |= flatten(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
     return flat
 
 
