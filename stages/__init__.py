@@ -5,16 +5,17 @@ copy's own src comes first on the path.
 """
 
 import logging
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow reports every missing GPU library
 
 from mammo.core.errors import InputError
 from mammo.core.files import describe_refused_write
+from mammo.core.tensorflow_log import set_log_level
+
+set_log_level()
 
 
 def run(main: Callable[..., None]) -> None:

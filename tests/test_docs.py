@@ -13,6 +13,7 @@ from typing import Any, get_args, get_origin
 
 import dependencies
 import imports
+import pandas as pd
 import pytest
 import yaml
 
@@ -22,9 +23,10 @@ from mammo.core.config import Config
 ROOT = imports.ROOT
 SOURCE = ROOT / "src" / "mammo"
 README = ROOT / "README.md"
+TECHNICAL = ROOT / "docs/technical_documentation.md"  # has the tree and the table of reruns
 NOTEBOOK = ROOT / "notebooks" / "breast_cancer_classification.ipynb"
 GENERATED = ("docs/results/", "docs/data/")  # pages that the code writes from a finished run
-PAGES = [README, ROOT / "data" / "README.md"] + [
+PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "data" / "README.md"] + [
     page
     for page in sorted((ROOT / "docs").rglob("*.md"))
     if not page.relative_to(ROOT).as_posix().startswith(GENERATED)
@@ -238,7 +240,7 @@ def stands_in_params(words: list[str]) -> bool:
     return True
 
 
-# README's lists
+# The tree and the table of reruns
 
 
 def first_sentence(file: Path) -> str:
@@ -247,9 +249,9 @@ def first_sentence(file: Path) -> str:
     return " ".join(docstring.split("\n\n")[0].split()).split(". ")[0].rstrip(".")
 
 
-def readme_tree() -> dict[str, str]:
-    """Return the lines of README's tree below src/mammo/: what stands there, by path."""
-    lines = README.read_text().split("\nsrc/mammo/ ")[1].splitlines()[1:]
+def documented_tree() -> dict[str, str]:
+    """Return the lines of the tree below src/mammo/: what stands there, by path."""
+    lines = TECHNICAL.read_text().split("\nsrc/mammo/ ")[1].splitlines()[1:]
     tree, folder = {}, ""
     for line in lines:
         match = re.fullmatch(r"( +)([\w.]+/?) +(.*)", line)
@@ -267,14 +269,14 @@ def test_the_tree_has_the_packages_and_says_what_their_docstrings_say() -> None:
     listed += [path for path in packages if path.parent.parent.name in ("data", "models")]
     expected = {f"{path.parent.relative_to(SOURCE).as_posix()}/": first_sentence(path) for path in listed}
     expected["api.py"] = first_sentence(SOURCE / "api.py")
-    assert readme_tree() == expected
+    assert documented_tree() == expected
 
 
 def test_the_tree_is_in_the_order_of_the_imports() -> None:
     contract = re.search(r"layers = \[(.*?)\]", (ROOT / "pyproject.toml").read_text(), flags=re.DOTALL)
     assert contract
     layers = re.findall(r"mammo\.(\w+)", contract[1])
-    top = [name.rstrip("/").removesuffix(".py") for name in readme_tree() if "/" not in name.rstrip("/")]
+    top = [name.rstrip("/").removesuffix(".py") for name in documented_tree() if "/" not in name.rstrip("/")]
     assert top == [name for name in layers if name in top]
 
 
@@ -297,12 +299,12 @@ def stages_reading(path: str) -> list[str]:
 
 
 def test_the_table_of_reruns_is_what_the_imports_say() -> None:
-    section = README.read_text().split("### What an edit reruns")[1].split("\n#")[0]
+    section = TECHNICAL.read_text().split("### What an edit reruns")[1].split("\n#")[0]
     rows = re.findall(r"^\| [^|]+ \| `(src/[^`]+)` \| ([^|]+) \|$", section, flags=re.MULTILINE)
     assert len(rows) >= 6
     for path, text in rows:
         listed = [name for name in re.findall(r"`(\w+)`", text) if name != "publish"]
-        assert listed == stages_reading(path), f"README: an edit of {path} reruns {stages_reading(path)}"
+        assert listed == stages_reading(path), f"an edit of {path} reruns {stages_reading(path)}"
 
 
 def test_a_comment_in_what_is_measured_trains_nothing() -> None:
@@ -311,7 +313,7 @@ def test_a_comment_in_what_is_measured_trains_nothing() -> None:
 
 
 def test_the_technical_documentation_lists_every_stage_in_its_order() -> None:
-    text = (ROOT / "docs/technical_documentation.md").read_text()
+    text = TECHNICAL.read_text()
     table = text.split("| stage | reads | writes |")[1].split("\n\n")[0]
     named = [name for row in table.splitlines()[2:] for name in re.findall(r"`(\w+)(?:@<[^>]+>)?`", row.split("|")[1])]
     assert sorted(named) == sorted(STAGES)
@@ -324,6 +326,84 @@ def test_the_reference_has_a_page_for_each_package() -> None:
 
 
 REFERENCE = sorted((ROOT / "docs/reference").glob("*.md"))
+
+# README
+
+MEASURED = re.compile(r"(?:docs/results|docs/data|metrics)/[\w./-]+\.(?:csv|md|json)")
+NUMBER = re.compile(r"(?<![\w.])\d*\.\d{3,}(?![\w.]*\d|/)")  # no DOI
+LITERATURE: set[str] = set()  # numbers of README that others published; name the source beside each
+
+
+def sections(text: str) -> list[str]:
+    """Return a page's sections, each from its heading on."""
+    return re.split(r"^(?=## )", text, flags=re.MULTILINE)
+
+
+def rounded_numbers(file: Path) -> set[str]:
+    """Return the decimal numbers of a file without their signs, to three digits."""
+    return {f"{float(number):.3f}" for number in re.findall(r"\d*\.\d+", file.read_text())}
+
+
+def unsupported(section: str) -> set[str]:
+    """Return the numbers of a section with three or more decimals that stand in no file of results that it names."""
+    files = {ROOT / name for name in MEASURED.findall(section)}
+    known = {number for file in files if file.is_file() for number in rounded_numbers(file)}
+    return {number for number in NUMBER.findall(section) if number not in known | LITERATURE}
+
+
+def test_every_number_of_the_readme_stands_in_a_file_that_its_section_names() -> None:
+    assert any(NUMBER.findall(section) for section in sections(README.read_text()))
+    for section in sections(README.read_text()):
+        assert not unsupported(section), f"README, {section.splitlines()[0]}: in no file of results that it names"
+
+
+def test_a_number_that_no_file_holds_is_noticed() -> None:
+    named = "See [all](docs/results/cbis-ddsm-mass.csv): "
+    assert unsupported(f"{named} 0.829 (0.769\N{EN DASH}0.883), 0.123") == {"0.123"}
+    assert unsupported("0.829, and no file") == {"0.829"}
+    assert unsupported(f"{named} .829") == {".829"}, "0.829 is how it is written"
+
+
+def test_differences_of_rows_are_those_of_the_table() -> None:
+    """Rows of cbis-ddsm-mass-comparisons.csv that are taken from the table itself."""
+    table = pd.read_csv(ROOT / "docs/results/cbis-ddsm-mass.csv").set_index("model")["auc"]
+    comparisons = pd.read_csv(ROOT / "docs/results/cbis-ddsm-mass-comparisons.csv")
+    derived = comparisons[comparisons["b"].notna()]
+    assert len(derived) == 4
+    for _, row in derived.iterrows():
+        assert row["value"] == pytest.approx(table[row["a"]] - table[row["b"]], abs=6e-4)
+    assert comparisons["source"].notna().all()
+
+
+def test_the_readme_counts_the_missed_targets() -> None:
+    table = pd.read_csv(ROOT / "docs/results/cbis-ddsm-mass.csv")
+    models = table[~table["model"].str.startswith("baseline_")]
+    below, whole_interval = (models[name] < 0.9 for name in ("sensitivity", "sensitivity_high"))
+    text = " ".join(README.read_text().split())
+    assert f"Of {len(models)} models, {below.sum()} fall below it on test, {whole_interval.sum()} of them" in text
+
+
+def test_the_readme_is_short_and_its_first_screen_says_what_the_commands_do() -> None:
+    lines = README.read_text().splitlines()
+    assert len(lines) <= 120
+    first_screen = "\n".join(lines[:20])
+    assert re.search(
+        r"^make run +# sets everything up and runs `dvc repro` on the embedded default", first_screen, re.M
+    )
+    assert re.search(r"^make test +# sets everything up and passes the tests", first_screen, re.M)
+    assert not re.search(r"(?<![\w.])\.\d", README.read_text()), "0.592, not .592"
+
+
+def test_the_picture_of_the_readme_is_small() -> None:
+    pictures = re.findall(r"^!\[[^\]]+\]\(([^)]+)\)$", README.read_text(), flags=re.MULTILINE)
+    assert [(ROOT / picture).stat().st_size < 200_000 for picture in pictures] == [True]
+
+
+def test_the_citation_has_the_version_of_the_package() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    version = re.search(r'^version = "(.*)"$', (ROOT / "pyproject.toml").read_text(), flags=re.MULTILINE)
+    assert version and citation["version"] == version[1]
+
 
 # The checklists
 

@@ -23,6 +23,7 @@ from mammo.core.config import Config, load_config
 from mammo.core.errors import InputError
 from mammo.core.files import sha256, write_table
 from mammo.core.paths import DVC_YAML, MODELS, NOTEBOOK, PIXELS
+from mammo.core.tensorflow_log import set_log_level
 from mammo.data.samples import Samples, open_store
 from mammo.display import NotebookResult
 from mammo.evaluation import comparison_rows, operating_point
@@ -41,7 +42,7 @@ from mammo.reporting.figures import training as training_figures
 from mammo.training import folds, predict, trainer
 from mammo.training.phases import total_epochs
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow reports every missing GPU library
+set_log_level()
 
 EXAMPLES = 4
 WATCHED = ["val_auc", "val_auc_low", "val_auc_high", "val_sensitivity", "val_specificity"]

@@ -17,7 +17,7 @@ from mammo.core.files import read_table, sha256
 from mammo.core.paths import PREDICTIONS
 from mammo.evaluation import operating_point
 from mammo.inference import bundle
-from mammo.inference.about import About, BundleError
+from mammo.inference.about import About, BundleError, agree
 from mammo.inference.workspace_models import describe_model
 from mammo.metrics import calibration, conformal
 from tests import arrays
@@ -115,6 +115,23 @@ def test_what_is_not_known_is_not_made_up() -> None:
     about, prob = about_of(), np.array([0.1, 0.9])
     assert np.isnan(about.calibrate(prob)).all()
     assert about.classify(prob) == about.prediction_sets(prob, 0.9) == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("call", "held", "answer"),
+    [
+        ("malignant", "malignant", "malignant"),
+        ("benign", "benign", "benign"),
+        ("malignant", "benign", "refer"),
+        ("benign", "malignant", "refer"),
+        ("malignant", "refer", "refer"),
+        ("benign", None, "benign"),
+        (None, "malignant", "malignant"),
+        (None, None, None),
+    ],
+)
+def test_where_call_and_set_differ_the_answer_is_refer(call: str | None, held: str | None, answer: str | None) -> None:
+    assert agree(call, held) == answer
 
 
 def test_the_operating_point_itself_is_called_malignant() -> None:

@@ -11,6 +11,8 @@ from mammo.core.paths import COMPARISON, DATA_REPORT_PAGE, GRADCAM, MODEL_CARDS,
 if TYPE_CHECKING:
     import pandas as pd
 
+    from mammo.inference.example import Example
+
 SMALLEST_P = 0.001  # of the printed table
 PLACES = {
     "table": f"{COMPARISON} and .md (read back from the tracking server)",
@@ -52,7 +54,8 @@ def run_compare(args: argparse.Namespace) -> None:
 
 
 def run_summary(args: argparse.Namespace) -> None:
-    """Print the comparison table, and where everything else lies."""
+    """Print the comparison table, where everything else lies, and a command to try a model with."""
+    from mammo.inference.example import find_example
     from mammo.reporting import comparison
 
     rows = comparison.select_rows()
@@ -61,6 +64,16 @@ def run_summary(args: argparse.Namespace) -> None:
         return
     places = (f"{name:8} {place}" for name, place in PLACES.items())
     print(output.render(*_tables(rows, comparison.NO_TESTS), *places), end="")
+    if (example := find_example()) is not None:
+        print(f"\nTry it on a film of the cohort, a malignant test lesion:\n\n{example.command}\n\n{_expect(example)}")
+
+
+def _expect(example: "Example") -> str:
+    """Return what the example's command will show; the lines fit a terminal of 80 columns."""
+    return (
+        f"It prints a probability of {example.prob:.3f} beside the threshold, and writes a heat map\n"
+        f"to {example.heat_map}. First: source .venv/bin/activate"
+    )
 
 
 def _tables(rows: "pd.DataFrame", tests: "pd.DataFrame", more_metrics: Sequence[str] = ()) -> Iterator[Any]:

@@ -1,13 +1,13 @@
 """`python -m mammo export`: the bundle of a finished model."""
 
 import argparse
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mammo.cli import output
 from mammo.cli.parsers import Subparsers
+from mammo.core.tensorflow_log import set_log_level
 
 if TYPE_CHECKING:
     from mammo.inference.about import About
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _format_writer(names: list[str]) -> "Callable[[Path, About], None]":
     """Return the function that adds further formats to a bundle's folder."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    set_log_level()
     from mammo import models
     from mammo.inference import bundle
     from mammo.inference.export import write_formats

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from mammo.cli import output
 from mammo.cli.parsers import Subparsers, parse_corners, parse_count
+from mammo.core.tensorflow_log import set_log_level
 
 if TYPE_CHECKING:
     import pandas as pd
 
 HASH_LENGTH = 12  # characters of a hash in a table
-COLUMNS = ("file", "box", "prob", "calibrated", "call", "set", "heat_map")  # of the printed table, where not empty
+# Of the printed table, where not empty.
+COLUMNS = ("file", "box", "prob", "calibrated", "threshold", "call", "set", "answer", "heat_map")
+NUMBERS = ("prob", "calibrated", "threshold")
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -48,7 +51,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print or write the predictions; exit code 1 where a file failed, after all others."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    set_log_level()
     from mammo.inference import films, predictor
     from mammo.inference.heat_maps import HeatMapSettings
 
@@ -71,7 +74,7 @@ def _table(predictions: "pd.DataFrame") -> Any:
     columns = [name for name in COLUMNS if predictions[name].notna().any()]
     rows = []
     for _, row in predictions.iterrows():
-        values = [f"{row[name]:.3f}" if name in ("prob", "calibrated") else row[name] for name in columns]
+        values = [f"{row[name]:.3f}" if name in NUMBERS else row[name] for name in columns]
         rows.append([*("" if value in (None, "nan") else value for value in values), _remark(row)])
     return output.table(title, [*columns, "remarks"], rows)
 

@@ -18,6 +18,16 @@ BENIGN, MALIGNANT, REFER = "benign", "malignant", "refer"
 Floats = npt.NDArray[np.float64]
 
 
+def agree(call: str | None, held: str | None) -> str | None:
+    """Return the class that call and prediction set have in common, REFER where they differ.
+
+    What is not known (None: no operating point, no quantiles) is passed over; None where neither is known.
+    """
+    if call is None or held is None:
+        return call or held
+    return call if call == held else REFER
+
+
 class BundleError(InputError):
     """A bundle, or a model of this workspace, cannot be used or written; the message says which, why and the cure."""
 

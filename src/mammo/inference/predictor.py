@@ -28,7 +28,7 @@ from mammo.data.images.preprocess import Square
 from mammo.data.samples import Samples
 from mammo.evaluation.ensembling import Combination
 from mammo.inference import bundle, served_model, workspace_models
-from mammo.inference.about import About, BundleError
+from mammo.inference.about import About, BundleError, agree
 from mammo.inference.ensemble import read_ensemble
 from mammo.inference.films import (
     Boxes,
@@ -48,7 +48,8 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 COLUMNS = [
-    *("file", "box", "prob", "calibrated", "threshold", "call", "set", "confidence", "doubt", "heat_map", "error"),
+    *("file", "box", "prob", "calibrated", "threshold", "call", "set", "answer", "confidence", "doubt", "heat_map"),
+    "error",
     *("model", "version", "model_sha256"),
 ]
 CONFIDENCE = 0.9
@@ -85,7 +86,8 @@ class Predictor:
 
         files: image files and folders of them. A model of lesions needs `box` (of one file) or `boxes` by file. prob is
         the model's own, `calibrated` and `call` rest on its validation rows, `set` is the class that stands at
-        `confidence` (of the bundle's; .9 if it has it) or "refer". doubt: why the image can be no mammogram.
+        `confidence` (of the bundle's; .9 if it has it) or "refer".
+        `answer`: the class on which call and set agree, else "refer". doubt: why the image can be no mammogram.
         heat_maps: folder for a picture per row. Raises InputError for what concerns all files.
         """
         listed = list_requests([files] if isinstance(files, Path | str) else files)
@@ -194,6 +196,7 @@ class Predictor:
                 "calibrated": calibrated[place],
                 "call": classes[place],
                 "set": sets[place],
+                "answer": agree(classes[place], sets[place]),
                 "threshold": threshold,
                 "confidence": level,
             }

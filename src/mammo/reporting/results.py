@@ -3,6 +3,7 @@
 The comparison table also goes to README.md. No page holds a film of a patient.
 """
 
+import re
 import shutil
 from pathlib import Path
 
@@ -10,16 +11,33 @@ import pandas as pd
 
 from mammo.core.errors import InputError
 from mammo.core.files import fresh_folder, write_rounded_table, write_text
-from mammo.core.paths import DATA_PAGES, DATA_REPORT_FIGURES, DATA_REPORT_TEXT, README, RESULTS, ROC_FIGURE
+from mammo.core.paths import (
+    DATA_PAGES,
+    DATA_REPORT_FIGURES,
+    DATA_REPORT_TEXT,
+    PAIRED_TESTS,
+    README,
+    RESULTS,
+    ROC_FIGURE,
+)
 from mammo.reporting import saliency_results
-from mammo.reporting.comparison import HEADLINE_METRICS, read_comparison, render_markdown
+from mammo.reporting.comparison import TABLE_METRICS, read_comparison
+from mammo.reporting.result_tables import render_controls, render_tables
 
-COLUMNS = ["model", "unit", "n", "n_patients", "auc", "auc_low", "auc_high", "accuracy", "sensitivity", "specificity"]
-BEGIN, END = "<!-- results: {name} -->", "<!-- /results -->"
+COLUMNS = [
+    *("model", "unit", "weights", "samples", "n", "n_patients"),
+    *(f"{metric}{limit}" for metric in TABLE_METRICS for limit in ("", "_low", "_high")),
+]
+MORE_COLUMNS = [  # where the comparison table has them
+    *(f"{name}{limit}" for name in ("auc_controlled", "auc_without_lesion") for limit in ("", "_low", "_high")),
+    *("retrained", "auc_retrained_mean", "auc_retrained_sd"),
+]
+# Names after the run's name choose the rows: <!-- results: NAME: light_cnn baseline_birads -->
+BLOCK = r"(<!-- results: {name}(?:: ([^\n]*?))? -->\n).*?(<!-- /results -->)"
 
 
 def write_results(name: str, command: str, test_set: str) -> list[Path]:
-    """Write docs/results/<name>.csv, .md, its ROC figure and <name>-saliency, README.md's table, docs/data/<name>.md.
+    """Write docs/results/<name>.* and docs/data/<name>.md, and README.md's table.
 
     `command`: what was run, for the page; test_set: the sentence on the openings of the test set.
     README.md is changed between its markers for `name`, where it has them.
@@ -27,13 +45,14 @@ def write_results(name: str, command: str, test_set: str) -> list[Path]:
     """
     comparison = read_comparison()
     data = write_data_page(name)
-    table = comparison[COLUMNS].astype({"n": int, "n_patients": int})
-    write_rounded_table(RESULTS / f"{name}.csv", table)
+    columns = [*COLUMNS, *(column for column in MORE_COLUMNS if column in comparison)]
+    write_rounded_table(RESULTS / f"{name}.csv", comparison[columns].astype({"n": int, "n_patients": int}))
+    tests = _copy_paired_tests(name)
     shutil.copyfile(ROC_FIGURE, RESULTS / f"{name}-roc.png")
     write_text(RESULTS / f"{name}.md", _render_page(name, command, comparison, test_set))
     _update_readme(name, comparison)
     saliency = saliency_results.write_saliency_page(name, comparison["model"], RESULTS)
-    return [RESULTS / f"{name}.csv", RESULTS / f"{name}.md", RESULTS / f"{name}-roc.png", data, *saliency]
+    return [RESULTS / f"{name}.csv", RESULTS / f"{name}.md", RESULTS / f"{name}-roc.png", *tests, data, *saliency]
 
 
 def write_data_page(name: str) -> Path:
@@ -49,6 +68,15 @@ def write_data_page(name: str) -> Path:
     return path
 
 
+def _copy_paired_tests(name: str) -> list[Path]:
+    """Copy the paired tests beside the table, where the run has them; return the file."""
+    if not PAIRED_TESTS.is_file():
+        return []
+    path = RESULTS / f"{name}-paired-tests.csv"
+    shutil.copyfile(PAIRED_TESTS, path)
+    return [path]
+
+
 def _render_data_page(name: str, report: str) -> str:
     return f"""# Data: {name}
 
@@ -62,25 +90,29 @@ def _render_page(name: str, command: str, comparison: pd.DataFrame, test_set: st
     return f"""# Results: {name}
 
 Written by `python -m mammo results {name}` from `metrics/comparison.csv`, which `publish` reads from the tracking
-server. In brackets: 95 % confidence interval, resampled by patient. The operating point is chosen on validation.
+server. The operating point is chosen on validation. [{name}.csv]({name}.csv) has all metrics with their intervals.
 
 ```
 {command}
 ```
 
-{render_markdown(comparison)}
+{render_tables(comparison)}
 {test_set}
 
-![ROC curves]({name}-roc.png)
+{_under("Controls", render_controls(comparison))}![ROC curves]({name}-roc.png)
 """
 
 
+def _under(title: str, text: str) -> str:
+    return f"## {title}\n\n{text}\n" if text else ""
+
+
 def _update_readme(name: str, comparison: pd.DataFrame) -> None:
-    begin = BEGIN.format(name=name)
+    """Write the table into README.md's block of `name`: the rows that its first line names, else all."""
     text = README.read_text(encoding="utf-8") if README.is_file() else ""
-    if begin not in text:
+    block = re.search(BLOCK.format(name=re.escape(name)), text, flags=re.DOTALL)
+    if block is None:
         return
-    before, rest = text.split(begin, 1)
-    after = rest.split(END, 1)[1]
-    short = render_markdown(comparison, HEADLINE_METRICS)
-    write_text(README, f"{before}{begin}\n{short}{END}{after}")
+    begin, names, end = block.groups()
+    tables = render_tables(comparison, names.split() if names else None)
+    write_text(README, f"{text[: block.start()]}{begin}\n{tables}{end}{text[block.end() :]}")
