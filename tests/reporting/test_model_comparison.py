@@ -32,9 +32,9 @@ ROWS = pd.DataFrame(
 )
 TESTS = pd.DataFrame(
     [
-        ("one", "two", 0.2, 0.1, 0.3, 0.0004, 0.0012),
-        ("one", "three", 0.1, -0.1, 0.3, 0.3, 0.3),
-        ("two", "three", -0.1, -0.3, 0.1, 0.2, 0.3),
+        ("one", "two", 0.2, 0.1, 0.3, 0.0004, 0.0012, "patients"),
+        ("one", "three", 0.1, -0.1, 0.3, 0.3, 0.3, "patients"),
+        ("two", "three", -0.1, -0.3, 0.1, 0.2, 0.3, "patients"),
     ],
     columns=comparison.NO_TESTS.columns,
 )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from mammo.core.config import Config, load_config
+from mammo.core.config import PARAMS_FILE, Config, load_config
 from mammo.core.files import read_table
 from mammo.core.paths import CASES, MODELS, PREDICTIONS, RAW
 from mammo.core.schemas import BOX_PREFIX, PATH_SEPARATOR
@@ -44,7 +44,11 @@ def find_example() -> Example | None:
 
     The median is neither the best nor the worst case. Samples of several films (`ingest.unit: breast`) are no example.
     """
+    if not PARAMS_FILE.is_file():
+        return None
     config = load_config()
+    if config.evaluate.test == "closed":  # an example by its label would read a test label
+        return None
     model = _choose_model(config)
     if model is None or config.ingest.unit == "breast" or not CASES.is_file():
         return None

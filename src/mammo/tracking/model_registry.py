@@ -17,13 +17,12 @@ from mlflow.models import ModelSignature
 from mlflow.types import DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 from packaging.requirements import Requirement
 
-import mammo
 from mammo.core.errors import InputError
 from mammo.tracking import model_uri
 from mammo.tracking.failures import FAILURES
 from mammo.tracking.mlflow_client import download_artifact, upload_timeout
 
-PACKAGE = Path(mammo.__file__).parent
+PACKAGE = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True)
