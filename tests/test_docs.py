@@ -329,7 +329,7 @@ REFERENCE = sorted((ROOT / "docs/reference").glob("*.md"))
 
 # README
 
-MEASURED = re.compile(r"(?:docs/results|shortcuts|docs/data|metrics)/[\w./-]+\.(?:csv|md|json)")
+MEASURED = re.compile(r"(?:docs/results|docs/shortcuts|docs/data|metrics)/[\w./-]+\.(?:csv|md|json)")
 NUMBER = re.compile(r"(?<![\w.])\d*\.\d{3,}(?![\w.]*\d|/)")  # no DOI
 LITERATURE: set[str] = set()  # numbers of README that others published; name the source beside each
 
