@@ -44,7 +44,7 @@ def tables_of(predictions: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 def test_every_table_has_its_columns():
     found = tables_of(arrays.predictions(skill=1))
-    assert set(found) == set(clinical_tables.COLUMNS)
+    assert set(found) == set(clinical_tables.COLUMNS) - {"reader_errors"}  # of rows with the reader's answer alone
     for name, table in found.items():
         assert set(clinical_tables.COLUMNS[name]) - {"model"} == set(table.columns) & set(clinical_tables.COLUMNS[name])
         assert len(table)

@@ -100,8 +100,8 @@ def test_a_primary_comparison_and_a_reason_come_first(real: Path) -> None:
     assert not TEST_LEDGER.exists()
 
 
-def test_the_synthetic_cohort_needs_no_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    workspaces.enter(tmp_path, monkeypatch)
+def test_the_synthetic_cohort_needs_no_ledger(real: Path) -> None:
+    workspaces.change(real, ingest={"source": "demo"}, evaluate={"test": "open"})
     config = load_config()
     assert config.evaluate.test == "open"
     test_ledger.check_opening(config)

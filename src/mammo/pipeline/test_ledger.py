@@ -80,10 +80,10 @@ def needs_entry(config: Config) -> bool:
 
 def check_opening(config: Config) -> None:
     """Raise InputError where the test set of real data is open without an entry of this data and recipe."""
-    if config.evaluate.test == "closed" or not needs_entry(config):
-        return
     test_set, data, recipe = identify_test_set(config).identity, data_fingerprint(), hash_recipe(config)
     entries = read_ledger()
+    if config.evaluate.test == "closed" or not needs_entry(config):
+        return
     if not ((entries["test_set"] == test_set) & (entries["data"] == data) & (entries["recipe"] == recipe)).any():
         raise InputError(
             f"evaluate.test is open, but {TEST_LEDGER} has no entry of this test set ({test_set}), data "
@@ -153,10 +153,10 @@ def _holds(content: Any, part: Any) -> bool:
 
 def describe(config: Config) -> str:
     """Return the sentence on the test set that stands in every table, report and card."""
+    test_set, entries = identify_test_set(config), read_ledger()
     if not needs_entry(config):
         return "Synthetic cohort: its test set has no ledger."
-    test_set = identify_test_set(config)
-    count = int((read_ledger()["test_set"] == test_set.identity).sum())
+    count = int((entries["test_set"] == test_set.identity).sum())
     times = f"has been opened {count} time{'' if count == 1 else 's'} (metrics/test_ledger.csv)"
     name = f"test set {test_set.identity}, {test_set.n_patients} patients,"
     if config.evaluate.test == "closed":
