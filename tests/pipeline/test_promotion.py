@@ -8,13 +8,16 @@ import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 
+from mammo.core import schemas
 from mammo.core.config import load_config
 from mammo.core.errors import InputError
-from mammo.core.paths import COMPARISON
+from mammo.core.files import write_table
+from mammo.core.paths import COMPARISON, SPLITS
 from mammo.core.records import read_record, record_path
 from mammo.pipeline import promotion
 from mammo.tracking import live_run
 from stages import publish as stage
+from tests import arrays
 from tests.workspaces import enter
 
 
@@ -22,6 +25,7 @@ from tests.workspaces import enter
 def publish(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Publish a workspace of one evaluated row."""
     enter(tmp_path / "workspace", monkeypatch)
+    write_table(SPLITS, arrays.index()[list(schemas.SPLITS.columns)], schemas.SPLITS)
     shutil.copyfile(empty_store, tmp_path / "store.db")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'store.db'}")
     monkeypatch.setattr(stage.results, "COLUMNS", ["model", "auc"])
