@@ -153,9 +153,10 @@ def _holds(content: Any, part: Any) -> bool:
 
 def describe(config: Config) -> str:
     """Return the sentence on the test set that stands in every table, report and card."""
-    test_set, entries = identify_test_set(config), read_ledger()
+    entries = read_ledger()
     if not needs_entry(config):
         return "Synthetic cohort: its test set has no ledger."
+    test_set = identify_test_set(config)
     count = int((entries["test_set"] == test_set.identity).sum())
     times = f"has been opened {count} time{'' if count == 1 else 's'} (metrics/test_ledger.csv)"
     name = f"test set {test_set.identity}, {test_set.n_patients} patients,"
