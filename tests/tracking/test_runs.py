@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import IntegrityError
 
 from mammo import models
 from mammo.core import schemas
@@ -22,7 +23,7 @@ from mammo.core.errors import InputError
 from mammo.core.files import write_text
 from mammo.core.records import Part, Record, read_record, record_path
 from mammo.reporting.comparison import format_interval
-from mammo.tracking import live_run, mlflow_client, model_registry, model_uri, provenance, publishing
+from mammo.tracking import live_run, mlflow_client, model_registry, model_uri, provenance, publishing, run_contents
 from mammo.tracking.live_run import StageRun, StageSpec
 from mammo.tracking.model_registry import VersionSpec
 from mammo.tracking.verification import retire
@@ -510,6 +511,25 @@ def test_two_clones_that_publish_at_once_leave_one_run_of_each_record(server, ne
     assert after.pipeline == pipeline.info.run_id
     assert {run.data.tags["mlflow.parentRunId"] for run in after.runs} == {pipeline.info.run_id}
     assert {run.data.tags["retired"].split()[0] for run in runs("attributes.status = 'FAILED'")} == {"twin"}
+
+
+def test_two_clones_may_enter_the_same_data_set_at_once(server, monkeypatch):
+    """MLflow looks for a data set and inserts it where there is none; the later of two clones then breaks a key."""
+    record = run_stage()
+    run_id = mlflow.MlflowClient().create_run(mlflow_client.connect(EXPERIMENT)).info.run_id
+    log_inputs, refusals = (
+        mlflow.MlflowClient.log_inputs,
+        ["(sqlite3.IntegrityError) UNIQUE constraint failed: datasets"],
+    )
+
+    def refuse_once(self, *words: object) -> None:
+        if refusals:
+            raise IntegrityError("INSERT INTO datasets", {}, Exception(refusals.pop()))
+        log_inputs(self, *words)
+
+    monkeypatch.setattr(mlflow.MlflowClient, "log_inputs", refuse_once)
+    run_contents.finish_run(mlflow.MlflowClient(), run_id, record)
+    assert [each.dataset.digest for each in mlflow.get_run(run_id).inputs.dataset_inputs] == [record.tags["data"][:32]]
 
 
 def test_a_twin_decides_the_same_whoever_looks(server, new_server):

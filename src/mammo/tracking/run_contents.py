@@ -11,6 +11,7 @@ from typing import Any
 
 import mlflow
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_RUN_NOTE
 
 from mammo.core import schemas
@@ -18,6 +19,7 @@ from mammo.core.files import sha256
 from mammo.core.paths import PIXELS
 from mammo.core.records import Part, Record
 from mammo.tracking import provenance
+from mammo.tracking.failures import DATABASE_ERRORS
 from mammo.tracking.mlflow_client import upload_timeout
 
 ROW_STAGES = ("evaluate", "external")  # each of their runs is a row of the comparison table
@@ -36,7 +38,7 @@ def finish_run(client: mlflow.MlflowClient, run_id: str, record: Record) -> None
         tags=[RunTag(key, value) for key, value in (record.tags | {MLFLOW_RUN_NOTE: _note(record)}).items()],
     )
     if "data" in record.tags:
-        client.log_inputs(run_id, [_input(record)])
+        _log_input(client, run_id, _input(record))
     for path in record.artifacts:
         if path != record.model_file:
             log_artifact(client, run_id, Path(path))
@@ -122,6 +124,16 @@ def _input(record: Record) -> DatasetInput:
     source = json.dumps({"uri": PIXELS.as_posix()})
     context = InputTag(MLFLOW_DATASET_CONTEXT, "evaluation" if record.stage in ROW_STAGES else "training")
     return DatasetInput(Dataset(PIXELS.name, digest, "local", source), [context])
+
+
+def _log_input(client: mlflow.MlflowClient, run_id: str, data: DatasetInput) -> None:
+    """Log a run's input data, again where another clone has just entered the same: MLflow looks, then inserts."""
+    try:
+        client.log_inputs(run_id, [data])
+    except (MlflowException, *DATABASE_ERRORS) as error:
+        if "unique constraint" not in str(error).lower():
+            raise
+        client.log_inputs(run_id, [data])
 
 
 def _log_model(run_id: str, path: Path, record: Record) -> None:
