@@ -41,7 +41,7 @@ from mammo.pipeline.workspace_records import TABLE_TAGS, result_paths
 from mammo.reporting import evaluation_report, model_card
 from mammo.reporting.evaluation_report.content import Content, package_versions, read_tables
 from mammo.reporting.evaluation_report.subgroups import IMAGES_PER_KIND
-from mammo.reporting.figures import contact_sheets, evaluation, png, saliency, training
+from mammo.reporting.figures import contact_sheets, evaluation, overlays, png, saliency, training
 from mammo.reporting.figures.saliency import MappedSamples
 from mammo.tracking import live_run, publishing
 from stages import run
@@ -188,7 +188,7 @@ def _draw_errors(errors: pd.DataFrame, explained: Sequence[str]) -> dict[tuple[s
     heat = _read_heat_maps(explained)
     listed = errors[errors["rank"] <= IMAGES_PER_KIND]
     return {
-        (model, sample): contact_sheets.encode_case(
+        (model, sample): overlays.encode_case(
             contact_sheets.to_eight_bits(images[position[sample]]), masks[position[sample]], heat.get((model, sample))
         )
         for model, sample in zip(listed["model"], listed["sample_id"], strict=True)

@@ -278,6 +278,18 @@ def test_a_folder_is_searched_and_an_empty_one_is_an_error(images: Predictor, fi
     assert "no image in this folder" in found["error"].iloc[2]
 
 
+@pytest.mark.parametrize(
+    "name", ["a|b.png", "a;b.png", "box:1,2,3,4.png", "=1.png", "[red].png", "\x1b[31m.png", "b\udcff.png"]
+)
+def test_a_name_makes_no_difference(lesions: Predictor, film: Path, tmp_path: Path, name: str) -> None:
+    shutil.copyfile(film, tmp_path / name)
+    box = (10, 10, 40, 40)
+    found = lesions.predict(tmp_path / name, box, heat_maps=tmp_path / "maps").iloc[0]
+    assert found["error"] is None
+    assert found["prob"] == lesions.predict(film, box)["prob"].item()
+    assert Path(found["heat_map"]).is_file()
+
+
 # Heat maps
 
 
@@ -288,6 +300,29 @@ def test_heat_maps_lie_where_the_rows_say(lesions: Predictor, film: Path, tmp_pa
     for name in found["heat_map"]:
         picture = cv2.imread(name)
         assert picture.std() > 0
+
+
+def test_no_heat_map_replaces_another_or_a_film(lesions: Predictor, film: Path, tmp_path: Path) -> None:
+    for name in ("one/a.jpg", "two/a.jpg", "one/a_2.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copyfile(film, tmp_path / name)
+    files = [tmp_path / name for name in ("one/a.jpg", "two/a.jpg", "one/a_2.jpg")]
+    boxes = {file: [(10 * place, 10, 40, 40)] for place, file in enumerate(files)}
+    found = lesions.predict(files, boxes=boxes, heat_maps=tmp_path / "maps")
+    assert found["heat_map"].nunique() == len(list((tmp_path / "maps").iterdir())) == len(files)
+    with pytest.raises(InputError, match="holds films, which heat maps could replace"):
+        lesions.predict(files, boxes=boxes, heat_maps=tmp_path / "one")
+
+
+@pytest.mark.parametrize("method", ["layercam", "smoothgrad"])
+def test_a_heat_map_is_the_same_alone_and_in_company(
+    lesions: Predictor, film: Path, tmp_path: Path, method: str
+) -> None:
+    boxes = {film: [(10, 10, 40, 40), (20, 20, 60, 60)]}
+    together = lesions.predict(film, boxes=boxes, heat_maps=HeatMapSettings(tmp_path / "both", method))
+    alone = lesions.predict(film, box=(20, 20, 60, 60), heat_maps=HeatMapSettings(tmp_path / "one", method))
+    both, one = (cv2.imread(table["heat_map"].iloc[-1]).astype(int) for table in (together, alone))
+    assert np.abs(both - one).max() <= 2
 
 
 def test_an_unknown_method_is_refused_before_any_work(lesions: Predictor, film: Path, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from mammo.reporting.comparison import TABLE_METRICS, format_interval
 from mammo.reporting.evaluation_report.content import PACKAGES, Content, package_versions, read_tables
 from mammo.reporting.evaluation_report.headline import hanley_mcneil
 from mammo.reporting.evaluation_report.saliency import LOCALISATION
-from mammo.reporting.figures import contact_sheets, png
+from mammo.reporting.figures import overlays, png
 from mammo.reporting.page import Cell, Note, Pictures, Section, Table
 from mammo.reporting.page import html as render_page
 
@@ -252,7 +252,7 @@ def records() -> list[Record]:
 
 def content(**changes: object) -> Content:
     grey, diagonal = np.full((8, 8), 90, np.uint8), np.eye(8, dtype=np.uint8)
-    image = contact_sheets.encode_case(grey, diagonal, diagonal.astype(np.float32))
+    image = overlays.encode_case(grey, diagonal, diagonal.astype(np.float32))
     given = Content(
         params=DEFAULT,
         fingerprint="f" * 64,

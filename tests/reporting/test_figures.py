@@ -10,7 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 from reporting import test_evaluation_report as run
 
-from mammo.reporting.figures import contact_sheets, evaluation, png, style, training
+from mammo.reporting.figures import evaluation, overlays, png, style, training
 
 ONE = "light_cnn"
 
@@ -168,14 +168,14 @@ def test_an_empty_table_draws_empty_axes(draw: Callable[..., Figure]):
 def test_a_case_is_shown_with_its_outline_and_its_heat_beside():
     image, mask = np.full((16, 16), 90, np.uint8), np.zeros((16, 16), np.uint8)
     mask[4:12, 4:12] = 1
-    plain = _decoded(contact_sheets.encode_case(image, mask))
-    pair = _decoded(contact_sheets.encode_case(image, mask, np.ones((16, 16), np.float32)))
-    size = contact_sheets.THUMBNAIL_PX
+    plain = _decoded(overlays.encode_case(image, mask))
+    pair = _decoded(overlays.encode_case(image, mask, np.ones((16, 16), np.float32)))
+    size = overlays.THUMBNAIL_PX
     assert plain.shape == (size, size, 3) and pair.shape == (size, 2 * size, 3)
     assert (plain == (136, 255, 0)).all(axis=2).any()
     np.testing.assert_array_equal(pair[:, :size], plain)
     assert not np.array_equal(pair[:, size:], plain)
-    none = _decoded(contact_sheets.encode_case(image, np.zeros_like(mask)))
+    none = _decoded(overlays.encode_case(image, np.zeros_like(mask)))
     assert (none == 90).all()
 
 

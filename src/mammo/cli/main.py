@@ -8,7 +8,21 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from mammo.cli import accept, compare, data, export, open_test, predict, profile, report, reproduce, results, search, ui
+from mammo.cli import (
+    accept,
+    compare,
+    data,
+    export,
+    open_test,
+    output,
+    predict,
+    profile,
+    report,
+    reproduce,
+    results,
+    search,
+    ui,
+)
 from mammo.core.errors import InputError
 
 # As the help lists them.
@@ -19,9 +33,11 @@ def main(words: Sequence[str] | None = None) -> None:
     """Run one command; bad input ends in one message and exit code 1."""
     args = build_parser().parse_args(words)
     try:
+        output.check_options(args)
         args.run(args)
     except InputError as error:
-        sys.exit(f"error: {error}")
+        lines = map(output.printable, str(error).splitlines())
+        sys.exit("error: " + "\n".join(lines))
 
 
 def build_parser() -> argparse.ArgumentParser:

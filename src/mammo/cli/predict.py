@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> None:
     output.write(args, predictions, predictions, lambda: [_table(predictions)])
     errors = predictions["error"].dropna()
     for message in errors:
-        print(f"error: {message}", file=sys.stderr)
+        print(f"error: {output.printable(message)}", file=sys.stderr)
     if len(errors):
         sys.exit(f"{len(errors)} of {len(predictions)} failed")
 
@@ -72,11 +72,14 @@ def _table(predictions: "pd.DataFrame") -> Any:
     version = f", record {first['version'][:HASH_LENGTH]}" if first["version"] else ""
     title = f"{first['model']}{version}, file {first['model_sha256'][:HASH_LENGTH]}"
     columns = [name for name in COLUMNS if predictions[name].notna().any()]
-    rows = []
-    for _, row in predictions.iterrows():
-        values = [f"{row[name]:.3f}" if name in NUMBERS else row[name] for name in columns]
-        rows.append([*("" if value in (None, "nan") else value for value in values), _remark(row)])
+    # A missing value is None in a column of text alone, and nan beside a text.
+    filled = predictions.astype(object).where(predictions.notna(), "")
+    rows = [[*(_cell(name, row[name]) for name in columns), _remark(row)] for _, row in filled.iterrows()]
     return output.table(title, [*columns, "remarks"], rows)
+
+
+def _cell(name: str, value: object) -> str:
+    return f"{value:.3f}" if name in NUMBERS and value != "" else str(value)
 
 
 def _remark(row: "pd.Series[Any]") -> str:

@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 
 from mammo.core.errors import InputError
-from mammo.core.schemas import BOX_PREFIX
 from mammo.data.images import dicom, input_check, io, preprocess
 from mammo.data.images.dicom import PixelError
+from mammo.data.images.io import Encoded
 from mammo.data.images.preprocess import Square
+from mammo.data.images.transforms import Box
 from mammo.inference.about import About
 
 Corners = tuple[int, int, int, int]  # x0, y0, x1, y1 in px of the film; x1 and y1 excluded
@@ -103,16 +104,15 @@ def prepare_request(request: FilmRequest, about: About) -> PreparedFilm:
     try:
         image = io.load(request.file)
         rejection_reason = input_check.rejection_reason(image)
-        return PreparedFilm(request, prepare_film(request, image.shape, about), rejection_reason)
+        return PreparedFilm(request, prepare_film(image, request.box, about), rejection_reason)
     except InputError as error:
         return PreparedFilm(request, error=str(error))
 
 
-def prepare_film(request: FilmRequest, shape: tuple[int, int], about: About) -> Square:
-    """Return a film as the model takes it; raises PixelError. shape: (h, w) of the film."""
-    mask_path = "" if request.box is None else _mask_path(request.file, shape, request.box)
-    case = {"image_path": request.file.name, "mask_path": mask_path, "view": ""}
-    return preprocess.prepare_case(case, request.file.parent, about.unit, about.preprocess)
+def prepare_film(image: Encoded, corners: Corners | None, about: About) -> Square:
+    """Return a film as the model takes it; raises PixelError."""
+    box = None if corners is None else _box_on_film(image, corners)
+    return preprocess.prepare_film(image, box, about.unit, about.preprocess)
 
 
 def _is_image(file: Path) -> bool:
@@ -123,13 +123,13 @@ def _is_image(file: Path) -> bool:
         return dicom.is_dicom(content)
 
 
-def _mask_path(file: Path, shape: tuple[int, int], box: Corners) -> str:
-    """Return a box as a table of cases has it; raises PixelError where it is not on the film."""
-    height, width = shape
-    x0, y0, x1, y1 = box
+def _box_on_film(image: Encoded, corners: Corners) -> Box:
+    """Return corners as top, left, bottom, right; raises PixelError where they are not on the film."""
+    height, width = image.shape
+    x0, y0, x1, y1 = corners
     if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
         raise PixelError(
-            f"{file}: the box {x0},{y0},{x1},{y1} (x0,y0,x1,y1) is not on the film, which is {width} px wide and "
+            f"{image.path}: the box {x0},{y0},{x1},{y1} (x0,y0,x1,y1) is not on the film, which is {width} px wide and "
             f"{height} px high"
         )
-    return f"{BOX_PREFIX}{y0},{x0},{y1},{x1}"
+    return y0, x0, y1, x1

@@ -52,6 +52,7 @@ COLUMNS = [
     "error",
     *("model", "version", "model_sha256"),
 ]
+NUMBERS = ("prob", "calibrated", "threshold", "confidence")
 CONFIDENCE = 0.9
 WORKERS = 2
 log = logging.getLogger(__name__)
@@ -93,12 +94,12 @@ class Predictor:
         listed = list_requests([files] if isinstance(files, Path | str) else files)
         requests = self._with_boxes(listed, box, boxes)
         level = self._confidence(confidence)
-        writer = None if heat_maps is None else self._heat_map_writer(heat_maps)
+        writer = None if heat_maps is None else self._heat_map_writer(heat_maps, requests)
         films = parallel_map(
             partial(prepare_request, about=self.about), requests, self.workers, f"predict {self.about.name}"
         )
         batches = map_ahead(lambda batch: list(self._rows(batch, level, writer)), _batches(films))
-        return pd.DataFrame([row for rows in batches for row in rows], columns=COLUMNS)
+        return make_table(row for rows in batches for row in rows)
 
     def probabilities(
         self, images: npt.NDArray[np.unsignedinteger[Any]], flips: bool | None = None
@@ -117,7 +118,7 @@ class Predictor:
 
     def prepare(self, file: Path | str, box: Corners | None = None) -> Square:
         """Return a file as the model takes it; raises PixelError."""
-        return prepare_film(FilmRequest(Path(file), box), io.read_shape(Path(file)), self.about)
+        return prepare_film(io.load(Path(file)), box, self.about)
 
     def _with_boxes(self, requests: list[FilmRequest], box: Corners | None, boxes: Boxes | None) -> list[FilmRequest]:
         name = self.about.name
@@ -143,9 +144,11 @@ class Predictor:
         self.about.prediction_sets(np.empty(0), chosen)
         return chosen
 
-    def _heat_map_writer(self, settings: Path | str | HeatMapSettings) -> HeatMapWriter:
+    def _heat_map_writer(self, settings: Path | str | HeatMapSettings, requests: list[FilmRequest]) -> HeatMapWriter:
         if not isinstance(settings, HeatMapSettings):
             settings = HeatMapSettings(Path(settings))
+        if any(request.file.resolve().parent == settings.folder.resolve() for request in requests):
+            raise InputError(f"{settings.folder} holds films, which heat maps could replace; name another folder")
         if isinstance(self.model, Ensemble):
             raise InputError(
                 f"{self.about.name} has no heat map of its own; ask a member: {', '.join(self.model.members)}"
@@ -200,6 +203,13 @@ class Predictor:
                 "threshold": threshold,
                 "confidence": level,
             }
+
+
+def make_table(rows: Iterable[Mapping[str, object]]) -> pd.DataFrame:
+    """Return rows as a table of COLUMNS; a missing number is nan, a missing text None."""
+    filled = [dict.fromkeys(COLUMNS) | row for row in rows]
+    # pandas' own type of text refuses a file name that is no UTF-8.
+    return pd.DataFrame(filled, columns=COLUMNS, dtype=object).astype(dict.fromkeys(NUMBERS, np.float64))
 
 
 def load(source: Path | str) -> Predictor:

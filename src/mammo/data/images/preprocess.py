@@ -103,6 +103,16 @@ def prepare_case(
     return _assemble([_square(_locate(scene, unit, settings), settings) for scene in scenes], scenes, case, unit)
 
 
+def prepare_film(film: Encoded, box: Box | None, unit: str, settings: PreprocessConfig) -> Square:
+    """Prepare one film whose lesion lies in `box`, as `prepare_case` does; raises PixelError naming the file.
+
+    unit: lesion, or image, which needs no box.
+    """
+    io.refuse_tiny(film)
+    scene = Scene(film, [] if box is None else [box], [])
+    return _square(_locate(scene, unit, settings), settings)
+
+
 def prepare_sample(
     case: Mapping[str, object],
     root: Path,

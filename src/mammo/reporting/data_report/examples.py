@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from mammo.data.cohort.summary import PATHOLOGIES
-from mammo.reporting.figures import contact_sheets
+from mammo.reporting.figures import contact_sheets, overlays
 from mammo.reporting.page import Block, Note, Picture, Pictures, Section
 
 EXAMPLES_PER_CLASS = 5
@@ -59,7 +59,7 @@ def _draw_views(case: pd.Series, image: npt.NDArray[np.uint8], mask: npt.NDArray
         Picture(
             f"{case['sample_id']}, {view}, {details}, lesion outlined",
             f"{case['sample_id']}: {case['abnormality_type']}, {view}, BI-RADS {_format_grade(case['birads'])}",
-            contact_sheets.encode_case(film, outlined),
+            overlays.encode_case(film, outlined),
         )
         for view, (film, outlined) in zip(views, parts, strict=True)
         if film.any()

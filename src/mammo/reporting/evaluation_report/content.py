@@ -62,7 +62,7 @@ class Content:
     training_curves, gradcam, shortcut_images: PNG by model. localisation, shortcuts, sanity:
     summary.csv, shortcuts.csv and sanity.csv of every explained model, with the column model; retrained: summary.csv of
     the stage retrained_maps likewise, whose checks are in `sanity` too. error_images: PNG by (model, sample_id)
-    (contact_sheets.encode_case).
+    (overlays.encode_case).
     """
 
     params: Config

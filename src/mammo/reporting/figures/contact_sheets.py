@@ -11,7 +11,6 @@ from matplotlib.lines import Line2D
 
 BREAST_COLOUR = "#56b4e9"
 LESION_COLOUR = "#00ff88"
-THUMBNAIL_PX = 192
 
 Pixels = npt.NDArray[np.unsignedinteger[Any]]  # uint8 or uint16
 Mask = npt.NDArray[np.uint8]
@@ -20,33 +19,6 @@ Mask = npt.NDArray[np.uint8]
 def to_eight_bits(image: Pixels) -> npt.NDArray[np.uint8]:
     """Return an image of any depth as uint8."""
     return (image >> (8 * image.dtype.itemsize - 8)).astype(np.uint8)
-
-
-def encode_case(
-    image: npt.NDArray[np.uint8], mask: npt.NDArray[np.uint8], heat: npt.NDArray[np.floating] | None = None
-) -> bytes:
-    """Encode one sample as PNG: the image with its lesion outlined and, beside it, its heat map if one is given.
-
-    image, mask: (h, w), the mask nonzero inside the lesion; heat: (h, w) in 0..1.
-    """
-    plain = _enlarge(image, cv2.INTER_LINEAR)
-    grey = np.repeat(plain[:, :, np.newaxis], 3, axis=2)
-    outlines, _ = cv2.findContours(
-        _enlarge((mask > 0).astype(np.uint8), cv2.INTER_NEAREST), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
-    )
-    panels = [grey]
-    if heat is not None:
-        level = _enlarge(np.clip(255 * heat.astype(np.float32), 0, 255).astype(np.uint8), cv2.INTER_LINEAR)
-        coloured = cv2.applyColorMap(level, cv2.COLORMAP_INFERNO)
-        weight = 0.6 * level[:, :, np.newaxis] / 255
-        panels.append(((1 - weight) * grey + weight * coloured).round().astype(np.uint8))
-    outlined = [cv2.drawContours(np.ascontiguousarray(panel), outlines, -1, (136, 255, 0), 1) for panel in panels]
-    _, encoded = cv2.imencode(".png", np.hstack(outlined))
-    return encoded.tobytes()
-
-
-def _enlarge(image: npt.NDArray[np.uint8], interpolation: int) -> npt.NDArray[np.uint8]:
-    return np.asarray(cv2.resize(image, (THUMBNAIL_PX, THUMBNAIL_PX), interpolation=interpolation), np.uint8)
 
 
 def draw_contact_sheet(
