@@ -207,7 +207,7 @@ class Predictor:
 
 def make_table(rows: Iterable[Mapping[str, object]]) -> pd.DataFrame:
     """Return rows as a table of COLUMNS; a missing number is nan, a missing text None."""
-    filled = [dict.fromkeys(COLUMNS) | row for row in rows]
+    filled = [{**dict.fromkeys(COLUMNS), **row} for row in rows]
     # pandas' own type of text refuses a file name that is no UTF-8.
     return pd.DataFrame(filled, columns=COLUMNS, dtype=object).astype(dict.fromkeys(NUMBERS, np.float64))
 

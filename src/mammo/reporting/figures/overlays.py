@@ -31,8 +31,7 @@ def encode_heat_map(image: Grey, mask: Grey, heat: Heat, caption: str, size_px: 
 
 def _draw_panels(image: Grey, mask: Grey, heat: Heat | None, size_px: int) -> Grey:
     """Return the panels side by side, (size_px, panels * size_px, 3)."""
-    plain = _resize(image, size_px, cv2.INTER_LINEAR)
-    grey = np.repeat(plain[:, :, np.newaxis], 3, axis=2)
+    grey = np.asarray(cv2.cvtColor(_resize(image, size_px, cv2.INTER_LINEAR), cv2.COLOR_GRAY2BGR), np.uint8)
     outlines, _ = cv2.findContours(
         _resize((mask > 0).astype(np.uint8), size_px, cv2.INTER_NEAREST), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
     )
@@ -40,8 +39,8 @@ def _draw_panels(image: Grey, mask: Grey, heat: Heat | None, size_px: int) -> Gr
     if heat is not None:
         level = _resize(np.clip(255 * heat.astype(np.float32), 0, 255).astype(np.uint8), size_px, cv2.INTER_LINEAR)
         coloured = cv2.applyColorMap(level, cv2.COLORMAP_INFERNO)
-        weight = OPACITY * level[:, :, np.newaxis] / 255
-        panels.append(((1 - weight) * grey + weight * coloured).round().astype(np.uint8))
+        weight = level * np.float32(OPACITY / 255)
+        panels.append(np.asarray(cv2.blendLinear(grey, coloured, 1 - weight, weight), np.uint8))
     outlined = [cv2.drawContours(np.ascontiguousarray(panel), outlines, -1, OUTLINE_COLOUR, 1) for panel in panels]
     return np.asarray(np.hstack(outlined), np.uint8)
 
