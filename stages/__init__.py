@@ -11,6 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
+from mammo.core.durations import note_duration
 from mammo.core.errors import InputError
 from mammo.core.files import describe_refused_write
 from mammo.core.tensorflow_log import set_log_level
@@ -23,6 +24,7 @@ def run(main: Callable[..., None]) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
         main(*sys.argv[1:])
+        note_duration()
     except InputError as error:
         sys.exit(f"\nerror: {error}")
     except OSError as error:  # of shutil and NumPy as well

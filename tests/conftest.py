@@ -1,6 +1,7 @@
 """Fixtures that several test files share: a small synthetic cohort, and the real mammograms where they lie."""
 
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -104,6 +105,20 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
         mlflow.MlflowClient(f"sqlite:///{folder / 'empty.db'}").search_experiments()
 
     return _make_once(tmp_path_factory, "store", make) / "empty.db"
+
+
+@pytest.fixture
+def dvc_project(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the tiny project of tests/dvc_project.py, finished, as the current folder; no tracking server."""
+    import dvc_project  # DVC, only where it is needed
+
+    for variable in [name for name in os.environ if name.startswith(("DVC_", "MLFLOW_"))]:
+        monkeypatch.delenv(variable)
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "site"))
+    finished = _make_once(tmp_path_factory, "dvc_project", dvc_project.make)
+    shutil.copytree(finished, tmp_path / "project", symlinks=True)
+    monkeypatch.chdir(tmp_path / "project")
+    return tmp_path / "project"
 
 
 def _make_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:

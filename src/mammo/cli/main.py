@@ -15,6 +15,7 @@ from mammo.cli import (
     export,
     open_test,
     output,
+    plan,
     predict,
     profile,
     report,
@@ -26,7 +27,7 @@ from mammo.cli import (
 from mammo.core.errors import InputError
 
 # As the help lists them.
-COMMANDS = (predict, export, data, compare, report, search, accept, reproduce, profile, open_test, results, ui)
+COMMANDS = (predict, export, data, plan, compare, report, search, accept, reproduce, profile, open_test, results, ui)
 
 
 def main(words: Sequence[str] | None = None) -> None:

@@ -22,6 +22,7 @@ TEXT_SUFFIXES = ("", ".txt", ".md")  # of files that hold the table as it is sho
 FORMULA = ("=", "+", "-", "@")  # what spreadsheets take for the start of a formula
 SURROGATES = re.compile("[\ud800-\udfff]")  # bytes of a file name that are no UTF-8, as Python holds them
 WIDTH = 170
+TERMINAL = 80  # width of a terminal that nobody has widened
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -100,11 +101,11 @@ def as_json(content: Any) -> str:
     return SURROGATES.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n"
 
 
-def render(*parts: Any) -> str:
-    """Return tables and lines of text as rich prints them."""
+def render(*parts: Any, width: int = WIDTH) -> str:
+    """Return tables and lines of text as rich prints them in so many columns."""
     from rich.console import Console
 
-    console = Console(width=WIDTH, highlight=False)
+    console = Console(width=width, highlight=False)
     with console.capture() as captured:
         for part in parts:
             console.print(part, markup=not isinstance(part, str))

@@ -72,6 +72,7 @@ DVC_LOCK = Path("dvc.lock")
 # Records of the runs (core.records), and files below project_root() that are in no stage's outputs
 RECORDS = Path("metrics/records")
 SCRATCH = Path(".dvc/tmp")  # locks
+DURATIONS = SCRATCH / "durations"  # of the stages (core.durations)
 RESUME = SCRATCH / "mammo"  # unfinished work (core.resume)
 IDC_DOWNLOADS = Path("data/downloads/idc")  # where `ingest.root` is null
 KAGGLE_DOWNLOADS = Path("data/downloads/kaggle")

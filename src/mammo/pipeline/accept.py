@@ -19,6 +19,7 @@ from dvc.repo import Repo, lock_repo
 from dvc.stage import PipelineStage
 
 from mammo.core.errors import InputError
+from mammo.pipeline import stage_changes
 from mammo.pipeline.code_history import Files, History, hash_like_dvc, md5
 from mammo.pipeline.syntax import Difference, Introspection, first_difference, introspection
 
@@ -113,7 +114,7 @@ class _Workspace:
         if entry is None:
             reason = Reason("dvc.lock", f"holds no run of this stage; run `dvc repro {stage.addressing}`")
             return Verdict(stage.addressing, (), (reason,))
-        changes = list(_changes(stage))
+        changes = list(stage_changes.list_changes(stage))
         if not changes:
             return None
         items = {str(item): item for item in (*stage.deps, *stage.outs)}
@@ -180,33 +181,20 @@ class _Workspace:
         """Return the files that DVC hashes of a dependency."""
         top = dependency.fs_path
         if top not in self._folders:
-            paths = self._repo.dvcignore.find(self._repo.fs, top) if Path(top).is_dir() else [top]
-            files = {Path(path).relative_to(top).as_posix(): Path(path) for path in paths}
-            self._folders[top] = {"" if name == "." else name: file.read_bytes() for name, file in files.items()}
+            self._folders[top] = stage_changes.read_files(self._repo, dependency)
         return self._folders[top]
 
     def _is_code(self, dependency: Any) -> bool:
         return self._path(dependency).split("/")[0] in CODE_FOLDERS
 
     def _path(self, item: Any) -> str:
-        """Return the path below the root of the project, of what lies elsewhere its address."""
-        return Path(item.fs_path).relative_to(self._repo.root_dir).as_posix() if item.is_in_repo else str(item)
+        return stage_changes.path_below_root(self._repo, item)
 
     def _lock_entry(self, stage: Any) -> Mapping[str, Any] | None:
         """Return what dvc.lock holds of a stage."""
         if stage.path not in self._lock_entries:
             self._lock_entries[stage.path] = stage.dvcfile.lockfile_contents.get("stages", {})
         return self._lock_entries[stage.path].get(stage.name)
-
-
-def _changes(stage: Any) -> Iterator[tuple[str, str, Any]]:
-    """Yield what DVC finds changed: kind, name, state ("modified", "deleted", "new"; of parameters: state by name)."""
-    for change in stage.status().get(stage.addressing, []):
-        if isinstance(change, str):
-            yield change, "dvc.yaml", ""
-        else:
-            for kind, states in change.items():
-                yield from ((kind, name, state) for name, state in states.items())
 
 
 def _refusal(kind: str, path: str, state: Any) -> Reason:
