@@ -1,6 +1,7 @@
 """A bundle holds what the run had, says so when it does not, and reads probabilities as the run's own code does."""
 
 import json
+import math
 import shutil
 import subprocess
 import zipfile
@@ -16,7 +17,7 @@ from mammo.core.config import load_config
 from mammo.core.files import read_table, sha256
 from mammo.core.paths import PREDICTIONS
 from mammo.evaluation import operating_point
-from mammo.inference import bundle
+from mammo.inference import bundle, predictor
 from mammo.inference.about import About, BundleError, agree
 from mammo.inference.workspace_models import describe_model
 from mammo.metrics import calibration, conformal
@@ -230,3 +231,122 @@ def test_a_bundle_of_another_version_is_refused(folder: Path) -> None:
     (folder / "SHA256SUMS").write_text("\n".join([*lines, f"{sha256(path)}  bundle.json"]) + "\n")
     with pytest.raises(BundleError, match=r"not of this version of mammo.*format"), bundle.open_bundle(folder):
         pass
+
+
+def opened(path: Path) -> None:
+    with bundle.open_bundle(path):
+        pass
+
+
+def rezip(folder: Path, target: Path, **more: bytes) -> Path:
+    """Zip a bundle's folder with further members, compressed."""
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(folder.iterdir()):
+            archive.write(path, path.name)
+        for name, content in more.items():
+            archive.writestr(name, content)
+    return target
+
+
+def test_a_zip_that_others_compressed_is_the_same_bundle(folder: Path, tmp_path: Path) -> None:
+    opened(rezip(folder, tmp_path / "again.zip"))
+
+
+def test_a_zip_bomb_is_refused_before_it_is_unpacked(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"unpacks to .* bytes, more than 20 times its own size"):
+        opened(rezip(folder, tmp_path / "bomb.zip", padding=bytes(100_000_000)))
+
+
+def test_a_file_that_is_not_listed_is_refused(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"sitecustomize is in it and not listed"):
+        opened(rezip(folder, tmp_path / "more.zip", sitecustomize=b"print()"))
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(BundleError, match=r"notes\.txt is in it and not listed"):
+        opened(folder)
+
+
+@pytest.mark.parametrize("name", ["../x.txt", "/etc/passwd", "a\\..\\b"])
+def test_a_list_of_files_outside_is_refused(folder: Path, name: str) -> None:
+    with (folder / "SHA256SUMS").open("a") as sums:
+        sums.write(f"{'0' * 64}  {name}\n")
+    with pytest.raises(BundleError, match="lies outside of it"):
+        opened(folder)
+
+
+def damage(content: bytes, kind: str) -> bytes:
+    """Damage a zip file: set a bit of its first member's header, of its central directory, or of its data."""
+    damaged, directory = bytearray(content), content.index(b"PK\x01\x02")
+    if kind == "encrypted":
+        damaged[6] |= 1
+        damaged[directory + 8] |= 1
+    elif kind == "method":
+        damaged[8:10] = damaged[directory + 10 : directory + 12] = b"\x63\x00"
+    elif kind == "data":
+        damaged[200:260] = bytes(60)
+    return bytes(damaged)
+
+
+@pytest.mark.parametrize(
+    ("kind", "why"), [("encrypted", "encrypted; unpack it"), ("method", "or damaged"), ("data", "or damaged")]
+)
+def test_a_zip_that_cannot_be_read_is_an_error(folder: Path, tmp_path: Path, kind: str, why: str) -> None:
+    path = rezip(folder, tmp_path / "one.zip")
+    path.write_bytes(damage(path.read_bytes(), kind))
+    with pytest.raises(BundleError, match=why):
+        opened(path)
+
+
+@pytest.mark.parametrize(("name", "why"), [("SHA256SUMS", "is no text"), ("bundle.json", "not of this version")])
+def test_a_text_that_is_no_utf_8_is_an_error(folder: Path, name: str, why: str) -> None:
+    (folder / name).write_bytes(b"\xff\xfe\x00")
+    if name != "SHA256SUMS":
+        sign(folder)
+    with pytest.raises(BundleError, match=why):
+        opened(folder)
+
+
+def sign(folder: Path) -> None:
+    """Make the checksums true, as somebody who changes a bundle would."""
+    files = sorted(path for path in folder.iterdir() if path.name != "SHA256SUMS")
+    (folder / "SHA256SUMS").write_text("".join(f"{sha256(path)}  {path.name}\n" for path in files))
+
+
+@pytest.mark.parametrize("value", ["NaN", "7", "-1", "Infinity", "null", '"high"'])
+def test_an_impossible_threshold_is_refused(folder: Path, value: str) -> None:
+    about = json.loads((folder / "bundle.json").read_text())
+    about["operating_point"]["threshold"] = "VALUE"
+    (folder / "bundle.json").write_text(json.dumps(about).replace('"VALUE"', value))
+    sign(folder)
+    with pytest.raises(BundleError, match=r"operating_point\.threshold"):
+        opened(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"calibration": {"slope": -1.0, "shift": 0.0}}, "calibration.slope"),
+        ({"calibration": {"slope": 1.0, "shift": math.inf}}, "calibration.shift"),
+        ({"conformal": {"0.9": 7.0}}, "conformal"),
+        ({"conformal": {"often": 0.5}}, "conformal"),
+        ({"conformal": {"1.5": 0.5}}, "conformal"),
+        ({"validation": {"n": -5}}, "validation"),
+        ({"unit": "toe"}, "unit"),
+        ({"more": 1}, "more"),
+        ({"model_sha256": "0" * 64}, "describes another model"),
+    ],
+)
+def test_an_impossible_description_is_refused(folder: Path, change: dict[str, object], why: str) -> None:
+    about = json.loads((folder / "bundle.json").read_text()) | change
+    (folder / "bundle.json").write_text(json.dumps(about))
+    sign(folder)
+    with pytest.raises(BundleError, match=why):
+        opened(folder)
+
+
+def test_a_model_of_another_size_than_described_is_refused(folder: Path) -> None:
+    about = json.loads((folder / "bundle.json").read_text())
+    about["preprocess"]["size_px"] = 1_000_000
+    (folder / "bundle.json").write_text(json.dumps(about))
+    sign(folder)
+    with pytest.raises(BundleError, match=r"is of images \(1000000, 1000000, 1\)"):
+        predictor.load(folder)

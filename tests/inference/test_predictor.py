@@ -152,7 +152,8 @@ def test_a_model_of_the_server_is_known_by_its_weights(here: Path, tmp_path: Pat
     again = tmp_path / "model.keras"
     models.load(Path(f"data/models/{finished.NAME}.keras")).save(again)
     monkeypatch.setattr(mlflow_client, "download", lambda uri: again)
-    assert predictor.load(f"runs:/0123/{finished.NAME}").about == predictor.load(finished.NAME).about
+    for uri in (f"runs:/0123/{finished.NAME}", "models:/registered-under-another-name@champion"):
+        assert predictor.load(uri).about == predictor.load(finished.NAME).about
     other = models.load(again)
     other.get_layer("logit").set_weights([weight + 1 for weight in other.get_layer("logit").get_weights()])
     other.save(again)
@@ -169,6 +170,20 @@ def test_a_stranger_is_prepared_for_by_params_and_says_no_more_than_a_probabilit
     assert 0 <= found["prob"] <= 1
     assert found[["calibrated", "threshold", "call", "set", "confidence"]].isna().all()
     assert "no operating point" in caplog.text
+
+
+def test_a_strangers_softmax_is_read_at_the_named_output(here: Path, tmp_path: Path, film: Path) -> None:
+    pixels = keras.Input((finished.SIZE_PX, finished.SIZE_PX, 1))
+    keras.Model(pixels, keras.layers.Dense(2, "softmax")(keras.layers.Flatten()(pixels))).save(tmp_path / "two.keras")
+    with pytest.raises(InputError, match="say which one"):
+        predictor.load(tmp_path / "two.keras")
+    prob = [
+        predictor.load(tmp_path / "two.keras", place).predict(film, box=(10, 10, 30, 30))["prob"].item()
+        for place in (0, 1)
+    ]
+    assert sum(prob) == pytest.approx(1, abs=1e-6)
+    with pytest.raises(InputError, match="says itself how it is read"):
+        predictor.load(finished.NAME, 1)
 
 
 def test_a_stranger_of_another_size_is_refused(here: Path, tmp_path: Path) -> None:
@@ -233,6 +248,8 @@ def test_a_model_that_gives_no_number_calls_nothing(images: Predictor, film: Pat
     found = Predictor(broken, images.about).predict(film).iloc[0]
     assert "gives no number for it (nan)" in found["error"]
     assert found[["prob", "call", "set"]].isna().all()
+    linear = keras.Model(images.model.inputs, images.model.get_layer("logit").output * 1000)
+    assert "which is no probability" in Predictor(linear, images.about).predict(film)["error"].item()
 
 
 def test_a_lesion_model_asks_for_a_box_and_an_image_model_refuses_one(

@@ -555,3 +555,10 @@ def test_efficientnet_weights_by_path_scale_as_imagenet_does(tmp_path, monkeypat
     features = [keras.Model(model.inputs, model.get_layer("features").output) for model in (by_path, imagenet)]
     from_path, from_imagenet = (predicted(model, raw_images()) for model in features)
     np.testing.assert_allclose(from_path, from_imagenet, rtol=1e-3, atol=1e-4)
+
+
+def test_a_model_file_that_unpacks_to_many_times_its_size_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "bomb.keras", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("model.weights.h5", bytes(10_000_000))
+    with pytest.raises(ModelFileError, match="more than 20 times its size; refused"):
+        models.load(tmp_path / "bomb.keras")

@@ -19,3 +19,11 @@ def parse_corners(text: str) -> tuple[int, ...]:
     if len(corners) != 4:
         raise argparse.ArgumentTypeError(f"{text!r} is not X0,Y0,X1,Y1")
     return corners
+
+
+def parse_output(text: str) -> int:
+    """Return K of malignant=K, the place of an output of a model, counted from 0."""
+    name, _, place = text.partition("=")
+    if name != "malignant" or not place.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not malignant=K, K being 0 or above")
+    return int(place)

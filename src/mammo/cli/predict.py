@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mammo.cli import output
-from mammo.cli.parsers import Subparsers, parse_corners, parse_count
+from mammo.cli.parsers import Subparsers, parse_corners, parse_count, parse_output
 from mammo.core.tensorflow_log import set_log_level
 
 if TYPE_CHECKING:
@@ -36,6 +36,12 @@ def add_parser(subparsers: Subparsers) -> None:
         help="a model or an ensemble of this workspace (its name), a bundle (folder or .zip), a .keras file, or an "
         "MLflow URI (runs:/RUN/NAME, models:/NAME/VERSION)",
     )
+    parser.add_argument(
+        "--output",
+        metavar="malignant=K",
+        type=parse_output,
+        help="of a foreign model with several outputs: which one is the probability of malignancy, counted from 0",
+    )
     box = parser.add_mutually_exclusive_group()
     box.add_argument(
         "--box", metavar="X0,Y0,X1,Y1", type=parse_corners, help="the lesion in the one FILE, in px of the film"
@@ -57,7 +63,7 @@ def run(args: argparse.Namespace) -> None:
 
     boxes = None if args.boxes is None else films.read_boxes(args.boxes)
     heat_maps = None if args.heat_maps is None else HeatMapSettings(args.heat_maps, args.method)
-    model = replace(predictor.load(args.model), workers=args.workers)
+    model = replace(predictor.load(args.model, args.output), workers=args.workers)
     predictions = model.predict(args.files, args.box, boxes, confidence=args.confidence, heat_maps=heat_maps)
     output.write(args, predictions, predictions, lambda: [_table(predictions)])
     errors = predictions["error"].dropna()

@@ -1,11 +1,12 @@
 """What a model needs beside its weights: how films are prepared for it, and how its probabilities are read."""
 
 import math
-from typing import Literal
+from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from scipy.special import expit, logit
 
 from mammo.core.config import PreprocessConfig, Unit
@@ -36,19 +37,26 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
 
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
 class OperatingPoint(_Section):
-    """Predicted malignant: prob >= threshold, which `rule` at `value` chose on validation rows."""
+    """Predicted malignant: prob >= threshold, which `rule` at `value` chose on validation rows.
+
+    The threshold of full specificity lies just above the highest score, of 1 just above 1.
+    """
 
     rule: str
-    value: float
-    threshold: float
+    value: Finite
+    threshold: Annotated[float, Field(ge=0, le=math.nextafter(1, 2), allow_inf_nan=False)]
 
 
 class Platt(_Section):
     """Calibrated: expit(slope * logit(prob) + shift), fitted on validation rows (metrics.calibration.platt)."""
 
-    slope: float
-    shift: float
+    slope: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    shift: Finite
 
 
 class About(_Section):
@@ -67,13 +75,21 @@ class About(_Section):
     flips: bool
     operating_point: OperatingPoint | None = None
     calibration: Platt | None = None
-    conformal: dict[str, float | None] = {}
-    validation: dict[str, int] = {}
+    conformal: dict[str, Probability | None] = {}
+    validation: dict[str, Annotated[int, Field(ge=0)]] = {}
     data: str | None = None
     record: str | None = None
     model_sha256: str
     packages: dict[str, str] = {}
     licence: str = "MIT"
+
+    @field_validator("conformal")
+    @classmethod
+    def _confidences_are_shares(cls, quantiles: dict[str, float | None]) -> dict[str, float | None]:
+        for level in quantiles:
+            if not 0 < float(level) < 1:
+                raise ValueError(f"a confidence lies between 0 and 1, and is not {level}")
+        return quantiles
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -107,3 +123,14 @@ class About(_Section):
         limit = CONFORMAL_TOLERANCE + (math.inf if quantile is None else quantile)
         sets = np.column_stack([prob <= limit, 1 - prob <= limit])  # benign, malignant
         return [REFER if row.sum() != 1 else (MALIGNANT if row[1] else BENIGN) for row in sets]
+
+
+def read_about(path: Path, source: object) -> About:
+    """Return the description in a file; raises BundleError naming its `source` where it is none."""
+    try:
+        return About.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        issues = "; ".join(f"{'.'.join(map(str, issue['loc']))}: {issue['msg']}" for issue in error.errors())
+        raise BundleError(
+            f"{source}: {path.name} is not of this version of mammo ({issues}); export it again"
+        ) from None

@@ -4,21 +4,24 @@ model.keras, bundle.json (`About`), record.json (of the training), model_card.md
 formats of inference/export.py, and SHA256SUMS over all of them.
 """
 
+import lzma
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+import zlib
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
-
-from pydantic import ValidationError
+from pathlib import Path, PurePosixPath
 
 from mammo.core.files import atomic_write, fresh_folder, sha256
 from mammo.core.paths import LICENCE, MODEL_CARDS
-from mammo.inference.about import About, BundleError
+from mammo.inference.about import About, BundleError, read_about
 from mammo.inference.workspace_models import describe_model, model_path, training_record_path
 
 ABOUT, MODEL, SUMS = "bundle.json", "model.keras", "SHA256SUMS"
+ENCRYPTED = 1  # bit of a zip member's flags
+MAX_EXPANSION = 20  # text shrinks to a tenth, weights hardly
+DAMAGED = (zipfile.BadZipFile, OSError, EOFError, RuntimeError, UnicodeError, ValueError, zlib.error, lzma.LZMAError)
 EPOCH_OF_ZIP = (1980, 1, 1, 0, 0, 0)
 README = """# {name}
 
@@ -76,10 +79,45 @@ def open_bundle(path: Path) -> Iterator[tuple[About, Path]]:
         folder = Path(scratch)
         try:
             with zipfile.ZipFile(path) as source:
+                _check_members(source, path)
                 source.extractall(folder)
-        except (zipfile.BadZipFile, OSError, EOFError) as error:
+        except BundleError:
+            raise
+        except DAMAGED as error:
             raise BundleError(f"{path}: not a zip file, or damaged ({error}); fetch or export it again") from error
         yield _check(folder, path), folder
+
+
+def _check_members(source: zipfile.ZipFile, bundle: Path) -> None:
+    """Raise BundleError before anything is unpacked, where a zip file holds what no bundle holds.
+
+    The list of checksums is read first; a member that it does not list, or that cannot be read, refuses the bundle.
+    """
+    members = [member for member in source.infolist() if not member.is_dir()]
+    if any(member.flag_bits & ENCRYPTED for member in members):
+        raise BundleError(f"{bundle}: encrypted; unpack it with its password and give the folder")
+    size, times = sum(member.file_size for member in members), MAX_EXPANSION
+    if size > times * bundle.stat().st_size:
+        raise BundleError(f"{bundle}: unpacks to {size:,} bytes, more than {times} times its own size; refused")
+    names = [member.filename for member in members]
+    listed = _parse_checksums(source.read(SUMS), bundle) if SUMS in names else None
+    _check_names(names, listed, bundle)
+
+
+def _check_names(names: Collection[str], listed: Mapping[str, str] | None, bundle: Path) -> None:
+    """Raise BundleError where the files of a bundle are not those of its list; listed: None where it has no list."""
+    if listed is None:
+        raise BundleError(f"{bundle}: no {SUMS} in it; this is no bundle of `python -m mammo export`")
+    if missing := sorted({ABOUT, MODEL} - set(listed)):
+        raise BundleError(f"{bundle}: {SUMS} does not list {', '.join(missing)}; fetch or export the bundle again")
+    if missing := sorted(set(listed) - set(names)):
+        raise BundleError(f"{bundle}: {', '.join(missing)} is missing; fetch or export the bundle again")
+    if len(names) != len(set(names)) or (set(names) - {*listed, SUMS}):
+        more = sorted(set(names) - {*listed, SUMS}) or [name for name in set(names) if list(names).count(name) > 1]
+        raise BundleError(
+            f"{bundle}: {', '.join(more)} is in it and not listed once in {SUMS}; take it out, or fetch or export the "
+            "bundle again"
+        )
 
 
 def _refuse_to_replace(out: Path) -> None:
@@ -121,28 +159,29 @@ def _move(folder: Path, out: Path) -> None:
 
 def _check(folder: Path, bundle: Path) -> About:
     """Return the bundle's own description; raises BundleError for what is missing or not as its checksum says."""
-    for name, digest in _read_checksums(folder, bundle).items():
-        if not (folder / name).is_file():
-            raise BundleError(f"{bundle}: {name} is missing; fetch or export the bundle again")
+    names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    listed = _parse_checksums((folder / SUMS).read_bytes(), bundle) if SUMS in names else None
+    _check_names(names, listed, bundle)
+    for name, digest in (listed or {}).items():
         if sha256(folder / name) != digest:
             raise BundleError(
                 f"{bundle}: {name} has a wrong checksum: it is damaged or was changed since the export; "
                 "fetch or export the bundle again"
             )
+    about = read_about(folder / ABOUT, bundle)
+    if about.model_sha256 != sha256(folder / MODEL):
+        raise BundleError(f"{bundle}: {ABOUT} describes another {MODEL} than lies beside it; export it again")
+    return about
+
+
+def _parse_checksums(content: bytes, bundle: Path) -> Mapping[str, str]:
+    """Return the SHA-256 by file name; raises BundleError for a file outside the bundle."""
     try:
-        return About.model_validate_json((folder / ABOUT).read_bytes())
-    except ValidationError as error:
-        issues = "; ".join(f"{'.'.join(map(str, issue['loc']))}: {issue['msg']}" for issue in error.errors())
-        raise BundleError(f"{bundle}: {ABOUT} is not of this version of mammo ({issues}); export it again") from None
-
-
-def _read_checksums(folder: Path, bundle: Path) -> Mapping[str, str]:
-    """Return the SHA-256 by file name."""
-    path = folder / SUMS
-    if not path.is_file():
-        raise BundleError(f"{bundle}: no {SUMS} in it; this is no bundle of `python -m mammo export`")
-    lines = [line.split(maxsplit=1) for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = [line.split(maxsplit=1) for line in content.decode("utf-8").splitlines()]
+    except UnicodeDecodeError as error:
+        raise BundleError(f"{bundle}: {SUMS} is no text ({error}); fetch or export the bundle again") from error
     digests = {name: digest for digest, name in (line for line in lines if len(line) == 2)}
-    if missing := sorted({ABOUT, MODEL} - set(digests)):
-        raise BundleError(f"{bundle}: {SUMS} does not list {', '.join(missing)}; fetch or export the bundle again")
+    for name in digests:
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\\" in name:
+            raise BundleError(f"{bundle}: {SUMS} lists {name}, which lies outside of it")
     return digests

@@ -20,7 +20,7 @@ from mammo.reporting.figures import overlays
 
 METHOD = "layercam"
 STEM_BYTES = 200  # of a file's name that goes into its picture's; file systems take 255 in all
-MIN_PANEL_PX = 256  # side of a film, and of its heat map
+MIN_PANEL_PX = 192  # side of a film, and of its heat map
 
 
 @dataclass(frozen=True)

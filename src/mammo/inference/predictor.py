@@ -27,7 +27,7 @@ from mammo.data.images import io
 from mammo.data.images.preprocess import Square
 from mammo.data.samples import Samples
 from mammo.evaluation.ensembling import Combination
-from mammo.inference import bundle, served_model, workspace_models
+from mammo.inference import bundle, foreign_model, served_model, workspace_models
 from mammo.inference.about import About, BundleError, agree
 from mammo.inference.ensemble import read_ensemble
 from mammo.inference.films import (
@@ -191,8 +191,9 @@ class Predictor:
         level = confidence if about.conformal else None
         calibrated, classes, sets = about.calibrate(prob), about.classify(prob), about.prediction_sets(prob, confidence)
         for place, file in enumerate(files):
-            if np.isnan(prob[place]):
-                yield {"error": f"{file}: {about.name} gives no number for it (nan); are its weights whole?"}
+            if not 0 <= prob[place] <= 1:
+                value = "no number for it (nan)" if np.isnan(prob[place]) else f"{prob[place]:.3g} for it"
+                yield {"error": f"{file}: {about.name} gives {value}, which is no probability; are its weights whole?"}
                 continue
             yield {
                 "prob": prob[place],
@@ -212,20 +213,29 @@ def make_table(rows: Iterable[Mapping[str, object]]) -> pd.DataFrame:
     return pd.DataFrame(filled, columns=COLUMNS, dtype=object).astype(dict.fromkeys(NUMBERS, np.float64))
 
 
-def load(source: Path | str) -> Predictor:
+def load(source: Path | str, output: int | None = None) -> Predictor:
     """Return the predictor of a bundle, a .keras file, an MLflow URI, a model or an ensemble of this workspace.
 
-    Raises InputError for what is none of these. A .keras file that is no model of this workspace is prepared for by
+    output: which of several outputs of a foreign model is the probability of malignancy, counted from 0. Raises
+    InputError for what is none of these. A .keras file that is no model of this workspace is prepared for by
     params.yaml, and nothing is known of its operating point and calibration.
     """
-    text, path = str(source), Path(source)
-    if is_model_uri(text):
-        return _load_from_server(text)
+    path = Path(source)
+    if is_model_uri(str(source)):
+        return _load_from_server(str(source), output)
+    if path.suffix == ".keras":
+        return _load_file(models.check_exists(path), output)
+    if output is not None:
+        raise InputError(f"{source} says itself how it is read; an output is chosen of a foreign .keras file alone")
+    return _load_known(path)
+
+
+def _load_known(path: Path) -> Predictor:
+    """Return the predictor of a bundle, or of a name of this workspace."""
+    text = str(path)
     if bundle.is_bundle(path):
         with bundle.open_bundle(path) as (about, folder):
-            return Predictor(models.load(folder / bundle.MODEL), about)
-    if path.suffix == ".keras":
-        return _load_file(models.check_exists(path))
+            return Predictor(_load_checked(folder / bundle.MODEL, about), about)
     if path.exists():
         raise BundleError(f"{path} is no bundle of `python -m mammo export`: it has no {bundle.ABOUT}")
     if path.suffix == ".zip" or path.is_absolute():
@@ -236,10 +246,22 @@ def load(source: Path | str) -> Predictor:
     return Predictor(models.load(workspace_models.model_path(text)), about)
 
 
-def _load_file(path: Path) -> Predictor:
+def _load_checked(path: Path, about: About) -> keras.Model:
+    """Return the model of a description; raises BundleError where it takes or gives something else."""
+    model = models.load(path)
+    foreign_model.check_shapes(model, about.name)
+    if model.input_shape[1:] != about.image_shape or model.output_shape[-1] != 1:
+        raise BundleError(
+            f"{about.name}: its model takes {model.input_shape} and gives {model.output_shape}, and its {bundle.ABOUT} "
+            f"is of images {about.image_shape} and one probability; export it again"
+        )
+    return model
+
+
+def _load_file(path: Path, output: int | None) -> Predictor:
     name = workspace_models.identify_file(path)
     if name is None:
-        return _by_params(path, path.stem)
+        return _by_params(path, path.stem, output)
     return Predictor(models.load(path), workspace_models.describe_model(name))
 
 
@@ -250,11 +272,11 @@ def _load_ensemble(name: str) -> Predictor:
     return Predictor(Ensemble(members, trained.combination), trained.about)
 
 
-def _load_from_server(uri: str) -> Predictor:
+def _load_from_server(uri: str, output: int | None) -> Predictor:
     """Return a model from MLflow.
 
-    A registered version says itself how its probabilities are read; the model of a run is known if a model of this
-    workspace that the URI names has the same weights.
+    A registered version says itself how its probabilities are read; another model is known if a model of this
+    workspace has the same weights.
     """
     from mammo.tracking import mlflow_client  # MLflow takes seconds
 
@@ -263,10 +285,10 @@ def _load_from_server(uri: str) -> Predictor:
         return served_model.read(about.parent)
     path = mlflow_client.find_model(uri, download)
     model = models.load(path)
-    for name in workspace_models.list_models():
-        if name in uri.split("/") and _same_weights(model, models.load(workspace_models.model_path(name))):
+    for name in sorted(workspace_models.list_models(), key=lambda name: name not in uri.split("/")):
+        if _same_weights(model, models.load(workspace_models.model_path(name))):
             return Predictor(model, workspace_models.describe_model(name))
-    return _by_params(path, uri)
+    return _by_params(path, uri, output)
 
 
 def _same_weights(a: keras.Model, b: keras.Model) -> bool:
@@ -274,7 +296,7 @@ def _same_weights(a: keras.Model, b: keras.Model) -> bool:
     return len(a.weights) == len(b.weights) and all(np.array_equal(first, second) for first, second in pairs)
 
 
-def _by_params(path: Path, name: str) -> Predictor:
+def _by_params(path: Path, name: str, output: int | None) -> Predictor:
     """Return the predictor of a .keras file whose films are prepared as params.yaml says."""
     if not PARAMS_FILE.is_file():
         raise InputError(
@@ -282,6 +304,7 @@ def _by_params(path: Path, name: str) -> Predictor:
             "params.yaml does, or use a bundle (`python -m mammo export`)"
         )
     config, model = load_config(), models.load(path)
+    foreign_model.check_shapes(model, name)
     about = About(
         name=name,
         unit=config.ingest.unit,
@@ -294,8 +317,9 @@ def _by_params(path: Path, name: str) -> Predictor:
             f"{name} takes images of {model.input_shape[1:]}, and params.yaml prepares {about.image_shape}; "
             "set preprocess.size_px and ingest.unit as it was trained"
         )
+    probability = foreign_model.select_probability(model, output, name)
     log.warning("%s: no operating point, calibration or prediction sets are known of it", name)
-    return Predictor(model, about)
+    return Predictor(probability, about)
 
 
 def _batches(films: Iterator[PreparedFilm]) -> Iterator[list[PreparedFilm]]:

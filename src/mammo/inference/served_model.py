@@ -17,7 +17,7 @@ from PIL import Image
 
 from mammo.core.errors import InputError
 from mammo.core.row_names import is_combined
-from mammo.inference.about import MALIGNANT, About
+from mammo.inference.about import MALIGNANT, About, read_about
 from mammo.inference.workspace_models import describe_model, model_path
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def read(folder: Path) -> "Predictor":
     from mammo.evaluation.ensembling import Combination
     from mammo.inference.predictor import Ensemble, Predictor
 
-    about = About.model_validate_json((folder / ABOUT).read_bytes())
+    about = read_about(folder / ABOUT, folder)
     if not (folder / COMBINATION).is_file():
         return Predictor(models.load(folder / MODEL), about)
     combination = Combination.from_json((folder / COMBINATION).read_text(encoding="utf-8"))

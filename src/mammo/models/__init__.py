@@ -20,6 +20,7 @@ from mammo.core.errors import InputError
 from mammo.core.files import atomic_write
 
 Shape = tuple[int, int, int]
+MAX_EXPANSION = 20  # of a model file that is unpacked
 EPOCH_OF_ZIP = (1980, 1, 1, 0, 0, 0)
 
 
@@ -98,12 +99,23 @@ def load(path: Path) -> keras.Model:
     """Return the model in a .keras file; raise ModelFileError, also where this version of Keras cannot read it."""
     check_exists(path)
     try:
+        _refuse_expanding(path)
         return keras.models.load_model(path, compile=False)
+    except ModelFileError:
+        raise
     except (ValueError, TypeError, OSError, KeyError, zipfile.BadZipFile) as error:
         raise ModelFileError(
             f"{path} ({_writer(path)}) cannot be loaded by Keras {keras.__version__}: {_cause(error)}; train the model "
             "again, or open it with what wrote it, build it of Keras' own layers, and save it as .keras"
         ) from error
+
+
+def _refuse_expanding(path: Path) -> None:
+    """Raise ModelFileError for an archive that unpacks to many times its size: weights hardly shrink."""
+    with zipfile.ZipFile(path) as archive:
+        size = sum(member.file_size for member in archive.infolist())
+    if size > MAX_EXPANSION * path.stat().st_size:
+        raise ModelFileError(f"{path}: unpacks to {size:,} bytes, more than {MAX_EXPANSION} times its size; refused")
 
 
 def _writer(path: Path) -> str:
