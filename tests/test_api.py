@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import finished
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -78,7 +79,7 @@ def test_the_splits_share_no_patient_and_miss_no_sample(workspace: Path) -> None
     patients = [set(part.index["patient_id"]) for part in (data.train, data.val, data.test)]
     assert not patients[0] & patients[1] | patients[0] & patients[2] | patients[1] & patients[2]
     index = read_table(workspace / "data/pixels/index.csv", schemas.INDEX)
-    assert sum(len(part.index) for part in (data.train, data.val, data.test)) == len(index)
+    assert sum(map(len, (data.train, data.val, data.test))) == len(index)
     assert data.tables["samples"]["samples"].sum() == len(index)
 
 
@@ -160,6 +161,43 @@ def test_the_complete_improvement_returns_what_it_says(workspace: Path) -> None:
     row = best.predict(film["path"], box=film["box"]).iloc[0]
     assert row["call"] in ("benign", "malignant")
     assert pipeline_of(workspace) == before
+
+
+@pytest.mark.parametrize("count", [-1, 0, 2.5, "3", True, float("nan")])
+def test_a_count_that_is_none_is_refused_before_any_work(count: object) -> None:
+    for train in (api.simple_train, api.run_enhanced_training, api.run_complete_improvement):
+        with pytest.raises(InputError, match=r"epochs=.*: a whole number of at least 1 is needed"):
+            train(epochs=count)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="epochs="):
+        api.continue_training(epochs=count)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="num_samples="):
+        api.run_working_gradcam(finished.NAME, num_samples=count)  # type: ignore[arg-type]
+
+
+def test_models_of_one_name_keep_a_row_each(trained: api.Training, workspace: Path, tmp_path: Path) -> None:
+    copy = shutil.copyfile(trained.model_path, tmp_path / f"{finished.NAME}.keras")
+    compared = api.compare_models(finished.NAME, copy)
+    assert set(compared.metrics.index) == {f"{finished.NAME} ({finished.NAME})", f"{finished.NAME} ({copy})"}
+    with pytest.raises(InputError, match="is given twice"):
+        api.compare_models(copy, copy)
+
+
+def test_a_foreign_model_is_checked_before_it_is_read(tmp_path: Path, trained: api.Training) -> None:
+    pixels = keras.Input((finished.SIZE_PX, finished.SIZE_PX, 1))
+    two = keras.layers.Dense(2, "softmax")(keras.layers.Flatten()(pixels))
+    keras.Model(pixels, two).save(tmp_path / "two.keras")
+    with pytest.raises(InputError, match="gives 2 numbers"):
+        api.evaluate_only(tmp_path / "two.keras")
+    small = keras.Input((8, 8, 1))
+    keras.Model(small, keras.layers.Dense(1, "sigmoid")(keras.layers.Flatten()(small))).save(tmp_path / "small.keras")
+    with pytest.raises(InputError, match=r"takes images of \(8, 8, 1\)"):
+        api.evaluate_only(tmp_path / "small.keras")
+
+
+def test_a_console_shows_tables_and_not_the_fields(trained: api.Training) -> None:
+    assert repr(trained).startswith(trained.title)
+    assert "val_auc" in repr(trained)
+    assert "model_path=" not in repr(trained)
 
 
 def test_outside_a_checkout_the_error_says_where_to_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

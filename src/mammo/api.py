@@ -29,7 +29,7 @@ from mammo.display import NotebookResult
 from mammo.evaluation import comparison_rows, operating_point
 from mammo.evaluation.comparison_rows import EvaluatedRow
 from mammo.explain.saliency import Explainer
-from mammo.inference import bundle, predictor, workspace_models
+from mammo.inference import bundle, foreign_model, predictor, workspace_models
 from mammo.inference.about import BENIGN, MALIGNANT, About
 from mammo.inference.predictor import Predictor
 from mammo.metrics import auc_tests, classification, discrimination
@@ -50,7 +50,7 @@ ENHANCED, LIGHT = "medical_vgg16", "light_cnn"
 SPLITS = ("train", "val", "test")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Dataset(NotebookResult):
     """The prepared samples, whole patients in each split; `train`, `val` and `test` have an index and its images."""
 
@@ -59,7 +59,7 @@ class Dataset(NotebookResult):
     test: Samples = field(kw_only=True, repr=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Training(NotebookResult):
     """A model that was trained here: its file, its history by epoch, and what it predicts (tables.PREDICTIONS)."""
 
@@ -68,7 +68,7 @@ class Training(NotebookResult):
     predictions: pd.DataFrame = field(kw_only=True, repr=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation(NotebookResult):
     """A model on the test rows, at the operating point that its validation rows chose."""
 
@@ -76,7 +76,7 @@ class Evaluation(NotebookResult):
     predictions: pd.DataFrame = field(kw_only=True, repr=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison(NotebookResult):
     """Models on the same test rows: their metrics with intervals, and paired tests of their AUCs."""
 
@@ -84,7 +84,7 @@ class Comparison(NotebookResult):
     paired_tests: pd.DataFrame = field(kw_only=True, repr=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Explanation(NotebookResult):
     """Where a model looked: the shown samples, and their maps (n, h, w) in 0..1."""
 
@@ -115,6 +115,7 @@ def create_robust_dataset() -> Dataset:
 
 def simple_train(epochs: int = 5, model_type: str = LIGHT) -> Training:
     """Train `models.<model_type>` of params.yaml for some epochs, from its own initial weights."""
+    _check_count("epochs", epochs)
     with _workspace() as config:
         return _train(f"simple_{model_type}", model_type, _with_model(config, model_type, {"epochs": epochs}))
 
@@ -124,6 +125,7 @@ def run_enhanced_training(epochs: int | None = None, model_type: str = ENHANCED)
 
     The class balance, loss and augmentation are those of params.yaml, and so are the epochs where `epochs` is None.
     """
+    _check_count("epochs", epochs)
     with _workspace() as config:
         changed = _with_model(config, model_type, {} if epochs is None else {"epochs": epochs})
         train = config.train.model_copy(update={"ema": 0.9, "mixup": 0.2, "label_smoothing": 0.05, "keep": "best"})
@@ -136,6 +138,7 @@ def continue_training(model_path: str | Path | None = None, epochs: int | None =
     model_path: a .keras file or a model's name; by default what was trained last here, else the pipeline's
     `continue_training.model`. Its other settings are those of `continue_training.model`.
     """
+    _check_count("epochs", epochs)
     source = None if model_path is None else _resolve(model_path)
     with _workspace() as config:
         start = config.continue_training
@@ -175,7 +178,7 @@ def compare_models(*model_paths: str | Path) -> Comparison:
         sources = named or [*sorted(NOTEBOOK.glob("*.keras")), *workspace_models.list_models()]
         if not sources:
             raise InputError("there is no model to compare; train one (simple_train()), or `dvc repro`")
-        predictions = dict(_predict_source(source, config) for source in sources)
+        predictions = _predict_sources(sources, config)
         evaluated = {
             name: comparison_rows.evaluate_predictions(rows, config.evaluate, config.seed)
             for name, rows in predictions.items()
@@ -192,6 +195,7 @@ def compare_models(*model_paths: str | Path) -> Comparison:
 
 def run_working_gradcam(model_path: str | Path, num_samples: int = 8, method: str = "gradcam") -> Explanation:
     """Draw heat maps of a model on test samples with every outcome: true and false positives and negatives."""
+    _check_count("num_samples", num_samples)
     source = _resolve(model_path)
     with _workspace() as config:
         name, model = _load_model(source)
@@ -222,6 +226,7 @@ def run_complete_improvement(
     cv_metrics: a row per fold of the training patients. best_model: of the three trainings, the one with the highest
     AUC on the validation rows; the test rows choose nothing.
     """
+    _check_count("epochs", epochs)
     cv_metrics = _cross_validate(model_type, epochs)
     plain = simple_train(epochs or _total_epochs(model_type), model_type)
     trained = [plain, run_enhanced_training(epochs, model_type), continue_training(plain.model_path, epochs)]
@@ -229,6 +234,13 @@ def run_complete_improvement(
     best = max(trained, key=lambda training: _auc(training.predictions, "val"))
     with _workspace() as config:
         return cv_metrics, comparison, _predictor(best, config)
+
+
+def _check_count(name: str, value: int | None) -> None:
+    """Raise InputError for a count that is no whole number of at least 1; None stands for the default."""
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if value is not None and (not whole or value < 1):
+        raise InputError(f"{name}={value!r}: a whole number of at least 1 is needed")
 
 
 def _train(name: str, model_type: str, config: Config, start: Path | None = None) -> Training:
@@ -316,7 +328,12 @@ def _decide(predictions: pd.DataFrame, config: Config) -> pd.DataFrame:
 
 
 def _predict(model: keras.Model, samples: Samples, flips: bool) -> pd.DataFrame:
-    """Return the predictions of the validation and test rows (schemas.PREDICTIONS)."""
+    """Return the predictions of the validation and test rows (schemas.PREDICTIONS); raises InputError."""
+    if model.input_shape[1:] != samples.image_shape:
+        raise InputError(
+            f"the model takes images of {model.input_shape[1:]}, and those prepared here are {samples.image_shape}; "
+            "prepare them as it was trained (preprocess.size_px, ingest.unit)"
+        )
     predictions = predict.predict_splits(model, samples, predict.HELD_OUT, flips)
     return schemas.select_columns(predictions, schemas.PREDICTIONS)
 
@@ -369,13 +386,28 @@ def _predict_source(source: str | Path, config: Config) -> tuple[str, pd.DataFra
     return name, _predict(model, open_store(PIXELS), config.predict.flips)
 
 
+def _predict_sources(sources: list[str | Path], config: Config) -> dict[str, pd.DataFrame]:
+    """Return predictions by the models' names, beside which those that share one show where they come from.
+
+    Raises InputError for a source that is given twice.
+    """
+    if twice := [str(source) for source in sources if sources.count(source) > 1]:
+        raise InputError(f"{twice[0]} is given twice; a model is compared with others")
+    predicted = [_predict_source(source, config) for source in sources]
+    names = [name for name, _ in predicted]
+    return {
+        name if names.count(name) == 1 else f"{name} ({source})": rows
+        for source, (name, rows) in zip(sources, predicted, strict=True)
+    }
+
+
 def _load_model(source: str | Path) -> tuple[str, keras.Model]:
-    """Return a model's name and the model; raises InputError."""
+    """Return a model's name and the model; raises InputError, also where its output is no probability."""
     if bundle.is_bundle(Path(source)):
         bundled = predictor.load(source)
         return bundled.about.name, bundled.model
     path = _model_file(source)
-    return path.stem, models.load(path)
+    return path.stem, foreign_model.select_probability(models.load(path), None, str(path))
 
 
 def _predictor(trained: Training, config: Config) -> Predictor:

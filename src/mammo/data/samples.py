@@ -19,6 +19,9 @@ class Samples:
     index: pd.DataFrame
     images: npt.NDArray[np.unsignedinteger[Any]]
 
+    def __len__(self) -> int:
+        return len(self.index)
+
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """The shape (h, w, 1) of an image."""
