@@ -115,6 +115,7 @@ def test_the_command_prints_a_table_of_80_columns_and_json(capsys):
     main.main(["plan"])
     printed = capsys.readouterr().out
     assert max(map(len, printed.splitlines())) <= 80
+    assert "\\n" not in printed
     for part in ("2 of 3 stages", "rate: 3 -> 4", "after fit", "unknown", "beside 2 of unknown time"):
         assert part in printed
     main.main(["plan", "--json"])

@@ -12,6 +12,7 @@ from mammo.cli import (
     accept,
     compare,
     data,
+    experiments,
     export,
     open_test,
     output,
@@ -27,7 +28,10 @@ from mammo.cli import (
 from mammo.core.errors import InputError
 
 # As the help lists them.
-COMMANDS = (predict, export, data, plan, compare, report, search, accept, reproduce, profile, open_test, results, ui)
+COMMANDS = (
+    *(predict, export, data, plan, experiments, compare, report, search, accept, reproduce, profile, open_test),
+    *(results, ui),
+)
 
 
 def main(words: Sequence[str] | None = None) -> None:

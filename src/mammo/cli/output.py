@@ -113,12 +113,13 @@ def render(*parts: Any, width: int = WIDTH) -> str:
 
 
 def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Any:
-    """Return a table for `render`; nothing is cut off, long cells go on in the next line."""
+    """Return a table for `render`; nothing is cut off, long cells go on in the next line. A tuple is a cell's lines."""
     from rich.table import Table
     from rich.text import Text  # a text alone would be read as markup
 
     def cell(value: object) -> Text:
-        return Text(printable(str(value)))
+        lines = value if isinstance(value, tuple) else (value,)
+        return Text("\n".join(printable(str(line)) for line in lines))
 
     rendered = Table(title=cell(title))
     for column in columns:

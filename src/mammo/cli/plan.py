@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> None:
 def lines(plan: "Plan") -> Iterator[Any]:
     """Yield the table of the stages, and how long they took together."""
     if plan.steps:
-        rows = ([step.stage, _time(step), "\n".join(_reasons(step))] for step in plan.steps)
+        rows = ([step.stage, _time(step), tuple(_reasons(step))] for step in plan.steps)
         yield output.table(f"{len(plan.steps)} of {plan.n_stages} stages", ["stage", "last time", "why"], rows)
     else:
         yield f"nothing to do: all {plan.n_stages} stages are up to date"

@@ -1,0 +1,121 @@
+"""DVC's experiments beside their baselines: changed parameters, and the metrics of the row that validation selects.
+
+No choice here sees a test score: the row is that with the best AUC on validation rows among the models that could
+become champion, as in evaluation/promotion_rule.py.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from dvc.exceptions import DvcException, NotDvcRepoError
+from dvc.logger import set_loggers_level
+from dvc.repo import Repo
+
+from mammo.core import row_names, schemas
+from mammo.core.config import PARAMS_FILE, Config, flatten, parse_config
+from mammo.core.errors import InputError
+from mammo.core.paths import COMPARISON, PREDICTIONS, SPLITS
+from mammo.evaluation import promotion_rule
+from mammo.metrics import discrimination
+from mammo.pipeline.revisions import Revision, open_revision
+
+BASELINE, FINISHED = "baseline", "success"
+
+
+@dataclass(frozen=True)
+class Selected:
+    """The row of a comparison table that validation selects. metrics: its columns in metrics/comparison.csv.
+
+    reaches_floors: whether it could be registered (tracking.champion).
+    """
+
+    row: str
+    val_auc: float
+    reaches_floors: bool
+    metrics: Mapping[Any, Any]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A baseline or an experiment. changes: by dotted key the value of its baseline and its own, None where unset.
+
+    state: BASELINE, or as DVC says: success, queued, running, failed. selected: None where problem says why.
+    """
+
+    name: str
+    commit: str
+    state: str
+    changes: dict[str, tuple[Any, Any]]
+    selected: Selected | None
+    problem: str | None
+
+
+def list_experiments(all_commits: bool = False) -> list[Experiment]:
+    """Return the baseline at HEAD with its experiments, the newest first; all_commits: all baselines that have any."""
+    try:
+        with set_loggers_level(logging.ERROR), Repo() as repo:
+            states = repo.experiments.show(all_commits=all_commits, hide_workspace=True)
+    except NotDvcRepoError as error:
+        raise InputError(f"{Path.cwd()} is in no DVC project; go to the folder of dvc.yaml") from error
+    except DvcException as error:
+        raise InputError(str(error)) from error
+    return [row for state in states if not all_commits or state.experiments for row in _group(state)]
+
+
+def _group(baseline: Any) -> Iterator[Experiment]:
+    """Yield a baseline and its experiments; states: dvc.repo.experiments.serialize.ExpState."""
+    parameters = _parameters(baseline)
+    yield _describe(baseline.name or baseline.rev[:7], baseline, BASELINE, {})
+    for experiments in baseline.experiments or []:
+        newest = experiments.revs[0]
+        state = experiments.executor.state if experiments.executor else FINISHED
+        name = experiments.name or newest.name or newest.rev[:7]
+        yield _describe(name, newest, state, _compare(parameters, _parameters(newest)))
+
+
+def _parameters(state: Any) -> dict[str, Any]:
+    """Return the values of params.yaml by dotted key; none where DVC could not read them."""
+    content = state.data.params.get(PARAMS_FILE.as_posix(), {}) if state.data else {}
+    return flatten(content.get("data") or {})
+
+
+def _compare(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    keys = dict.fromkeys([*now, *before])
+    return {key: (before.get(key), now.get(key)) for key in keys if before.get(key) != now.get(key)}
+
+
+def _describe(name: str, state: Any, kind: str, changes: dict[str, tuple[Any, Any]]) -> Experiment:
+    if kind not in (BASELINE, FINISHED):
+        return Experiment(name, state.rev, kind, changes, None, kind)
+    try:
+        with open_revision(state.rev) as revision:
+            return Experiment(name, state.rev, kind, changes, select_row(revision), None)
+    except InputError as error:
+        return Experiment(name, state.rev, kind, changes, None, str(error).replace(state.rev, name))
+
+
+def select_row(revision: Revision) -> Selected:
+    """Return the row that validation selects of a finished commit; raise InputError where it is not finished."""
+    config = parse_config(revision.read_parameters(), f"{PARAMS_FILE} of {revision.name}")
+    table = revision.read_csv(COMPARISON).set_index("model")
+    rows = {name: _validation_rows(revision, name) for name in row_names.candidate_names(config)}
+    folds = revision.read_table(SPLITS, schemas.SPLITS)
+    reaching = {name for name, table in rows.items() if _reaches_floors(table, folds, config)}
+    aucs = {name: float(discrimination.auc(rows[name]["label"], rows[name]["prob"])) for name in reaching or rows}
+    name = max(aucs, key=lambda row: aucs[row])
+    if name not in table.index:
+        raise InputError(f"{COMPARISON} of {revision.name} has no row {name}; it is of another run")
+    return Selected(name, aucs[name], bool(reaching), dict(table.loc[name]))
+
+
+def _validation_rows(revision: Revision, name: str) -> pd.DataFrame:
+    predictions = revision.read_table(PREDICTIONS / f"{name}.csv", schemas.PREDICTIONS)
+    return promotion_rule.select_validation_rows(predictions)
+
+
+def _reaches_floors(rows: pd.DataFrame, folds: pd.DataFrame, config: Config) -> bool:
+    return promotion_rule.measure_rates(rows, folds, config.evaluate).reach(config.tracking.champion)
