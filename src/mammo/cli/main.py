@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from mammo.cli import (
     accept,
+    audit,
     compare,
     data,
     experiments,
@@ -23,14 +24,15 @@ from mammo.cli import (
     reproduce,
     results,
     search,
+    serve,
     ui,
 )
 from mammo.core.errors import InputError
 
 # As the help lists them.
 COMMANDS = (
-    *(predict, export, data, plan, experiments, compare, report, search, accept, reproduce, profile, open_test),
-    *(results, ui),
+    *(predict, serve, audit, export, data, plan, experiments, compare, report, search, accept, reproduce, profile),
+    *(open_test, results, ui),
 )
 
 

@@ -4,7 +4,7 @@ A file that cannot be used gets its error in its row, and the others go on.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -181,6 +181,15 @@ class Predictor:
             "version": self.about.record,
             "model_sha256": self.about.model_sha256,
         }
+
+    def read_probabilities(
+        self, names: Sequence[Path], prob: npt.NDArray[np.float64], confidence: float | None = None
+    ) -> list[dict[str, object]]:
+        """Return the columns that rest on each of the model's probabilities (n,), or the error of one that is nan.
+
+        names: what the errors call the films. confidence: as for `predict`.
+        """
+        return list(self._readings(list(names), prob, self._confidence(confidence)))
 
     def _readings(
         self, files: list[Path], prob: npt.NDArray[np.float64], confidence: float

@@ -1,0 +1,1 @@
+"""The HTTP service: answers in batches, limits, keys, metrics, audit log."""

@@ -1,0 +1,220 @@
+"""The routes of the service: one definition of an answer with the command line, and clear refusals."""
+
+import asyncio
+import json
+import logging
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import APIRouter, Depends, FastAPI, Header, Request, Response
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from mammo.inference.predictor import Predictor
+from mammo.serving import inference_protocol
+from mammo.serving.audit_log import AuditLog
+from mammo.serving.batching import BusyError
+from mammo.serving.body_limits import BodyLimits
+from mammo.serving.messages import NOTICE, FilmAnswer, ModelDescription, Prediction, Refusal
+from mammo.serving.requests import BOX, FILE, Upload, read_uploads
+from mammo.serving.service import FilmError, Service, hash_uploads
+from mammo.serving.service_metrics import ServiceMetrics
+from mammo.serving.settings import ServiceSettings
+
+REQUEST_ID = "X-Request-ID"
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'",
+}
+REFUSALS = {
+    400: "the form cannot be read",
+    401: "no API key, or an unknown one",
+    408: "the body took too long",
+    413: "the body is too large",
+    422: "the film cannot be used",
+    429: "too many films wait; try again",
+    503: "the model is not ready, or took too long",
+}
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    status: {"model": Refusal, "description": why} for status, why in REFUSALS.items()
+}
+BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            **{kind: {"schema": {"type": "string", "format": "binary"}} for kind in ("image/*", "application/dicom")},
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": [FILE],
+                    "properties": {
+                        FILE: {"type": "array", "items": {"type": "string", "format": "binary"}},
+                        BOX: {"type": "array", "items": {"type": "string", "example": "410,980,690,1290"}},
+                    },
+                }
+            },
+        },
+    }
+}
+log = logging.getLogger(__name__)
+
+
+def create_app(predictor: Predictor, settings: ServiceSettings | None = None) -> FastAPI:
+    """Return the ASGI application that serves a predictor."""
+    settings, metrics = settings or ServiceSettings(), ServiceMetrics()
+    service = Service(predictor, settings, metrics)
+    metrics.watch_queue(lambda: service.batcher.waiting)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await service.start()
+        yield
+        await service.stop()
+
+    app = FastAPI(
+        title="mammo",
+        description=f"Malignancy of films, by one trained model. {NOTICE}",
+        docs_url=None,  # its page loads scripts from elsewhere
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    app.add_middleware(BodyLimits, settings=settings)
+    _add_observation(app, metrics)
+    _add_refusals(app)
+    app.include_router(_health_routes(service, metrics))
+    allowed = [Depends(_authentication(settings))]
+    app.include_router(_answer_routes(service, metrics), dependencies=allowed)
+    app.include_router(inference_protocol.build_router(service), dependencies=allowed)
+    return app
+
+
+def _authentication(settings: ServiceSettings) -> Callable[..., None]:
+    """Return the dependency that names the user of a request, or refuses it."""
+
+    def authenticate(
+        request: Request,
+        x_api_key: Annotated[str | None, Header()] = None,
+        authorization: Annotated[str | None, Header()] = None,
+    ) -> None:
+        bearer = (authorization or "").removeprefix("Bearer ").strip()
+        user = settings.user_of(x_api_key or bearer)
+        if user is None:
+            raise HTTPException(401, "send an API key as X-API-Key or bearer token", {"WWW-Authenticate": "Bearer"})
+        request.state.user = user
+
+    return authenticate
+
+
+def _health_routes(service: Service, metrics: ServiceMetrics) -> APIRouter:
+    router = APIRouter()
+
+    @router.get("/health/live", tags=["health"])
+    def live() -> dict[str, str]:
+        """Return that the process answers."""
+        return {"status": "live"}
+
+    @router.get("/health/ready", tags=["health"])
+    def ready() -> dict[str, str]:
+        """Return that the model answers; 503 before."""
+        if not service.ready:
+            raise HTTPException(503, "the model is not ready yet")
+        return {"status": "ready"}
+
+    @router.get("/metrics", tags=["health"])
+    def prometheus() -> Response:
+        """Return the metrics in Prometheus' text format."""
+        return Response(metrics.text(), media_type="text/plain; version=0.0.4")
+
+    return router
+
+
+def _answer_routes(service: Service, metrics: ServiceMetrics) -> APIRouter:
+    router, settings = APIRouter(prefix="/v1", tags=["answers"], responses=RESPONSES), service.settings
+    audit_log = None if settings.audit_log is None else AuditLog(settings.audit_log)
+
+    @router.get("/model")
+    def model() -> ModelDescription:
+        """Return the model that is served, its operating point and calibration."""
+        return service.describe()
+
+    @router.post("/predict", openapi_extra=BODY)
+    async def predict(request: Request) -> Prediction:
+        """Return the malignancy of one film (raw body; a lesion's box as `?box=`), or of several views (a form)."""
+        uploads = await read_uploads(request, settings)
+        start = time.perf_counter()
+        films = await _limit_time(service.answer(uploads), settings.answer_timeout_s)
+        metrics.count_answers(films)
+        answer = _make_answer(films, service, request, time.perf_counter() - start)
+        if audit_log is not None:
+            await asyncio.to_thread(audit_log.append, _audit_entry(answer, uploads, request.state.user))
+        return answer
+
+    return router
+
+
+async def _limit_time(answers: Awaitable[list[FilmAnswer]], seconds: float) -> list[FilmAnswer]:
+    try:
+        async with asyncio.timeout(seconds):
+            return await answers
+    except TimeoutError:
+        raise HTTPException(503, f"no answer within {seconds:g} s; try again", {"Retry-After": "5"}) from None
+
+
+def _make_answer(films: list[FilmAnswer], service: Service, request: Request, seconds: float) -> Prediction:
+    mean = float(np.mean([film.prob for film in films])) if len(films) > 1 else None
+    return Prediction(
+        request_id=request.state.id, films=films, mean_prob=mean, model=service.version, seconds=round(seconds, 4)
+    )
+
+
+def _audit_entry(answer: Prediction, uploads: list[Upload], user: str) -> dict[str, Any]:
+    """Return what is kept of an answer: hashes of the films, never pixels or names."""
+    return {
+        "event": "predict",
+        "time": _now(),
+        "user": user,
+        "request_id": answer.request_id,
+        "inputs_sha256": hash_uploads(uploads),
+        "model": answer.model.model_dump(),
+        "films": [film.model_dump() for film in answer.films],
+    }
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def _add_observation(app: FastAPI, metrics: ServiceMetrics) -> None:
+    """Give each request an id, the headers of safety, and its place in metrics and log; no name or pixel is logged."""
+
+    @app.middleware("http")
+    async def observe(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        request.state.id, request.state.user = uuid.uuid4().hex, None
+        start = time.perf_counter()
+        response = await call_next(request)
+        seconds = time.perf_counter() - start
+        route = getattr(request.scope.get("route"), "path", "unknown")
+        metrics.requests.labels(route, response.status_code).inc()
+        metrics.seconds.labels(route).observe(seconds)
+        event = {"time": _now(), "request_id": request.state.id, "user": request.state.user, "route": route}
+        log.info(json.dumps(event | {"status": response.status_code, "seconds": round(seconds, 4)}))
+        response.headers.update(HEADERS | {REQUEST_ID: request.state.id})
+        return response
+
+
+def _add_refusals(app: FastAPI) -> None:
+    """Answer a film that cannot be used, and a full queue, by a status and a reason."""
+
+    @app.exception_handler(FilmError)
+    async def refuse_film(request: Request, error: FilmError) -> JSONResponse:
+        return JSONResponse({"detail": str(error)}, 422)
+
+    @app.exception_handler(BusyError)
+    async def refuse_for_now(request: Request, error: BusyError) -> JSONResponse:
+        return JSONResponse({"detail": REFUSALS[429]}, 429, {"Retry-After": "1"})

@@ -1,0 +1,128 @@
+"""From the bytes of films to answers: decoded in threads, predicted in batches, read as the command line reads them."""
+
+import asyncio
+import hashlib
+import math
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import numpy as np
+
+from mammo.core.errors import InputError
+from mammo.data.images import input_check, io
+from mammo.data.images.preprocess import Square
+from mammo.inference.films import FilmRequest, PreparedFilm, prepare_film
+from mammo.inference.predictor import Predictor
+from mammo.serving.batching import Batcher
+from mammo.serving.messages import FilmAnswer, ModelDescription, ModelVersion
+from mammo.serving.requests import Upload
+from mammo.serving.service_metrics import ServiceMetrics
+from mammo.serving.settings import ServiceSettings
+
+
+class FilmError(Exception):
+    """A film cannot be used; the message says why."""
+
+
+class Service:
+    """A predictor behind a queue; belongs to one event loop."""
+
+    def __init__(self, predictor: Predictor, settings: ServiceSettings, metrics: ServiceMetrics):
+        self.predictor, self.settings = predictor, settings
+        self.version = ModelVersion(
+            name=predictor.about.name, version=predictor.about.record, model_sha256=predictor.about.model_sha256
+        )
+        self.dtype = np.dtype(np.uint8 if predictor.about.preprocess.bits == 8 else np.uint16)
+        self.ready = False
+        self.batcher = Batcher(
+            predictor.probabilities, settings.max_queue, settings.max_batch, metrics.batch_sizes.observe
+        )
+        self._decoders = ThreadPoolExecutor(settings.workers, "decode")
+
+    async def start(self) -> None:
+        """Start, and predict once in each size of a batch: Keras builds a graph for each, which takes seconds."""
+        await asyncio.to_thread(self._warm_up)
+        self.batcher.start()
+        self.ready = True
+
+    async def stop(self) -> None:
+        """Answer what waits, then end."""
+        self.ready = False
+        await self.batcher.stop()
+        self._decoders.shutdown()
+
+    def _warm_up(self) -> None:
+        largest = int(math.log2(self.settings.max_batch))
+        blank = np.zeros((2**largest, *self.predictor.about.image_shape[:2]), self.dtype)
+        for power in range(largest + 1):
+            self.predictor.probabilities(blank[: 2**power])
+
+    async def answer(self, uploads: Sequence[Upload]) -> list[FilmAnswer]:
+        """Return the answer to each film; raises FilmError, or BusyError where too many wait."""
+        films = await asyncio.gather(*(self.prepare(upload) for upload in uploads))
+        prob = await asyncio.gather(*(self.batcher.predict(square.image) for square, _ in films))
+        readings = self.predictor.read_probabilities([upload.path for upload in uploads], np.array(prob))
+        answers = []
+        for upload, (_, doubt), reading in zip(uploads, films, readings, strict=True):
+            if "error" in reading:
+                raise FilmError(str(reading["error"]))
+            box = ",".join(map(str, upload.box)) if upload.box else None
+            filled = {name: None if _is_missing(value) else value for name, value in reading.items()}
+            answers.append(FilmAnswer.model_validate(filled | {"box": box, "doubt": doubt or None}))
+        return answers
+
+    async def prepare(self, upload: Upload) -> tuple[Square, str]:
+        """Return a film as the model takes it, and why it can be no mammogram; raises FilmError."""
+        work = partial(_prepare, upload, self.predictor, self.settings.max_pixels)
+        film = await asyncio.get_running_loop().run_in_executor(self._decoders, work)
+        if film.square is None:
+            raise FilmError(film.error)
+        return film.square, film.rejection_reason
+
+    def describe(self) -> ModelDescription:
+        """Return what is known of the model."""
+        about = self.predictor.about
+        return ModelDescription(
+            model=self.version,
+            unit=about.unit,
+            image_shape=list(about.image_shape),
+            operating_point=about.operating_point.model_dump() if about.operating_point else None,
+            calibration=about.calibration.model_dump() if about.calibration else None,
+            confidences=sorted(map(float, about.conformal)),
+            data=about.data,
+            packages=about.packages,
+            licence=about.licence,
+        )
+
+
+def _prepare(upload: Upload, predictor: Predictor, max_pixels: int) -> PreparedFilm:
+    """Decode and prepare one film; an error becomes part of the result."""
+    request = FilmRequest(upload.path, upload.box)
+    try:
+        image = io.parse_image(upload.path, upload.data)
+        _check(image, upload, predictor, max_pixels)
+        doubt = input_check.rejection_reason(image)
+        return PreparedFilm(request, prepare_film(image, upload.box, predictor.about), doubt)
+    except InputError as error:
+        return PreparedFilm(request, error=str(error))
+
+
+def _check(image: io.Encoded, upload: Upload, predictor: Predictor, max_pixels: int) -> None:
+    height, width = image.shape
+    if height * width > max_pixels:
+        raise InputError(f"{upload.path}: {height * width:,} pixels; at most {max_pixels:,} are read")
+    about = predictor.about
+    if about.unit == "lesion" and upload.box is None:
+        raise InputError(f"{upload.path}: {about.name} reads lesions; say where one is: box=x0,y0,x1,y1")
+    if about.unit == "image" and upload.box is not None:
+        raise InputError(f"{upload.path}: {about.name} reads whole films; leave the box out")
+
+
+def hash_uploads(uploads: Sequence[Upload]) -> list[str]:
+    """Return the SHA-256 of each film's bytes."""
+    return [hashlib.sha256(upload.data).hexdigest() for upload in uploads]
+
+
+def _is_missing(value: object) -> bool:
+    return isinstance(value, float) and math.isnan(value)
