@@ -156,6 +156,16 @@ def test_bad_input_is_exit_code_1_and_one_message(workspace: Path, words: list[s
     assert "Traceback" not in done.stderr
 
 
+def test_every_help_page_fits_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for command in ("plan", "experiments", "compare"):
+        with pytest.raises(SystemExit):
+            main.main([command, "--help"])
+        printed = capsys.readouterr().out
+        assert max(map(len, printed.splitlines())) <= 80, command
+        assert "examples:\n  python -m mammo" in printed
+
+
 def test_every_file_with_a_command_is_registered() -> None:
     files = {path for path in (imports.ROOT / "src/mammo/cli").glob("*.py") if "def add_parser" in path.read_text()}
     assert {Path(str(command.__file__)) for command in main.COMMANDS} == files

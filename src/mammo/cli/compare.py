@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mammo.cli import output
-from mammo.cli.parsers import Subparsers
+from mammo.cli.parsers import ExamplesFormatter, Subparsers
+from mammo.core.errors import InputError
 from mammo.core.paths import COMPARISON, DATA_REPORT_PAGE, GRADCAM, MODEL_CARDS, REPORT_FIGURES, REPORT_PAGE
 
 if TYPE_CHECKING:
@@ -23,15 +24,28 @@ PLACES = {
 }
 
 
+EXAMPLES = """examples:
+  python -m mammo compare --sort auc
+  python -m mammo compare light_cnn ensemble_stacked
+  python -m mammo compare RUN_ID OTHER_RUN_ID --code
+  python -m mammo compare main my-experiment --code --out code.txt"""
+
+
 def add_parser(subparsers: Subparsers) -> None:
     """Add `compare` and `summary`."""
     parser = subparsers.add_parser(
         "compare",
         help="rows of the comparison table side by side, with the paired tests between them",
         description="Rows of the comparison table of the finished run; of two or more that are named also the paired "
-        "tests of their AUCs, corrected over all pairs of the table (Holm). Nothing is computed again.",
+        "tests of their AUCs, corrected over all pairs of the table (Holm). Nothing is computed again. With --code, "
+        "what differs in the code of two finished MLflow runs: their commits, and the changes that were not committed.",
+        epilog=EXAMPLES,
+        formatter_class=ExamplesFormatter,
     )
     parser.add_argument("models", nargs="*", metavar="MODEL", help="models, ensembles, baselines; all where none is")
+    parser.add_argument(
+        "--code", action="store_true", help="of two runs (ids), commits or experiments, in the place of models"
+    )
     parser.add_argument("--level", help="raise samples to lesion, image, breast or patient")
     parser.add_argument("--sort", metavar="METRIC", help="best first, e.g. auc; default: the order of the table")
     output.add_options(parser)
@@ -42,7 +56,10 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 def run_compare(args: argparse.Namespace) -> None:
-    """Print rows of the comparison table, and the paired tests between those that are named."""
+    """Print rows of the comparison table and the paired tests between them, or what differs in the code of two runs."""
+    if args.code:
+        _compare_code(args)
+        return
     from mammo.reporting import comparison
 
     rows = comparison.select_rows(args.models, args.level, args.sort)
@@ -51,6 +68,27 @@ def run_compare(args: argparse.Namespace) -> None:
     content = {"level": args.level, "models": rows, "paired_tests": tests}
     more_metrics = [] if args.sort is None else [args.sort]
     output.write(args, content, rows, lambda: _tables(rows, tests, more_metrics))
+
+
+def _compare_code(args: argparse.Namespace) -> None:
+    """Print the difference between the code of two runs as git shows it, without effects on a terminal."""
+    if len(args.models) != 2 or args.level or args.sort or args.format == "csv":
+        raise InputError("--code takes two runs, commits or experiments, and neither --level, --sort nor CSV")
+    from mammo.core.files import write_text
+    from mammo.core.paths import project_root
+    from mammo.pipeline.code_difference import compare_code
+
+    a, b = args.models
+    difference = compare_code(a, b, project_root())
+    if args.format == "json":
+        text = output.as_json({"a": a, "b": b, "difference": difference})
+    else:
+        lines = (output.printable(line.replace("\t", "    ")) for line in difference.splitlines())
+        text = "".join(f"{line}\n" for line in lines) or f"{a} and {b}: the same code\n"
+    if args.out is None:
+        print(text, end="")
+    else:
+        write_text(args.out, text)
 
 
 def run_summary(args: argparse.Namespace) -> None:

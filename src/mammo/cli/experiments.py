@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mammo.cli import output
-from mammo.cli.parsers import Subparsers
+from mammo.cli.parsers import ExamplesFormatter, Subparsers
 
 if TYPE_CHECKING:
     from mammo.pipeline.experiments import Experiment
@@ -25,7 +25,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "the model that has the best AUC on validation rows: that AUC, and the reported AUC, sensitivity and "
         "specificity. No choice rests on a test score.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=ExamplesFormatter,
     )
     parser.add_argument("--all", action="store_true", help="of all commits that have experiments, not of HEAD alone")
     output.add_json(parser)

@@ -6,6 +6,13 @@ from typing import TypeAlias
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
+class ExamplesFormatter(argparse.HelpFormatter):
+    """Wrap the text of a help page, but leave its examples as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return text if text.startswith("examples:") else super()._fill_text(text, width, indent)
+
+
 def parse_count(text: str) -> int:
     """Return a whole number of at least 1."""
     if (count := int(text)) < 1:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from mammo.cli import output
-from mammo.cli.parsers import Subparsers
+from mammo.cli.parsers import ExamplesFormatter, Subparsers
 
 if TYPE_CHECKING:
     from mammo.pipeline.plan import Plan, Step
@@ -25,7 +25,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "and the time that each took last time here; of a training that has not run here, that of its run in MLflow. "
         "Runs nothing.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=ExamplesFormatter,
     )
     parser.add_argument("stages", nargs="*", metavar="STAGE", help="as `dvc repro` takes them; default: all")
     output.add_json(parser)
