@@ -1,9 +1,11 @@
-"""Time ten epochs of a frozen VGG16's head: `python benchmarks/feature_cache.py` (about four minutes, two cores).
+"""Time the training of frozen VGG16s: `python benchmarks/feature_cache.py [epochs | folds]` (minutes on two cores).
 
-Prints side by side: the notebook way (each epoch decodes and resizes image files and runs the whole network), the whole
-network on images of the array store, and the head on the base's vectors: with as many augmented copies of the training
-images as params.yaml says (the base then runs COPIES times instead of once per epoch), trained once more with another
-learning rate (the vectors lie in the cache), and with one copy.
+Prints side by side ten epochs of a head: the notebook way (each epoch decodes and resizes image files and runs the
+whole network), the whole network on images of the array store, and the head on the base's vectors: with as many
+augmented copies of the training images as params.yaml says (the base then runs COPIES times instead of once per epoch),
+trained once more with another learning rate (the vectors lie in the cache), and with one copy. Then a cross-validation
+with a logistic regression as its head, in seconds of CPU: with a cache for each fold and predictions by the whole
+network, with one cache for all folds, and once more.
 """
 
 from __future__ import annotations
@@ -11,10 +13,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from time import perf_counter
+from time import perf_counter, process_time
+from unittest.mock import patch
 
 import cv2
 import keras
@@ -24,13 +28,15 @@ import pandas as pd
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from mammo import models
-from mammo.core.config import load_config
+from mammo.core.config import TrainingConfig, load_config
 from mammo.data.samples import Samples
-from mammo.training import augmentation, phases, trainer
+from mammo.metrics import discrimination
+from mammo.training import augmentation, folds, phases, predict, trainer
 from mammo.training.loader import TrainingBatches
 from mammo.training.phases import Phase
 
-SAMPLES, SIZE_PX, FILE_PX, EPOCHS = 384, 64, 800, 10
+SAMPLES, SIZE_PX, FILE_PX, EPOCHS, FOLDS = 384, 64, 800, 10, 5
+RootOfFold = Callable[[int], Path]
 
 
 def cohort() -> Samples:
@@ -50,18 +56,16 @@ def cohort() -> Samples:
     return Samples(index, noise + np.uint8(100) * label[:, np.newaxis, np.newaxis].astype(np.uint8))
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """Return the wall-clock seconds of one call."""
-    start = perf_counter()
+def seconds(work: Callable[[], object], clock: Callable[[], float] = perf_counter) -> float:
+    """Return the seconds of one call, by the wall clock."""
+    start = clock()
     work()
-    return perf_counter() - start
+    return clock() - start
 
 
-def main() -> None:
+def time_epochs() -> None:
     """Print seconds for ten epochs and the ratios."""
-    config = load_config(Path(__file__).resolve().parents[1] / "params.yaml").for_model("basic_vgg16")
-    config = replace(config, train=config.train.model_copy(update={"epochs": EPOCHS}))
-    samples = cohort()
+    config, samples = parameters(), cohort()
     train = samples.take("train")
     model = models.build(config.model, samples.image_shape, seed=0)
 
@@ -106,11 +110,77 @@ def main() -> None:
             "the same with another learning rate": seconds(lambda: train_head(several, copies, rate_factor=2.0)),
             "head on the vectors of 1 copy": seconds(lambda: train_head(single, 1)),
         }
-    whole = times["whole network on the array store"]
     print(f"{len(train.index)} images of {SIZE_PX} px, {EPOCHS} epochs of basic_vgg16")
+    show(times, "whole network on the array store")
+
+
+def parameters() -> TrainingConfig:
+    """Return the parameters of basic_vgg16, for so many epochs."""
+    config = load_config(Path(__file__).resolve().parents[1] / "params.yaml").for_model("basic_vgg16")
+    return replace(config, train=config.train.model_copy(update={"epochs": EPOCHS}))
+
+
+def show(times: dict[str, float], reference: str) -> None:
+    """Print seconds, and how many times as fast as `reference` each is."""
     for name, seconds_taken in times.items():
-        print(f"{name:50} {seconds_taken:7.1f} s   {whole / seconds_taken:5.1f} times as fast as the whole network")
+        print(f"{name:50} {seconds_taken:7.1f} s   {times[reference] / seconds_taken:5.1f} times as fast")
+
+
+def time_folds() -> None:
+    """Print seconds of CPU for a cross-validation and the ratios."""
+    config, samples = parameters(), cohort()
+    changes = {"optimizer": "logistic_regression", "head_units": [], "input_px": None, "crops": [1.0]}
+    config = replace(config, model=config.model.model_copy(update=changes))
+    index = samples.index.assign(
+        split=samples.index["split"].where(np.arange(SAMPLES) % 6 > 0, "test"), fold=np.arange(SAMPLES) % FOLDS
+    )
+    samples = Samples(index, samples.images)
+    without_lesion = Samples(index, np.flip(samples.images, 0).copy())
+
+    def cross_validate(folder: Path, root_of_fold: Callable[[int], Path], shared: bool) -> list[float]:
+        aucs = []
+        for fold in range(FOLDS):
+            os.environ["DVC_ROOT"] = str(root_of_fold(fold))
+            roles = folds.fold_samples(samples, fold, 0.2, config.seed)
+            fold_config = replace(config, seed=config.seed + fold)
+            model, _ = folds.fit_fold(roles, fold_config, None, folder / str(fold), lambda *row: None)
+            with ExitStack() as stack:
+                if not shared:
+                    stack.enter_context(patch.object(predict, "predict_cached", predict.predict_probabilities))
+                held_out = folds.predict_held_out(model, roles, flips=True)
+                test = predict.predict_splits(model, samples, ["test"], flips=True)
+                reported = pd.concat([held_out[held_out["split"] == "oof"], test])
+                predict.add_scores_without_lesion(model, reported, without_lesion, flips=True)
+            rows = held_out[held_out["split"] == "oof"]
+            aucs.append(discrimination.auc(rows["label"], rows["prob"]))
+        return aucs
+
+    with TemporaryDirectory() as name:
+        home, aucs = Path(name), {}
+        runs = {
+            "a cache for each fold, whole network predicts": (lambda fold: home / f"apart{fold}", False),
+            "one cache for all folds": (lambda fold: home / "shared", True),
+            "once more": (lambda fold: home / "shared", True),
+        }
+        keras.utils.disable_interactive_logging()
+        times = {}
+        for number, (run, (root, shared)) in enumerate(runs.items()):
+
+            def work(number: int = number, run: str = run, root: RootOfFold = root, shared: bool = shared) -> None:
+                aucs[run] = cross_validate(home / f"work{number}", root, shared)
+
+            times[run] = seconds(work, process_time)
+    print(f"{FOLDS} folds of {SAMPLES} images of {SIZE_PX} px, basic_vgg16")
+    show(times, next(iter(times)))
+    assert np.allclose(*[aucs[run] for run in list(runs)[:2]], atol=1e-3), aucs
+
+
+def main(parts: list[str]) -> None:
+    """Print the parts that are named, or both."""
+    for name, work in {"epochs": time_epochs, "folds": time_folds}.items():
+        if not parts or name in parts:
+            work()
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -36,7 +36,7 @@ def _training_config(config: Config) -> TrainingConfig:
     rates = dict.fromkeys(("learning_rate", "head_learning_rate"), settings.learning_rate)
     changes = {**rates, "head_epochs": 0, "head_start": "random", "epochs": settings.epochs}  # the head is trained
     # Another seed: another order of batches and other augmentations than in the first training.
-    return replace(training, model=training.model.model_copy(update=changes), seed=config.seed + 1)
+    return replace(training, model=training.model.model_copy(update=changes)).reseed(config.seed + 1)
 
 
 def _find_checkpoint(settings: ContinueConfig) -> Path:

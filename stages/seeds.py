@@ -27,7 +27,7 @@ def main(name: str) -> None:
 def _train_member(training: TrainingRun, seed: int, member: str) -> None:
     """Train as `train` does, under another seed."""
     keras.backend.clear_session()
-    config, samples = replace(training.config, seed=seed), training.samples
+    config, samples = training.config.reseed(seed), training.samples
     model = models.build(config.model, samples.image_shape, seed, train_run.find_weights(config.model))
     with training.log.part(f"seed{seed}", {"seed": seed}) as part:
         result = trainer.fit(model, samples, config, training.checkpoint_dir / str(seed), part.log_epoch)

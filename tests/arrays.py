@@ -139,7 +139,7 @@ def deep_ones_slow(architectures: list[str]) -> list[Any]:
 
 def training(model_config: ModelConfig = LIGHT, seed: int = 5, **changes: Any) -> TrainingConfig:
     """Return the parameters of a training, with some changes of section `train`."""
-    return TrainingConfig(model_config, train_config(**changes), FOCAL, _DEFAULT.predict, seed)
+    return TrainingConfig(model_config, train_config(**changes), FOCAL, _DEFAULT.predict, seed, seed)
 
 
 def train_config(**changes: Any) -> TrainConfig:

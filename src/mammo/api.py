@@ -278,7 +278,7 @@ def _training_task(name: str, model_type: str, config: Config, start: Path | Non
     parameters = {"architecture": model_type}
     if start is None:
         return TrainingTask("notebook", name, training_config, training_config.model.weights_name, parameters)
-    continued = replace(training_config, seed=config.seed + 1)
+    continued = training_config.reseed(config.seed + 1)
     return TrainingTask("notebook", name, continued, start.name, parameters, (sha256(start),))
 
 

@@ -399,35 +399,6 @@ def frozen_model() -> keras.Model:
     return models.build(basic(), arrays.SHAPE, 5)
 
 
-@pytest.mark.slow
-def test_vectors_of_a_frozen_base_are_computed_once_and_change_no_result(tmp_path, monkeypatch):
-    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    samples = arrays_samples()
-    passes: list[str] = []
-    whole = feature_cache._compute_batches
-
-    def counted(base, images, layers, description):
-        passes.append(description)
-        return whole(base, images, layers, description)
-
-    monkeypatch.setattr(feature_cache, "_compute_batches", counted)
-
-    def trained(cached: bool) -> tuple[bytes, int]:
-        passes.clear()
-        model = frozen_model()
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(feature_cache.AugmentedFeatures.__init__, "__defaults__", (cached,))
-            fit(model, samples, model_config=basic(), epochs=3, feature_copies=2)
-        return predict_probabilities(model, samples).tobytes(), len(passes)
-
-    first, computed = trained(cached=True)
-    again, read = trained(cached=True)
-    without, every_time = trained(cached=False)
-    assert first == again == without
-    assert (computed, read) == (3, 1)  # two copies and validation; then validation alone
-    assert every_time > 3
-
-
 def test_training_on_vectors_leaves_the_base_alone(samples, tmp_path, monkeypatch):
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     model = frozen_model()
@@ -485,7 +456,7 @@ def test_logistic_regression_ends_up_in_the_model(tmp_path, monkeypatch):
     )
     model = models.build(model_config, arrays.SHAPE, 5)
     result = fit(model, samples, model_config=model_config)
-    vectors, train = feature_cache.extract_features(model, samples), (samples.index["split"] == "train").to_numpy()
+    vectors, train = feature_cache.FrozenBase(model).extract(samples)[:], (samples.index["split"] == "train").to_numpy()
     reference = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, class_weight="balanced", max_iter=2000))
     reference.fit(vectors[train], samples.labels[train])
     np.testing.assert_allclose(predict_probabilities(model, samples), reference.predict_proba(vectors)[:, 1], atol=1e-4)

@@ -1,7 +1,7 @@
 """Typed, frozen sections of params.yaml; an unknown or wrong key is an error that names it and the valid ones."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -301,13 +301,27 @@ class ComputeConfig(_Section):
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """The parameters of one training, without its data and its file of weights."""
+    """The parameters of one training, without its data and its file of weights.
+
+    seed: of what a training draws. base_seed: of what a frozen base draws, its random weights and its augmented copies;
+    the folds of a cross-validation have a seed each and one base_seed, so that they share the base's vectors.
+    """
 
     model: ModelConfig
     train: TrainConfig
     focal: FocalConfig
     predict: PredictConfig
     seed: int
+    base_seed: int
+
+    @property
+    def initial_seed(self) -> int:
+        """Return the seed of the initial weights."""
+        return self.seed if self.model.trainable else self.base_seed
+
+    def reseed(self, seed: int) -> "TrainingConfig":
+        """Return the parameters under another seed, for a frozen base as well."""
+        return replace(self, seed=seed, base_seed=seed)
 
     def parameters(self) -> dict[str, Any]:
         """Return the values as an MLflow run logs them."""
@@ -417,7 +431,7 @@ class Config(_Section):
 
     def for_model(self, name: str) -> TrainingConfig:
         """Return the parameters of training `models.<name>`; an unknown name lists the others."""
-        return TrainingConfig(self.model(name), self.train, self.focal, self.predict, self.seed)
+        return TrainingConfig(self.model(name), self.train, self.focal, self.predict, self.seed, self.seed)
 
 
 def load_config(path: Path = PARAMS_FILE) -> Config:

@@ -5,7 +5,7 @@ scanned film: labels, tape, borders, scratches.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -76,6 +76,14 @@ def _apply_layers(images: npt.NDArray[np.uint8], chain: list[keras.layers.Layer]
     for layer in chain:
         x = layer(x, training=True)
     return np.asarray(ops.convert_to_numpy(x)[..., 0].round(), np.uint8)
+
+
+def reseed(layers: Sequence[keras.layers.Layer], seed: Sequence[int]) -> None:
+    """Seed the generators of `layers`; Keras saves none, and dropout takes its own from Python's global generator."""
+    generators = [getattr(layer, "seed_generator", None) or getattr(layer, "generator", None) for layer in layers]
+    for number, generator in enumerate(filter(None, generators)):
+        value = np.random.SeedSequence([*seed, number]).generate_state(1)[0]
+        generator.state.assign([int(value), 0])
 
 
 class RandomGamma(keras.layers.Layer):

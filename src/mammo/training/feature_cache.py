@@ -1,12 +1,15 @@
-"""The feature vectors of a frozen base, computed once per image: the head then trains on vectors.
+"""The feature vectors of a frozen base, computed once per image: heads then train and predict on vectors.
 
-A training image has `train.feature_copies` augmented versions; epoch e uses version e modulo their number. With a cache
-a version is computed once and read back from disk, without one it is computed in every epoch; the vectors are equal.
+A training image has `train.feature_copies` augmented versions; epoch e uses version e modulo their number. A vector
+depends on the base, on its own image and on the place of its row among all rows outside the test set, and on no fold:
+trainings and cross-validations of one base share what is cached in .dvc/tmp/mammo/features-<base>/.
 """
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property, partial
+from itertools import islice
 
 import keras
 import numpy as np
@@ -15,14 +18,15 @@ from tqdm import tqdm
 
 from mammo.core import resume
 from mammo.core.config import TrainingConfig
-from mammo.core.files import atomic_write
 from mammo.data.samples import Samples
 from mammo.training import augmentation
-from mammo.training.predict import predict_batch
+from mammo.training.result import TrainingData
+from mammo.training.vector_table import KEY_BYTES, MISSING, Floats, Positions, Vectors, VectorTable
 
-Floats = npt.NDArray[np.float32]
-BATCH = 32
+BATCH = 32  # of every computation: kernels for other numbers of rows may round a row's vector differently
 VECTOR = "pool"  # the layer that ends the base
+
+Rows = Iterator[tuple[int, npt.NDArray[np.float32]]]  # position, image (h, w, 1)
 
 
 def build_base(model: keras.Model) -> keras.Model:
@@ -40,71 +44,124 @@ def base_layers(model: keras.Model) -> list[keras.layers.Layer]:
     return list(build_base(model).layers)
 
 
-def extract_features(model: keras.Model, samples: Samples) -> Floats:
-    """Return the vectors (n, channels) of the images without augmentation."""
-    return np.concatenate(list(_compute_batches(build_base(model), samples, [], "features")))
+def has_frozen_base(model: keras.Model) -> bool:
+    """Return whether `model` has a layer `pool` and no layer up to it learns."""
+    return any(layer.name == VECTOR for layer in model.layers) and not build_base(model).trainable_weights
+
+
+class FrozenBase:
+    """The base of a model as it is now, from images to vectors, which are computed where the cache lacks them."""
+
+    def __init__(self, model: keras.Model):
+        self.network = build_base(model)
+        backend = (keras.__version__, keras.backend.backend(), *resume.source_texts(augmentation))
+        folder = resume.cache_folder("features", resume.content_key(_hash_base(self.network), *backend))
+        self.table = VectorTable(folder, self.network.output_shape[-1])
+
+    def extract(self, samples: Samples) -> Vectors:
+        """Return the vectors (n, channels) of the images."""
+        return self.extract_mirrored(samples, [()])[0]
+
+    def extract_mirrored(self, samples: Samples, mirrors: Sequence[tuple[int, ...]]) -> list[Vectors]:
+        """Return the vectors of the images for each of `mirrors`, the axes of (n, h, w, 1) along which to flip them."""
+        digests = _hash_rows(samples)
+        names = [f"mirrored {axes}" if axes else "" for axes in mirrors]
+        return [
+            self.look_up([_key(digest, name) for digest in digests], partial(_load_mirrored, samples, axes), "features")
+            for axes, name in zip(mirrors, names, strict=True)
+        ]
+
+    def look_up(self, keys: list[bytes], load: Callable[[Positions], Rows], description: str) -> Vectors:
+        """Return the vectors under `keys`; load: yields the images at positions of `keys` that have none yet."""
+        missing = np.flatnonzero(self.table.find_rows(keys) == MISSING)
+        images = load(missing)
+        with tqdm(total=len(missing), desc=description, mininterval=1, disable=not len(missing)) as bar:
+            while batch := list(islice(images, BATCH)):
+                vectors = self._run(np.stack([image for _, image in batch]))
+                self.table.add([keys[position] for position, _ in batch], vectors)
+                bar.update(len(batch))
+        return self.table.take(keys)
+
+    def _run(self, images: Floats) -> Floats:
+        padded = np.pad(images, [(0, BATCH - len(images)), (0, 0), (0, 0), (0, 0)], mode="edge")
+        return np.asarray(keras.ops.convert_to_numpy(self.network.predict_on_batch(padded)))[: len(images)]
 
 
 class AugmentedFeatures:
     """The training images as vectors, in `count` augmented versions, one per epoch in turn."""
 
-    def __init__(self, model: keras.Model, samples: Samples, config: TrainingConfig, cached: bool = True):
+    def __init__(self, base: FrozenBase, data: TrainingData, config: TrainingConfig):
         changes, strength = config.train.augmentation, config.model.augmentation_strength
-        self.base = build_base(model)
-        self.samples = samples
-        self.layers: Callable[[int], Sequence[keras.layers.Layer]] = lambda copy: augmentation.build_layers(
-            changes, strength, config.seed + 1000 * copy
-        )
-        self.count = config.train.feature_copies if strength else 1
-        self.folder = None
-        if cached:
-            backend = [keras.__version__, keras.backend.backend()]
-            description = json.dumps([changes.model_dump(), strength, config.seed, *backend])
-            self.folder = resume.cache_folder(
-                "features", resume.content_key(description, _hash_base(self.base), _hash_pixels(samples))
-            )
+        self.base, self.data, self.seed = base, data, config.base_seed
+        self.layers = augmentation.build_layers(changes, strength, self.seed)
+        self.count = config.train.feature_copies if self.layers else 1
+        self.description = json.dumps([changes.model_dump(), strength, self.seed])
+        self.versions: dict[int, Vectors] = {}
 
-    def __call__(self, epoch: int) -> Floats:
-        """Return the vectors (n, channels) of all samples for an epoch (from 0)."""
+    @cached_property
+    def digests(self) -> list[bytes]:
+        """A digest of the pixels of each training row."""
+        return _hash_rows(self.data.train)
+
+    def __call__(self, epoch: int) -> Vectors:
+        """Return the vectors (n, channels) of all training rows for an epoch (from 0)."""
         copy = epoch % self.count
-        if self.folder is None:
-            return self._compute(copy)
-        path = self.folder / f"{copy}.npy"
-        if not path.is_file():
-            with atomic_write(path) as unfinished, unfinished.open("wb") as file:
-                np.save(file, self._compute(copy))
-        return np.asarray(np.load(path, mmap_mode="r"))
+        if copy not in self.versions:
+            self.versions[copy] = self._extract(copy) if self.layers else self.base.extract(self.data.train)
+        return self.versions[copy]
 
-    def _compute(self, copy: int) -> Floats:
-        description = f"features, copy {copy + 1} of {self.count}"
-        return np.concatenate(list(_compute_batches(self.base, self.samples, self.layers(copy), description)))
+    def _extract(self, copy: int) -> Vectors:
+        """Return the vectors of an augmented version: batches of all rows outside test are augmented as wholes."""
+        index = self.data.all_rows.index
+        places = np.flatnonzero((index["split"] == "train").to_numpy())
+        sizes = np.minimum(BATCH, len(index) - places // BATCH * BATCH)  # a batch's size changes its draws
+        rows = zip(self.digests, places, sizes, strict=True)
+        keys = [_key(digest, f"{self.description} {copy} {place} {size}") for digest, place, size in rows]
 
+        def load(positions: Positions) -> Rows:
+            batches = places[positions] // BATCH
+            for batch in np.unique(batches):
+                images = self._augment(copy, int(batch))
+                for position in positions[batches == batch]:
+                    yield int(position), images[places[position] % BATCH]
 
-def _compute_batches(
-    base: keras.Model, samples: Samples, layers: Sequence[keras.layers.Layer], description: str
-) -> list[Floats]:
-    """Return the vectors of each batch, in the order of the samples: augmentation then depends on its seed alone."""
-    batches = []
-    for start in tqdm(range(0, len(samples.index), BATCH), desc=description, mininterval=1):
-        x = samples.pixels(np.arange(start, min(start + BATCH, len(samples.index)))).astype(np.float32)
-        for layer in layers:
+        return self.base.look_up(keys, load, f"features, copy {copy + 1} of {self.count}")
+
+    def _augment(self, copy: int, batch: int) -> Floats:
+        """Return the augmented images (up to BATCH, h, w, 1) of a batch of all rows outside test."""
+        samples = self.data.all_rows
+        rows = np.arange(batch * BATCH, min((batch + 1) * BATCH, len(samples.index)))
+        augmentation.reseed(self.layers, [self.seed, copy, batch])
+        x = samples.pixels(rows).astype(np.float32)
+        for layer in self.layers:
             x = layer(x, training=True)
-        batches.append(predict_batch(base, keras.ops.convert_to_numpy(x)).astype(np.float32))
-    return batches
+        return np.asarray(keras.ops.convert_to_numpy(x), np.float32)
+
+
+def _load_mirrored(samples: Samples, axes: tuple[int, ...], positions: Positions) -> Rows:
+    for position in positions:
+        yield int(position), np.flip(samples.pixels(np.array([position])), axes)[0].astype(np.float32)
+
+
+def _key(image_digest: bytes, change: str) -> bytes:
+    return hashlib.blake2b(image_digest + change.encode(), digest_size=KEY_BYTES).digest()
+
+
+def _hash_rows(samples: Samples) -> list[bytes]:
+    """Return a digest of the pixels of each row."""
+    digests = []
+    for position in range(len(samples.index)):
+        pixels = samples.pixels(np.array([position]))
+        shape = f"{pixels.shape} {pixels.dtype}".encode()
+        digests.append(hashlib.blake2b(shape + np.ascontiguousarray(pixels).tobytes(), digest_size=KEY_BYTES).digest())
+    return digests
 
 
 def _hash_base(base: keras.Model) -> str:
-    # Without names: Keras numbers the layers of one process on and on.
-    layers = [(type(layer).__name__, layer.get_config() | {"name": ""}) for layer in base.layers]
+    # Without names, which Keras numbers on and on in a process, and without what learns, which changes no vector.
+    dropped = {"name": "", "trainable": False}
+    layers = [(type(layer).__name__, layer.get_config() | dropped) for layer in base.layers]
     digest = hashlib.sha256(json.dumps([base.input_shape, layers], default=str).encode())
     for array in base.get_weights():
         digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
-
-
-def _hash_pixels(samples: Samples) -> str:
-    digest = hashlib.sha256(str(samples.image_shape).encode())
-    for start in range(0, len(samples.index), BATCH):
-        positions = np.arange(start, min(start + BATCH, len(samples.index)))
-        digest.update(np.ascontiguousarray(samples.pixels(positions)).tobytes())
     return digest.hexdigest()

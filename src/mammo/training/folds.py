@@ -27,7 +27,7 @@ def fit_fold(
 ) -> tuple[keras.Model, TrainingResult]:
     """Train a model on `samples` (see fold_samples); a killed training resumes, a finished one is not repeated."""
     keras.backend.clear_session()
-    model = models.build(config.model, samples.image_shape, config.seed, weights_path)
+    model = models.build(config.model, samples.image_shape, config.initial_seed, weights_path)
     result = trainer.fit(model, samples, config, checkpoint_dir, on_epoch_end)
     return model, result
 

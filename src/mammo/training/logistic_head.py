@@ -7,10 +7,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from mammo.core.config import TrainingConfig
-from mammo.training import feature_cache, health, predict
-from mammo.training.feature_cache import AugmentedFeatures
+from mammo.training import feature_cache, health
+from mammo.training.feature_cache import AugmentedFeatures, FrozenBase
 from mammo.training.health import TrainingError
 from mammo.training.result import EpochCallback, TrainingData, TrainingResult
+from mammo.training.vector_table import Vectors
 
 LOGISTIC_REGRESSION = "logistic_regression"  # a value of models.*.optimizer
 MAX_ITERATIONS = 2000
@@ -26,15 +27,17 @@ def fit_logistic_head(
     """
     if config.model.head_units:
         raise TrainingError(f"{LOGISTIC_REGRESSION} fits a linear head; it needs `head_units: []`")
-    features = AugmentedFeatures(model, data.train, config)
+    base = FrozenBase(model)
+    features = AugmentedFeatures(base, data, config)
     scaler, regression = _fit_regression(features, data.train.labels, config)
     norm = model.get_layer("pool_norm")
     gamma = np.sqrt((scaler.var_ + norm.epsilon) / np.where(scaler.var_ > 0, scaler.var_, 1))
     norm.set_weights([gamma, np.zeros_like(scaler.mean_), scaler.mean_, scaler.var_])
     model.get_layer("logit").set_weights([regression.coef_.T, regression.intercept_])
-    loss = _training_loss(model, features, data.train.labels)
-    prob = predict.predict_probabilities(model, data.validation)
-    values = health.measure_epoch(data.validation.labels, prob, loss, config.train.health)
+    head = feature_cache.build_head(model)
+    loss = _training_loss(head, features(0), data.train.labels)
+    prob = keras.ops.convert_to_numpy(head.predict_on_batch(base.extract(data.validation)[:]))[:, 0]
+    values = health.measure_epoch(data.validation.labels, prob.astype(np.float64), loss, config.train.health)
     values |= {"loss": loss, "restarts": 0.0}
     on_epoch_end(0, values)
     return TrainingResult([values], 0)
@@ -43,7 +46,7 @@ def fit_logistic_head(
 def _fit_regression(
     features: AugmentedFeatures, labels: npt.NDArray[np.int64], config: TrainingConfig
 ) -> tuple[StandardScaler, LogisticRegression]:
-    vectors = np.concatenate([features(copy) for copy in range(features.count)])
+    vectors = np.concatenate([features(copy)[:] for copy in range(features.count)])
     scaler = StandardScaler().fit(vectors)
     class_weight = None if config.train.balance == "none" else "balanced"
     inverse_l2 = config.model.inverse_l2 / features.count
@@ -51,7 +54,7 @@ def _fit_regression(
     return scaler, regression.fit(scaler.transform(vectors), np.tile(labels, features.count))
 
 
-def _training_loss(model: keras.Model, features: AugmentedFeatures, labels: npt.NDArray[np.int64]) -> float:
-    prob = feature_cache.build_head(model).predict_on_batch(features(0))
+def _training_loss(head: keras.Model, vectors: Vectors, labels: npt.NDArray[np.int64]) -> float:
+    prob = head.predict_on_batch(vectors[:])
     loss = keras.losses.binary_crossentropy(labels[:, np.newaxis].astype(np.float32), prob)
     return float(keras.ops.mean(loss))

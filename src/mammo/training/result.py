@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 from mammo.data.samples import Samples
 from mammo.training.checkpoint import Epoch
@@ -11,10 +12,27 @@ EpochCallback = Callable[[int, Epoch], None]  # epoch from 0, its metrics
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The rows that a model learns from, and those that its training is monitored on."""
+    """The rows of a training by their split: train to learn from, val to monitor it on, oof of a held-out fold.
 
-    train: Samples
-    validation: Samples
+    No test row is among them. Their order decides which random changes a row gets.
+    """
+
+    all_rows: Samples
+
+    @classmethod
+    def without_test(cls, samples: Samples) -> "TrainingData":
+        """Return the data of a training on `samples`."""
+        return cls(Samples(samples.index[samples.index["split"] != "test"], samples.images))
+
+    @cached_property
+    def train(self) -> Samples:
+        """The rows that the model learns from."""
+        return self.all_rows.take("train")
+
+    @cached_property
+    def validation(self) -> Samples:
+        """The rows that the training is monitored on."""
+        return self.all_rows.take("val")
 
 
 @dataclass(frozen=True)

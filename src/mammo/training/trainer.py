@@ -35,14 +35,14 @@ class Trainee:
 def fit(
     model: keras.Model, samples: Samples, config: TrainingConfig, checkpoint_dir: Path, on_epoch_end: EpochCallback
 ) -> TrainingResult:
-    """Train `model` in place on the rows of split train, monitored on those of split val; no other row is read.
+    """Train `model` in place on the rows of split train, monitored on those of split val; no test row is read.
 
     config.train.keep: "best" stops early and keeps the epoch of the best validation AUC; on a few dozen patients that
     is mostly the luckiest one, so "last" keeps the last epoch, where the learning rate has faded out.
     checkpoint_dir: a killed call resumes from it, with the same result. on_epoch_end(epoch, metrics): called for every
     epoch. Raise TrainingError where restarts did not help.
     """
-    data = TrainingData(samples.take("train"), samples.take("val"))
+    data = TrainingData.without_test(samples)
     if config.model.optimizer == LOGISTIC_REGRESSION:
         if config.model.trainable:
             raise TrainingError(f"optimizer: {LOGISTIC_REGRESSION} needs `trainable: []`; else set it as `head_start`")
@@ -90,9 +90,8 @@ def _build_trainee(model: keras.Model, data: TrainingData, config: TrainingConfi
         return Trainee(
             network, None, [*layers, *model.layers], lambda: predict.predict_probabilities(model, data.validation)
         )
-    head = feature_cache.build_head(model)
-    features = feature_cache.AugmentedFeatures(model, data.train, config)
-    vectors = feature_cache.extract_features(model, data.validation)
+    head, base = feature_cache.build_head(model), feature_cache.FrozenBase(model)
+    features, vectors = feature_cache.AugmentedFeatures(base, data, config), base.extract(data.validation)[:]
     return Trainee(
         head,
         lambda epoch, positions: features(epoch)[positions],
@@ -247,18 +246,10 @@ class _EpochEnd(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Epoch | None = None) -> None:
         """Reseed by seed, restarts and epoch alone, so that a resumed training repeats an uninterrupted one."""
-        _reseed(self.run.trainee.random_layers, [self.run.config.seed, self.state.restarts, epoch])
+        augmentation.reseed(self.run.trainee.random_layers, [self.run.config.seed, self.state.restarts, epoch])
 
     def on_epoch_end(self, epoch: int, logs: Epoch) -> None:
         """Measure and save the epoch, and stop where it was the last or needs a restart."""
         restarts = self.state.restarts
         self.state = self.run.end_epoch(self.state, float(logs["loss"]), self.report)
         self.model.stop_training = self.state.finished or self.state.restarts > restarts
-
-
-def _reseed(layers: list[keras.layers.Layer], seed: list[int]) -> None:
-    """Seed the generators of `layers`; Keras saves none, and dropout takes its own from Python's global generator."""
-    generators = [getattr(layer, "seed_generator", None) or getattr(layer, "generator", None) for layer in layers]
-    for number, generator in enumerate(filter(None, generators)):
-        value = np.random.SeedSequence([*seed, number]).generate_state(1)[0]
-        generator.state.assign([int(value), 0])
