@@ -31,7 +31,7 @@ from mammo import models
 from mammo.core.config import TrainingConfig, load_config
 from mammo.data.samples import Samples
 from mammo.metrics import discrimination
-from mammo.training import augmentation, folds, phases, predict, trainer
+from mammo.training import augmentation, folds, phases, predict, split_predictions, trainer
 from mammo.training.loader import TrainingBatches
 from mammo.training.phases import Phase
 
@@ -146,11 +146,13 @@ def time_folds() -> None:
             model, _ = folds.fit_fold(roles, fold_config, None, folder / str(fold), lambda *row: None)
             with ExitStack() as stack:
                 if not shared:
-                    stack.enter_context(patch.object(predict, "predict_cached", predict.predict_probabilities))
+                    stack.enter_context(
+                        patch.object(split_predictions, "predict_cached", predict.predict_probabilities)
+                    )
                 held_out = folds.predict_held_out(model, roles, flips=True)
-                test = predict.predict_splits(model, samples, ["test"], flips=True)
+                test = split_predictions.predict_splits(model, samples, ["test"], flips=True)
                 reported = pd.concat([held_out[held_out["split"] == "oof"], test])
-                predict.add_scores_without_lesion(model, reported, without_lesion, flips=True)
+                split_predictions.add_scores_without_lesion(model, reported, without_lesion, flips=True)
             rows = held_out[held_out["split"] == "oof"]
             aucs.append(discrimination.auc(rows["label"], rows["prob"]))
         return aucs

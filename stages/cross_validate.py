@@ -18,7 +18,7 @@ from mammo.metrics import discrimination
 from mammo.models import averaging
 from mammo.pipeline import train_run
 from mammo.pipeline.train_run import TrainingRun
-from mammo.training import folds, predict
+from mammo.training import folds, split_predictions
 from stages import run
 
 SEEDS_PER_REPEAT = 100  # between two draws of the folds; each fold has a seed of its own
@@ -78,9 +78,11 @@ def _predict(model: keras.Model, samples: Samples, training: TrainingRun) -> pd.
     """Return the predictions of a member: its inner validation, its held-out fold, and the test rows."""
     flips = training.config.predict.flips
     held_out = folds.predict_held_out(model, samples, flips)
-    test = predict.predict_splits(model, training.samples, ("test",), flips)
+    test = split_predictions.predict_splits(model, training.samples, ("test",), flips)
     inner, reported = held_out[held_out["split"] == "val"], pd.concat([held_out[held_out["split"] == "oof"], test])
-    return pd.concat([inner, predict.add_scores_without_lesion(model, reported, training.without_lesion, flips)])
+    return pd.concat(
+        [inner, split_predictions.add_scores_without_lesion(model, reported, training.without_lesion, flips)]
+    )
 
 
 def _save(name: str, predictions: pd.DataFrame, training: TrainingRun) -> None:

@@ -39,7 +39,7 @@ from mammo.pipeline.train_run import TrainingTask
 from mammo.reporting.comparison import HEADLINE_METRICS, format_interval
 from mammo.reporting.figures import contact_sheets, evaluation
 from mammo.reporting.figures import training as training_figures
-from mammo.training import folds, predict, trainer
+from mammo.training import folds, split_predictions, trainer
 from mammo.training.phases import total_epochs
 
 set_log_level()
@@ -334,7 +334,7 @@ def _predict(model: keras.Model, samples: Samples, flips: bool) -> pd.DataFrame:
             f"the model takes images of {model.input_shape[1:]}, and those prepared here are {samples.image_shape}; "
             "prepare them as it was trained (preprocess.size_px, ingest.unit)"
         )
-    predictions = predict.predict_splits(model, samples, predict.HELD_OUT, flips)
+    predictions = split_predictions.predict_splits(model, samples, split_predictions.HELD_OUT, flips)
     return schemas.select_columns(predictions, schemas.PREDICTIONS)
 
 

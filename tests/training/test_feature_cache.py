@@ -10,7 +10,7 @@ import pytest
 from mammo import models
 from mammo.core.config import TrainingConfig
 from mammo.data.samples import Samples
-from mammo.training import feature_cache, folds, predict, trainer
+from mammo.training import feature_cache, folds, predict, split_predictions
 from mammo.training.backend import use_deterministic_kernels
 from mammo.training.feature_cache import AugmentedFeatures, FrozenBase
 from mammo.training.result import TrainingData
@@ -112,24 +112,26 @@ def test_cached_predictions_are_those_of_the_whole_model_and_cost_another_head_n
     other.get_layer("logit").set_weights([-weights for weights in other.get_layer("logit").get_weights()])
     reported = samples.take("test")
     np.testing.assert_allclose(
-        predict.predict_cached(first, reported, True), predict.predict_probabilities(first, reported, True), atol=1e-6
+        split_predictions.predict_cached(first, reported, True),
+        predict.predict_probabilities(first, reported, True),
+        atol=1e-6,
     )
     assert sum(computed) == len(predict.FLIPS) * len(reported.index)
     computed.clear()
-    predict.predict_cached(other, reported, True)
+    split_predictions.predict_cached(other, reported, True)
     assert not computed
 
 
 def test_an_unmirrored_image_is_computed_once_for_monitoring_and_for_predictions(samples, computed):
     model = frozen()
     FrozenBase(model).extract(samples.take("val"))
-    predict.predict_cached(model, samples.take("val"), flips=False)
+    split_predictions.predict_cached(model, samples.take("val"), flips=False)
     assert sum(computed) == len(samples.take("val").index)
 
 
 def test_a_base_that_learns_is_not_cached(samples, tmp_path):
     model = models.build(arrays.light(), arrays.SHAPE, 5)
-    predict.predict_cached(model, samples.take("val"), flips=False)
+    split_predictions.predict_cached(model, samples.take("val"), flips=False)
     assert not list(tmp_path.rglob("*.bin"))
 
 
@@ -185,6 +187,6 @@ def test_a_cross_validation_of_a_frozen_model_runs_its_base_once_an_image(sample
 
 def test_the_folds_of_a_random_frozen_base_have_one_base_and_the_seeds_have_one_each():
     fold_config = replace(parameters(), seed=7)
-    assert (fold_config.initial_seed, replace(fold_config, model=arrays.light()).initial_seed) == (5, 7)
-    assert parameters().reseed(7).initial_seed == 7
-    assert trainer.training_phases(fold_config)[0].frozen
+    assert folds.initial_seed(fold_config) == 5
+    assert folds.initial_seed(replace(fold_config, model=arrays.LIGHT)) == 7
+    assert folds.initial_seed(parameters().reseed(7)) == 7

@@ -314,11 +314,6 @@ class TrainingConfig:
     seed: int
     base_seed: int
 
-    @property
-    def initial_seed(self) -> int:
-        """Return the seed of the initial weights."""
-        return self.seed if self.model.trainable else self.base_seed
-
     def reseed(self, seed: int) -> "TrainingConfig":
         """Return the parameters under another seed, for a frozen base as well."""
         return replace(self, seed=seed, base_seed=seed)

@@ -18,7 +18,7 @@ from mammo.core.paths import AUGMENTED, HISTORY, MODELS, PIXELS, PREDICTIONS, da
 from mammo.data.samples import Samples, open_store, open_without_lesion
 from mammo.tracking import live_run, mlflow_client, model_uri
 from mammo.tracking.live_run import StageRun, StageSpec
-from mammo.training import augmentation, health, predict
+from mammo.training import augmentation, health, split_predictions
 from mammo.training.backend import configure_backend
 from mammo.training.result import TrainingResult
 
@@ -84,8 +84,11 @@ class TrainingRun:
     def save_predictions(self, name: str, model: keras.Model) -> pd.DataFrame:
         """Write and return the predictions of the validation and test rows (schemas.PREDICTIONS)."""
         flips = self.config.predict.flips
-        predictions = predict.add_scores_without_lesion(
-            model, predict.predict_splits(model, self.samples, predict.HELD_OUT, flips), self.without_lesion, flips
+        predictions = split_predictions.add_scores_without_lesion(
+            model,
+            split_predictions.predict_splits(model, self.samples, split_predictions.HELD_OUT, flips),
+            self.without_lesion,
+            flips,
         )
         table = schemas.select_columns(predictions, schemas.PREDICTIONS)
         write_table(PREDICTIONS / f"{name}.csv", table, schemas.PREDICTIONS)
