@@ -123,11 +123,26 @@ def test_verdicts_have_limits_over_patients():
     assert (gain["n"], gain["n_patients"]) == (3, 2)
 
 
+@pytest.mark.parametrize("level", [0.0, 1.0])
+def test_an_even_map_has_no_order_and_passes_nothing(monkeypatch, level):
+    monkeypatch.setitem(
+        saliency.PERTURBING, "even", lambda explainer, images, seed: np.full(images.shape[:3], level, np.float32)
+    )
+    found = checked(bright_model(), "even")
+    assert found.perturbation.isna().all(axis=None)
+    assert verdicts(found)[rules.PERTURBATION] == rules.UNDECIDED
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_an_untrained_network_does_not_pass(seed):
+    found = checked(models.build(arrays.LIGHT, arrays.SHAPE, seed=seed), "gradcam")
+    assert verdicts(found)[rules.PERTURBATION] != rules.PASSED
+
+
 def test_an_image_that_the_model_does_not_see_has_flat_curves():
     explainer = Explainer(bright_model())
-    areas = sanity_checks.measure_insertion_deletion(
-        explainer, np.zeros((1, *arrays.SHAPE)), np.ones((1, *arrays.SHAPE[:2]))
-    )
+    ramp = np.linspace(0, 1, arrays.SHAPE[0] * arrays.SHAPE[1]).reshape(1, *arrays.SHAPE[:2])
+    areas = sanity_checks.measure_insertion_deletion(explainer, np.zeros((1, *arrays.SHAPE)), ramp)
     np.testing.assert_allclose(areas, 1 / (1 + np.exp(2)), atol=1e-6)  # the bias alone
 
 

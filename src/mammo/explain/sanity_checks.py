@@ -1,10 +1,10 @@
 """Checks whether a saliency method says anything about the model: maps must change with the weights, and matter.
 
 Cascade: with every layer randomised, maps must not rank the pixels as the trained model's do (mean rank correlation
-below verdicts.MAX_CORRELATION). Perturbation: insertion less deletion must be above 0 on average. That is what random
-maps have: the reverse of one is as likely, and reversing a map turns its insertion into its deletion. Images: maps must
-tell one image from another (mean rank correlation of two patients' maps below verdicts.MAX_CORRELATION), or they show a
-pattern that is the network's own, such as what its padding adds to the corners.
+below verdicts.MAX_CORRELATION). Perturbation: insertion less deletion must be above verdicts.MIN_GAIN on average.
+Random maps have 0: the reverse of one is as likely, and reversing a map turns its insertion into its deletion. Images:
+maps must tell one image from another (mean rank correlation of two patients' maps below verdicts.MAX_CORRELATION), or
+they show a pattern that is the network's own, such as what its padding adds to the corners.
 """
 
 from collections.abc import Callable, Iterator
@@ -133,9 +133,12 @@ def measure_insertion_deletion(explainer: Explainer, images: Images, maps: Float
 
     In 0..1, one row per image: insertion (higher is better), deletion (lower is better). Petsiuk et al., BMVC 2018.
     Hidden pixels are those of the blurred image, for both: black ones would add edges, which the model was not trained
-    on.
+    on. An even map has no order: nan.
     """
-    rows = [_areas(explainer, image, heat) for image, heat in zip(images.astype(np.float32), maps, strict=True)]
+    rows = [
+        _areas(explainer, image, heat) if np.ptp(heat) else (np.nan, np.nan)
+        for image, heat in zip(images.astype(np.float32), maps, strict=True)
+    ]
     return pd.DataFrame(rows, columns=["insertion", "deletion"])
 
 
@@ -195,6 +198,6 @@ def check_method(
     gain = clustered_means(areas["insertion"] - areas["deletion"], samples.patient_id, resampling)
     judged = [
         verdicts.judge_check(verdicts.CASCADE, correlation, verdicts.BELOW, verdicts.MAX_CORRELATION),
-        verdicts.judge_check(verdicts.PERTURBATION, gain, verdicts.ABOVE, 0.0),
+        verdicts.judge_check(verdicts.PERTURBATION, gain, verdicts.ABOVE, verdicts.MIN_GAIN),
     ]
     return MethodChecks(average_by_layer(rows), areas, pd.DataFrame(judged))
