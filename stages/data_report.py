@@ -58,7 +58,7 @@ def main() -> None:
     )
     cases = index[["sample_id", "split"]].merge(tables.cases, on="sample_id", validate="one_to_one")
     examples = draw_examples(cases, images, masks, config.seed)
-    films = Films(examples, png.encode_png(_draw_sheet(cases, images, masks, config)))
+    films = Films(examples, png.encode_png(_draw_sheet(cases, images, masks, config), png.PHOTO_COLOURS))
     with fresh_folder(DATA_REPORT) as folder:
         data_report.write(folder, report, films)
     _track(config, report)

@@ -18,11 +18,11 @@ from mammo.evaluation.clinical_tables import COLUMNS
 from mammo.metrics.calibration import wilson
 from mammo.reporting import evaluation_report, model_card
 from mammo.reporting.comparison import TABLE_METRICS, format_interval
-from mammo.reporting.evaluation_report.content import PACKAGES, Content, package_versions, read_tables
+from mammo.reporting.evaluation_report.content import PACKAGES, Content, MappedCase, package_versions, read_tables
 from mammo.reporting.evaluation_report.headline import hanley_mcneil
 from mammo.reporting.evaluation_report.saliency import LOCALISATION
 from mammo.reporting.figures import overlays, png
-from mammo.reporting.page import Cell, Note, Pictures, Section, Table
+from mammo.reporting.page import Block, Cell, Note, Pictures, Section, Table, flatten
 from mammo.reporting.page import html as render_page
 
 DEFAULT = load_config(Path(__file__).resolve().parents[2] / "params.yaml")
@@ -170,8 +170,9 @@ def errors(models: list[str] = ON_TEST) -> pd.DataFrame:
         for kind in ("false negative", "false positive")
         for rank in (1, 2)
     ]
-    fixed = {"patient_id": "P_00001", "label": 1.0, "prob": 0.125, "threshold": 0.4, "pathology": "MALIGNANT"}
-    return pd.DataFrame(rows).assign(**fixed, abnormality_type="mass", breast_density="3", subtlety="")
+    fixed = {"patient_id": "P_00001", "label": 1.0, "threshold": 0.4, "pathology": "MALIGNANT"}
+    table = pd.DataFrame(rows).assign(**fixed)
+    return table.assign(prob=table["rank"] / 8, abnormality_type="mass", breast_density="3", subtlety="")
 
 
 def evaluation_tables() -> dict[str, pd.DataFrame]:
@@ -266,7 +267,12 @@ def content(**changes: object) -> Content:
         tables=evaluation_tables(),
         records=records(),
         versions={"numpy": "2.0"},
-        gradcam={"light_cnn": image},
+        origin="Command: dvc repro. Code: commit 0123456789 of 2026-01-31.",
+        validation=pd.DataFrame([{"model": "light_cnn", "auc": 0.61, "n": 9, "n_patients": 4}]),
+        prevalence=dict.fromkeys(MODELS, 0.409),
+        aucs=image,
+        roc_curves=dict.fromkeys(ON_TEST, image),
+        gradcam={"light_cnn": [MappedCase("TP: 0.80", image)]},
         error_images={("light_cnn", "P_00001_LEFT_CC_1_mass"): image},
     )
     return dataclasses.replace(given, **changes)
@@ -318,6 +324,11 @@ def html() -> str:
     return evaluation_report.render(content())
 
 
+def parts(section: Section) -> list[Block]:
+    """All blocks of a section, also those behind a fold."""
+    return [part for block in section.blocks for part in flatten(block)]
+
+
 def section_html(section: Section) -> str:
     return render_page("one section", [section], synthetic=False)
 
@@ -345,13 +356,14 @@ def test_nothing_is_loaded_from_outside():
     links = [a["href"] for a in page().all("a")]
     sources = [image["src"] for image in page().all("img")]
     assert links and all(str(link).startswith("#") for link in links)
-    assert sources and all(str(source).startswith("data:image/png;base64,") for source in sources)
+    assert sources and all(re.match("data:image/(png|webp);base64,", str(source)) for source in sources)
     assert not page().all("script") and not page().all("link")
     assert "http://" not in html() and "https://" not in html() and "url(" not in html()
 
 
 def test_every_image_has_a_text_and_every_table_its_scopes():
     assert all(image["alt"] for image in page().all("img"))
+    assert len(page().all("img")) >= 18
     assert all(cell.get("scope") in ("col", "row", "rowgroup") for cell in page().all("th"))
     assert len(page().all("caption")) == len(page().all("table"))
     identifiers = [attributes["id"] for _, attributes in page().elements if "id" in attributes]
@@ -393,7 +405,7 @@ def saliency_tables() -> dict[str, pd.DataFrame]:
 
 def saliency_table(caption: str) -> list[list[Cell]]:
     """Rows of a table of the section Grad-CAM."""
-    blocks = evaluation_report.build_gradcam(content(**saliency_tables())).blocks
+    blocks = parts(evaluation_report.build_gradcam(content(**saliency_tables())))
     (found,) = [block for block in blocks if isinstance(block, Table) and block.caption.startswith(caption)]
     return found.groups[0][1]
 
@@ -439,6 +451,7 @@ def test_ensembles_are_held_to_their_best_member_on_validation():
 def test_every_section_is_there_and_says_how_to_read_it():
     assert [heading["id"] for heading in page().all("h2")] == [
         *(
+            "verdict",
             "headline",
             "data",
             "training",
@@ -486,7 +499,11 @@ def closed_content(poisoned: bool) -> Content:
 
 def test_no_label_of_a_closed_test_set_is_in_the_report_or_a_card():
     clean, poisoned = closed_content(poisoned=False), closed_content(poisoned=True)
-    for build in (evaluation_report.build_headline, evaluation_report.build_data):  # who reads the cases
+    for build in (
+        evaluation_report.build_verdict,
+        evaluation_report.build_headline,
+        evaluation_report.build_data,
+    ):  # who reads the cases
         assert build(clean) == build(poisoned)
     assert model_card.render("light_cnn", clean) == model_card.render("light_cnn", poisoned)
     assert model_card.names(clean) == ["light_cnn", "ensemble_mean"]
@@ -494,7 +511,7 @@ def test_no_label_of_a_closed_test_set_is_in_the_report_or_a_card():
 
 def test_report_and_card_say_how_often_the_test_set_was_opened():
     given = closed_content(poisoned=False)
-    assert Note("Test set closed: opened 6 times.") in evaluation_report.build_headline(given).blocks
+    assert Note("Test set closed: opened 6 times.") in parts(evaluation_report.build_verdict(given))
     assert "Test set closed: opened 6 times." in model_card.render("light_cnn", given)
 
 
@@ -518,7 +535,8 @@ def test_every_number_of_the_headline_table_is_the_csvs():
     for _, row in comparison().iterrows():
         cells = body[row["model"]]
         assert cells[1:4] == ["none", row["samples"], "40 (20)"]
-        assert cells[4:] == [format_interval(row, metric) for metric in TABLE_METRICS]
+        at = dict.fromkeys(("ppv", "npv"), " at 40.9 %")
+        assert cells[4:] == [format_interval(row, metric) + at.get(metric, "") for metric in TABLE_METRICS]
     exact = {float(str(one["value"])) for one in page().all("data")}
     assert set(comparison()[list(TABLE_METRICS)].to_numpy().ravel()) <= exact
 
@@ -566,9 +584,9 @@ def test_published_rows_are_the_same_sample_where_the_counts_agree():
         }
     )
     given = content(params=DEFAULT.model_copy(update={"ingest": ingest}), cases=official)
-    (table, *_) = evaluation_report.build_headline(given).blocks
+    (_, table, *_) = evaluation_report.build_headline(given).blocks
     assert "the same 704 official test rows" in table.groups[1][0]
-    (table, *_) = evaluation_report.build_headline(content(cases=official)).blocks
+    (_, table, *_) = evaluation_report.build_headline(content(cases=official)).blocks
     assert "another sample" in table.groups[1][0]
 
 
@@ -614,7 +632,7 @@ def test_a_missing_class_says_why():
     missing = comparison()
     missing.loc[0, ["ppv", "ppv_low", "ppv_high", "auc", "auc_low", "auc_high"]] = np.nan
     missing.loc[1, ["auc_low", "auc_high"]] = np.nan
-    (table, *_) = evaluation_report.build_headline(content(comparison=missing)).blocks
+    (_, table, *_) = evaluation_report.build_headline(content(comparison=missing)).blocks
     first, second = table.groups[0][1][:2]
     assert first[4].text == "not estimable (a class is missing)"
     assert first[8].text == "not estimable (nothing was called malignant)"
@@ -624,6 +642,7 @@ def test_a_missing_class_says_why():
 def test_empty_tables_render_as_not_estimable():
     empty = {name: table.iloc[:0] for name, table in evaluation_tables().items()}
     given = content(tables=empty, roc=roc().iloc[:0], paired_tests=paired_tests().iloc[:0], gradcam={}, error_images={})
+    given = dataclasses.replace(given, aucs=b"", roc_curves={}, validation=content().validation.iloc[:0])
     bare = Page(evaluation_report.render(given))
     assert bare.all("img") == []
     assert "".join(bare.text).count("not estimable (") >= 8
@@ -636,14 +655,84 @@ def test_tables_without_any_estimate_render():
         numbers = [column for column in table.select_dtypes("number") if column not in known]
         unknown[name] = table.assign(**dict.fromkeys(numbers, np.nan))
     unknown["subgroups"] = unknown["subgroups"].assign(note="no benign sample", worse=0.0)
+    unknown["errors"] = unknown["errors"].assign(prob=[0.1, 0.2] * 6)
     bare = evaluation_report.render(content(tables=unknown))
     assert "not estimable (no benign sample)" in bare
     assert ">nan<" not in bare
 
 
-def test_a_roc_table_without_limits_draws_no_band():
-    without = evaluation_report.build_roc(content(roc=roc().drop(columns=["low", "high"])))
-    assert sum(isinstance(block, Pictures) for block in without.blocks) == 1
+# --- at first sight -------------------------------------------------------------------------------------------
+
+
+def verdict_text(**changes: object) -> str:
+    return " ".join(Page(section_html(evaluation_report.build_verdict(content(**changes)))).text)
+
+
+def test_the_verdict_is_about_the_best_on_validation_whatever_the_test_set_says():
+    aucs = pd.DataFrame({"model": ["light_cnn", "ensemble_mean"], "auc": [0.61, 0.75], "n": 9, "n_patients": 4})
+    swapped = aucs.assign(auc=[0.75, 0.61])
+    assert (content(validation=aucs).best, content(validation=swapped).best) == ("ensemble_mean", "light_cnn")
+    better_on_test = comparison().assign(auc=[0.99, 0.5, 0.5, 0.5])
+    assert content(validation=aucs, comparison=better_on_test).best == "ensemble_mean"
+    assert "best of 2 models on validation" in verdict_text(validation=aucs)
+
+
+def test_the_verdict_claims_no_more_than_the_interval():
+    limits = {"better": (0.1, 0.02, 0.2), "worse": (-0.1, -0.2, -0.02), "neither a difference": (0.1, -0.02, 0.2)}
+    for words, (difference, low, high) in limits.items():
+        pair = {"model_a": "baseline_birads", "model_b": "light_cnn", "p": 0.1, "p_holm": 0.2}
+        test = pd.DataFrame([pair | {"difference": difference, "low": low, "high": high}])
+        assert words in verdict_text(paired_tests=test)
+        turned = test.assign(
+            model_a="light_cnn", model_b="baseline_birads", difference=-difference, low=-high, high=-low
+        )
+        assert words in verdict_text(paired_tests=turned)
+
+
+def test_the_verdict_says_what_to_worry_about():
+    row = {"auc_without_lesion": 0.58, "auc_drop": 0.01, "auc_drop_low": -0.02, "auc_drop_high": 0.03}
+    drawn = comparison().assign(**row, auc=0.6, sensitivity=0.7, sensitivity_high=0.8)
+    close = pd.DataFrame({"model": ["light_cnn", "basic_vgg16"], "auc": [0.61, 0.60], "n": 9, "n_patients": 4})
+    text = verdict_text(comparison=drawn, validation=close, **saliency_tables())
+    assert "does not look at the lesion" in text
+    assert "aims at a sensitivity of 0.9 and reaches 0.700: all of its interval" in text
+    assert "1 other model is within 0.02 of its AUC" in text
+    assert "trained once" in text
+    assert "significantly worse where view is MLO" in text
+    assert "hirescam: cascade, hirescam: perturbation" in text
+
+
+def test_the_origin_stands_on_top():
+    text = "".join(page().text)
+    assert text.index("commit 0123456789 of 2026-01-31") < text.index("How to read it")
+
+
+def test_every_ppv_stands_beside_its_prevalence():
+    short = rows_of(page(), "Results at the operating point")
+    assert short[1] == ["official test: 40 samples of 20 patients, 40.9 % malignant"]
+    assert all(row[4].endswith("at 40.9 %") for row in short if len(row) > 1 and row[0] in MODELS)
+    assert "PPV and NPV hold for the prevalence of these samples: official test 40.9 %." in "".join(page().text)
+
+
+def test_a_constant_score_has_no_worst_errors():
+    table = errors().assign(prob=0.5)
+    (first, *_) = evaluation_report.build_errors(content(tables=evaluation_tables() | {"errors": table})).blocks
+    assert first == Note("light_cnn gives its errors the same score: none is worse than another.")
+
+
+def test_errors_of_baselines_are_not_listed():
+    assert not [caption for caption in page().tables if caption.startswith("Worst errors of baseline")]
+
+
+def test_a_page_hides_details_until_they_are_asked_for():
+    """Sections but the first keep to a few pictures and short tables before a fold opens."""
+    for build in evaluation_report.SECTIONS[1:]:
+        blocks = build(content()).blocks
+        assert sum(len(block.pictures) for block in blocks if isinstance(block, Pictures)) <= 8
+        rows = sum(
+            len(group) for block in blocks if isinstance(block, Table) and not block.folded for _, group in block.groups
+        )
+        assert rows <= 30
 
 
 def test_text_of_the_data_is_escaped(monkeypatch):

@@ -10,7 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 from reporting import test_evaluation_report as run
 
-from mammo.reporting.figures import evaluation, overlays, png, style, training
+from mammo.reporting.figures import contact_sheets, evaluation, overlays, png, style, training
 
 ONE = "light_cnn"
 
@@ -28,7 +28,7 @@ def calibration() -> Figure:
 
 
 def decision_curve() -> Figure:
-    return evaluation.draw_decision_curve(run.decision_curve())
+    return evaluation.draw_decision_curve(run.decision_curve(), [ONE])
 
 
 def forest() -> Figure:
@@ -36,7 +36,7 @@ def forest() -> Figure:
 
 
 def conformal() -> Figure:
-    return evaluation.draw_conformal(run.conformal())
+    return evaluation.draw_conformal(run.conformal(), "coverage", [ONE])
 
 
 def chosen(models: list[str] = run.ON_TEST) -> pd.DataFrame:
@@ -45,10 +45,50 @@ def chosen(models: list[str] = run.ON_TEST) -> pd.DataFrame:
 
 
 def drift() -> Figure:
-    return evaluation.draw_drift(chosen())
+    return evaluation.draw_drift(chosen(), "sensitivity")
 
 
-FIGURES = [roc, roc_band, calibration, decision_curve, forest, conformal, drift]
+def aucs() -> Figure:
+    rows = run.comparison()
+    left = {f"auc_without_lesion{limit}": rows[f"auc{limit}"] - 0.2 for limit in ("", "_low", "_high")}
+    return evaluation.draw_aucs(rows.assign(**left), "AUC")
+
+
+def roc_panels() -> Figure:
+    return evaluation.draw_roc_panels(run.roc(), {ONE: f"{ONE} .7"}, {ONE: (0.2, 0.8)}, "ROC")
+
+
+def reader_errors() -> Figure:
+    return evaluation.draw_reader_errors(run.reader_errors())
+
+
+FIGURES = [roc, roc_band, roc_panels, aucs, calibration, decision_curve, forest, conformal, drift, reader_errors]
+
+
+@pytest.mark.parametrize("draw", FIGURES, ids=lambda draw: draw.__name__)
+def test_nothing_of_a_figure_lies_outside_of_it(draw: Callable[[], Figure]):
+    """It is drawn once, at its own size: what lies outside would be cut off."""
+    figure = draw()
+    ink, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+    assert min(ink.x0, ink.y0) >= -0.02 and ink.x1 <= width + 0.02 and ink.y1 <= height + 0.02
+
+
+def test_a_figure_is_drawn_once_and_its_paper_is_white(monkeypatch: pytest.MonkeyPatch):
+    draws = []
+    monkeypatch.setattr(
+        Figure, "draw", lambda self, renderer, draw=Figure.draw: draws.append(1) or draw(self, renderer)
+    )
+    image = png.encode_png(roc_band())
+    assert draws == [1]
+    assert (_decoded(image)[0, 0] == 255).all()
+    assert png.page_width(image) == pytest.approx(evaluation.PANEL[0] * png.PAGE_DPI, abs=1)
+
+
+def test_the_aucs_show_what_is_left_without_the_lesion():
+    (axes,) = aucs().axes
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert labels == ["AUC", "without the lesion"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == run.MODELS
 
 
 @pytest.mark.parametrize("draw", FIGURES, ids=lambda draw: draw.__name__)
@@ -133,43 +173,40 @@ def test_a_forest_of_no_or_unknown_subgroups_draws():
 
 def test_drift_goes_from_validation_to_test():
     table = chosen([ONE])
-    left, right = evaluation.draw_drift(table).axes
-    for axes, (_, row) in zip((left, right), table.iterrows(), strict=True):
+    for _, row in table.iterrows():
+        (axes,) = evaluation.draw_drift(table, row["metric"]).axes
         (change,) = [line for line in axes.lines if len(line.get_xdata()) == 2]
         assert change.get_xdata().tolist() == [row["validation"], row["test"]]
 
 
 def test_an_operating_point_without_a_class_draws_what_is_known():
     table = chosen([ONE]).assign(test=np.nan)
-    left, _ = evaluation.draw_drift(table).axes
+    (left,) = evaluation.draw_drift(table, "sensitivity").axes
     assert not [line for line in left.lines if len(line.get_xdata()) == 2]
 
 
 def test_several_rules_of_a_model_are_told_apart():
     table = chosen([ONE])
     both = pd.concat([table, table.assign(rule="youden")])
-    left, _ = evaluation.draw_drift(both).axes
+    (left,) = evaluation.draw_drift(both, "sensitivity").axes
     assert [label.get_text() for label in left.get_yticklabels()] == [
         f"{ONE}, target_sensitivity=0.9",
         f"{ONE}, youden",
     ]
 
 
-@pytest.mark.parametrize("draw", [evaluation.draw_decision_curve, evaluation.draw_conformal, evaluation.draw_drift])
-def test_an_empty_table_draws_empty_axes(draw: Callable[..., Figure]):
-    tables = {
-        "draw_decision_curve": run.decision_curve,
-        "draw_conformal": run.conformal,
-        "draw_drift": run.operating_points,
-    }
-    assert png.encode_png(draw(tables[draw.__name__]().iloc[:0]))
+def test_an_empty_table_draws_empty_axes():
+    assert png.encode_png(evaluation.draw_decision_curve(run.decision_curve().iloc[:0], []))
+    assert png.encode_png(evaluation.draw_conformal(run.conformal().iloc[:0], "coverage", []))
+    assert png.encode_png(evaluation.draw_drift(run.operating_points().iloc[:0], "sensitivity"))
 
 
 def test_a_case_is_shown_with_its_outline_and_its_heat_beside():
     image, mask = np.full((16, 16), 90, np.uint8), np.zeros((16, 16), np.uint8)
     mask[4:12, 4:12] = 1
     plain = _decoded(overlays.encode_case(image, mask))
-    pair = _decoded(overlays.encode_case(image, mask, np.ones((16, 16), np.float32)))
+    heat = np.linspace(0, 1, 16, dtype=np.float32) * np.ones((16, 1), np.float32)
+    pair = _decoded(overlays.encode_case(image, mask, heat))
     size = overlays.THUMBNAIL_PX
     assert plain.shape == (size, size, 3) and pair.shape == (size, 2 * size, 3)
     assert (plain == (136, 255, 0)).all(axis=2).any()
@@ -177,6 +214,25 @@ def test_a_case_is_shown_with_its_outline_and_its_heat_beside():
     assert not np.array_equal(pair[:, size:], plain)
     none = _decoded(overlays.encode_case(image, np.zeros_like(mask)))
     assert (none == 90).all()
+
+
+def test_the_opacity_follows_the_map_and_a_high_floor_is_no_veil():
+    image, mask = np.full((64, 64), 90, np.uint8), np.zeros((64, 64), np.uint8)
+    heat = np.full((64, 64), 0.4, np.float32)
+    heat[:, 48:] = 1
+    panel = overlays.draw_panel(image, mask, 64, heat)
+    assert (panel[:, :40] == 90).all()
+    assert not (panel[:, 56:] == 90).all()
+
+
+@pytest.mark.parametrize(("level", "words"), [(0.0, "nothing in the image speaks for malignant"), (0.5, "even")])
+def test_a_map_that_shows_nothing_says_why(level: float, words: str):
+    image, mask = np.full((64, 64), 90, np.uint8), np.zeros((64, 64), np.uint8)
+    heat = np.full((64, 64), level, np.float32)
+    assert (overlays.draw_panel(image, mask, 64, heat) == 90).all()
+    (axes,) = contact_sheets.draw_contact_sheet(image[None], mask[None], ["TP"], heat[None]).axes
+    assert any(words in text.get_text() for text in axes.texts)
+    assert overlays.explain_empty(np.eye(8, dtype=np.float32)) == ""
 
 
 def _decoded(png: bytes) -> np.ndarray:
@@ -187,6 +243,7 @@ def test_the_history_marks_restarts_once_in_its_legend():
     row = {"loss": 0.6, "val_loss": 0.6, "val_auc": 0.7, "val_sensitivity": 0.5, "val_specificity": 0.5}
     rows = [row | {"restarts": restarts} for restarts in (0.0, 0.0, 1.0, 1.0, 2.0)]
     left, right = training.draw_history(pd.DataFrame(rows), 5, "a model").axes
+    assert all(tick == round(tick) for tick in right.get_xticks())
     for axes in (left, right):
         marks = [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == "--"]
         assert marks == [2.5, 4.5]

@@ -52,7 +52,7 @@ def test_the_same_inputs_give_the_same_bytes(tmp_path):
 def test_numbers_are_those_of_the_tables():
     row = run.comparison().iloc[0]
     shown = rows(card())
-    for name, metric in (("AUC", "auc"), ("sensitivity", "sensitivity"), ("PPV", "ppv"), ("brier", "brier")):
+    for name, metric in (("AUC", "auc"), ("sensitivity", "sensitivity"), ("PPV at 40.9 %", "ppv"), ("brier", "brier")):
         limits = f"({row[f'{metric}_low']:.3f}-{row[f'{metric}_high']:.3f})"
         assert shown[name] == [f"{row[metric]:.3f} {limits}"]
     assert "40 samples of 20 patients" in card()
@@ -91,7 +91,7 @@ def test_a_missing_class_and_empty_tables_say_so():
     missing.loc[0, ["ppv", "auc"]] = np.nan
     empty = {name: table.iloc[:0] for name, table in run.evaluation_tables().items()}
     text = card(comparison=missing, tables=empty)
-    assert rows(text)["PPV"] == ["not estimable (nothing was called malignant)"]
+    assert rows(text)["PPV at 40.9 %"] == ["not estimable (nothing was called malignant)"]
     assert text.count("Not estimable (no ") == 4
     assert "| nan" not in text and "(nan" not in text
 

@@ -51,6 +51,7 @@ AUGMENTED = Path("data/augmented")  # training images under each augmentation, f
 REPORT = Path("data/report")
 REPORT_FIGURES = REPORT / "figures"
 ROC_FIGURE = REPORT_FIGURES / "roc.png"
+AUC_FIGURE = REPORT_FIGURES / "auc.png"
 REPORT_PAGE = REPORT / "report.html"
 MODEL_CARDS = REPORT / "model_cards"
 DATA_REPORT = Path("data/data_report")

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from mammo.reporting.figures import png
-from mammo.reporting.page import Block, Cell, Picture, Pictures, Table
+from mammo.reporting.page import Block, Cell, Fold, Picture, Pictures, PictureSize, Table
 
 COLUMNS_PER_TABLE = 6
 COUNTS = {"n", "rank", "rows"}
@@ -119,12 +119,21 @@ def _metric_row(key: Any, rows: pd.DataFrame, metrics: list[str]) -> list[Cell]:
 
 def render_figure(figure: Figure, alt: str, caption: str) -> Picture:
     """Return a figure as a picture."""
-    return Picture(alt, caption, png.encode_png(figure))
+    width_px = round(figure.get_figwidth() * png.PAGE_DPI)
+    return Picture(alt, caption, png.encode_png(figure), width_px=width_px)
 
 
 def full_picture(figure: Figure, alt: str, caption: str) -> Pictures:
     """Return a figure as a picture of full width."""
     return Pictures([render_figure(figure, alt, caption)], size="full")
+
+
+def best_first(pictures: Mapping[str, Picture], best: str | None, size: PictureSize = "third") -> list[Block]:
+    """Return the picture of the best model, and the others behind a fold; empty without a picture."""
+    shown = [name for name in pictures if name == best] or list(pictures)[:1]
+    others = [picture for name, picture in pictures.items() if name not in shown]
+    blocks: list[Block] = [Pictures([pictures[name] for name in shown], size=size)] if shown else []
+    return [*blocks, Fold(f"The same of {len(others)} other rows", [Pictures(others, size=size)])] if others else blocks
 
 
 def name_cells(row: pd.Series, second: str) -> list[Cell]:

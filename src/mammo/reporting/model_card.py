@@ -21,6 +21,7 @@ from mammo.reporting.evaluation_report.content import Content, hash_artifacts
 from mammo.reporting.evaluation_report.headline import explain_missing
 from mammo.reporting.evaluation_report.reader import OTHER_RATE
 from mammo.reporting.evaluation_report.shortcuts import describe_controls
+from mammo.reporting.evaluation_report.verdict import describe_prevalence
 from mammo.reporting.figures.evaluation import not_estimable
 
 METRICS = ("auc", "average_precision", "sensitivity", "specificity", "ppv", "npv", "accuracy", "f1", "brier")
@@ -58,7 +59,7 @@ def render(name: str, content: Content) -> str:
         trained=trained,
         training_facts=_training_facts(trained),
         splits=_split_counts(content),
-        metrics=_metrics(row),
+        metrics=_metrics(row, describe_prevalence(content, name)),
         controls=describe_controls(row.to_dict()),
         row=row,
         subgroups=[_subgroup(row) for _, row in rows["subgroups"].iterrows()],
@@ -138,9 +139,12 @@ def _counts(split: str, rows: pd.DataFrame) -> list[str]:
     return [split, str(len(rows)), str(rows["patient_id"].nunique()), format_share(malignant, len(rows))]
 
 
-def _metrics(row: pd.Series) -> list[list[str]]:
+def _metrics(row: pd.Series, prevalence: str) -> list[list[str]]:
+    """Return the metrics with their intervals; prevalence: `at 40.9 %`, which PPV and NPV hold for."""
     known = [metric for metric in METRICS if metric in row.index]
-    return [[format_metric(metric), _with_reason(row, metric)] for metric in known]
+    names = {metric: format_metric(metric) for metric in known}
+    names |= {metric: f"{names[metric]} {prevalence}".strip() for metric in ("ppv", "npv") if metric in names}
+    return [[names[metric], _with_reason(row, metric)] for metric in known]
 
 
 def _with_reason(row: pd.Series, metric: str) -> str:

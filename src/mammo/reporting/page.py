@@ -28,6 +28,9 @@ COLOPHON = (
 )
 
 
+PictureSize = Literal["third", "half", "full", "thumbnail"]
+
+
 @dataclass(frozen=True)
 class Cell:
     """Text of a table's cell; `value` is the exact number behind it, `interval` stands below it."""
@@ -47,6 +50,7 @@ class Table:
     head: list[str]
     groups: list[tuple[str, list[list[Cell]]]]
     fold: bool = False
+    one_line: bool = False  # intervals stand beside their values, not below them
 
     @property
     def folded(self) -> bool:
@@ -56,17 +60,22 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG; `alt` describes it for readers who cannot see it, `name` is that of its file beside a Markdown page."""
+    """A PNG or WebP; `alt` describes it for readers who cannot see it, `name` is its file's beside a Markdown page.
+
+    width_px: of a figure on a page, in CSS pixels, so that its text has the size of the page's.
+    """
 
     alt: str
     caption: str
     png: bytes
     name: str = ""
+    width_px: int | None = None
 
     @property
     def uri(self) -> str:
         """The picture itself as an address, for a page without other files."""
-        return f"data:image/png;base64,{base64.b64encode(self.png).decode()}"
+        kind = "webp" if self.png[:4] == b"RIFF" else "png"
+        return f"data:image/{kind};base64,{base64.b64encode(self.png).decode()}"
 
 
 @dataclass(frozen=True)
@@ -75,7 +84,7 @@ class Pictures:
 
     kind: ClassVar[str] = "pictures"
     pictures: list[Picture]
-    size: Literal["third", "half", "full", "thumbnail"] = "third"
+    size: PictureSize = "third"
 
 
 @dataclass(frozen=True)
@@ -96,14 +105,31 @@ class Note:
 
 
 @dataclass(frozen=True)
+class Stack:
+    """Notes below each other, as one part of a row."""
+
+    kind: ClassVar[str] = "stack"
+    notes: list[Note]
+
+
+@dataclass(frozen=True)
 class Row:
     """Blocks beside each other, where the screen is wide enough."""
 
     kind: ClassVar[str] = "row"
-    blocks: list[Table | Pictures]
+    blocks: list[Table | Pictures | Stack]
 
 
-Block = Table | Pictures | Tiles | Note | Row
+@dataclass(frozen=True)
+class Fold:
+    """Blocks that a screen shows when it is asked for them; print shows them."""
+
+    kind: ClassVar[str] = "fold"
+    summary: str
+    blocks: "Sequence[Block]"
+
+
+Block = Table | Pictures | Tiles | Note | Stack | Row | Fold
 
 
 @dataclass(frozen=True)
@@ -116,8 +142,11 @@ class Section:
     blocks: list[Block]
 
 
-def html(title: str, sections: Sequence[Section], *, synthetic: bool) -> str:
-    """Render the sections as one HTML page; `synthetic` adds the warning that the films are drawn by a program."""
+def html(title: str, sections: Sequence[Section], *, synthetic: bool, origin: str = "") -> str:
+    """Render the sections as one HTML page; `synthetic` adds the warning that the films are drawn by a program.
+
+    origin: the line below the title, by which code and command the page was made.
+    """
     environment = Environment(
         loader=PackageLoader("mammo.reporting"),
         autoescape=True,
@@ -129,6 +158,7 @@ def html(title: str, sections: Sequence[Section], *, synthetic: bool) -> str:
     return (
         template.render(
             title=title,
+            origin=origin,
             sections=sections,
             disclaimer=DISCLAIMER,
             synthetic=SYNTHETIC if synthetic else None,
@@ -149,19 +179,22 @@ def markdown(sections: Sequence[Section], folder: str, *, synthetic: bool) -> st
 
 def pictures(sections: Sequence[Section]) -> dict[str, bytes]:
     """Return the PNGs that `markdown` refers to, by name."""
-    parts = [part for section in sections for block in section.blocks for part in _blocks(block)]
+    parts = [part for section in sections for block in section.blocks for part in flatten(block)]
     return {picture.name: picture.png for part in parts if isinstance(part, Pictures) for picture in part.pictures}
 
 
-def _blocks(block: Block) -> Sequence[Block]:
-    return block.blocks if isinstance(block, Row) else [block]
+def flatten(block: Block) -> Sequence[Block]:
+    """Return a block, or what it holds: blocks of a row, of a stack, and behind a fold."""
+    if isinstance(block, Fold | Row):
+        return [part for one in block.blocks for part in flatten(one)]
+    return block.notes if isinstance(block, Stack) else [block]
 
 
 def _section(section: Section, folder: str) -> Iterator[str]:
     yield f"## {_text(section.title)}"
     yield f"*How to read it: {_text(section.guide)}*"
     for block in section.blocks:
-        for part in _blocks(block):
+        for part in flatten(block):
             yield from _block(part, folder)
 
 

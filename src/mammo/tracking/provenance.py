@@ -89,6 +89,21 @@ def commit() -> str:
     return git.stdout.strip() if git.returncode == 0 else "none"
 
 
+def describe_code() -> str:
+    """Return the last commit that changed code or parameters, its day, and whether they were changed since.
+
+    It is the same at every later commit of documents or results, so that equal inputs give equal pages.
+    """
+    patterns = [f":(glob){pattern}" for pattern in CODE]
+    # A queued experiment's own commit is deleted with its folder.
+    start = os.environ.get("DVC_EXP_BASELINE_REV", "HEAD")
+    logged = _git(["log", "-1", "--format=%h of %cs", "--abbrev=10", start, "--", *patterns])
+    if not logged:
+        return "a folder without a commit"
+    changed = _git(["status", "--porcelain", "--", *patterns])
+    return f"commit {logged.decode().strip()}{', changed since' if changed else ''}"
+
+
 @cache
 def changes() -> Changes | None:
     """Return the changes of the workspace since `commit()`; None where there is no git or no such commit.

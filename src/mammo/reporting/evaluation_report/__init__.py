@@ -22,10 +22,12 @@ from mammo.reporting.evaluation_report.samples import build_data
 from mammo.reporting.evaluation_report.shortcuts import build_controls
 from mammo.reporting.evaluation_report.subgroups import build_errors, build_subgroups
 from mammo.reporting.evaluation_report.training import build_training
+from mammo.reporting.evaluation_report.verdict import build_verdict
 from mammo.reporting.page import Section
 
 TITLE = "report of a pipeline run"
 SECTIONS: tuple[Callable[[Content], Section], ...] = (
+    build_verdict,
     build_headline,
     build_data,
     build_training,
@@ -52,4 +54,4 @@ def write(path: Path, content: Content) -> None:
 def render(content: Content) -> str:
     """Render the report as HTML."""
     sections = [build(content) for build in SECTIONS]
-    return page.html(TITLE, sections, synthetic=content.synthetic)
+    return page.html(TITLE, sections, synthetic=content.synthetic, origin=content.origin)

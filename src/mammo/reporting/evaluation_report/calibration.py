@@ -4,6 +4,7 @@ import pandas as pd
 
 from mammo.core.row_names import is_baseline
 from mammo.reporting.cells import (
+    best_first,
     interval_cell,
     name_cells,
     render_figure,
@@ -11,7 +12,7 @@ from mammo.reporting.cells import (
 )
 from mammo.reporting.evaluation_report.content import Content
 from mammo.reporting.figures import evaluation
-from mammo.reporting.page import Block, Note, Pictures, Section, Table
+from mammo.reporting.page import Block, Note, Section, Table
 
 
 def build_calibration(content: Content) -> Section:
@@ -23,16 +24,16 @@ def build_calibration(content: Content) -> Section:
         "observed risk alone."
     )
     reliability, table = content.tables["reliability"], content.tables["calibration"]
-    pictures = [
-        render_figure(
+    pictures = {
+        str(name): render_figure(
             evaluation.draw_calibration(rows, str(name)),
             f"Reliability diagram of {name}: {_calibration_text(table[table['model'] == name])}",
             str(name),
         )
         for name, rows in reliability.groupby("model", sort=False)
         if not is_baseline(str(name))
-    ]
-    blocks: list[Block] = [Pictures(pictures)] if pictures else [Note("Reliability: not estimable (no bin).")]
+    }
+    blocks: list[Block] = best_first(pictures, content.best) or [Note("Reliability: not estimable (no bin).")]
     return Section("calibration", "Calibration", guide, [*blocks, _calibration_table(table)])
 
 
@@ -55,4 +56,4 @@ def _calibration_table(table: pd.DataFrame) -> Block:
         for _, row in table.iterrows()
     ]
     head = ["model", "method", "n", "ECE", "Brier", *plain[2:], "slope", "intercept"]
-    return Table("Calibration before (raw) and after", head, [("", rows)])
+    return Table("Calibration before (raw) and after", head, [("", rows)], fold=True)

@@ -4,15 +4,17 @@ import importlib.metadata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
 from mammo.core import schemas
 from mammo.core.config import Config, flatten
 from mammo.core.records import Record
-from mammo.core.row_names import is_baseline
+from mammo.core.row_names import BASELINE, READER, is_baseline
 from mammo.evaluation.clinical_tables import COLUMNS
 
+BORDER = f"{BASELINE}border"  # what the film's border knows of the label
 TEXT_COLUMNS = [
     "model",
     "samples",
@@ -53,16 +55,24 @@ PACKAGES = [
 ]
 
 
+class MappedCase(NamedTuple):
+    """A sample with its heat map beside it, as WebP, and what it shows."""
+
+    caption: str
+    image: bytes
+
+
 @dataclass(frozen=True)
 class Content:
     """The content of a report and its model cards.
 
     tables: by the names of clinical_tables.COLUMNS (`read_tables`). roc: model, false_positive_rate, sensitivity,
-    optionally low and high. test_set: the sentence on the openings of the test set.
-    training_curves, gradcam, shortcut_images: PNG by model. localisation, shortcuts, sanity:
+    optionally low and high. test_set: the sentence on the openings of the test set. origin: by which code and command.
+    validation: model, auc, n and n_patients of the models that can be chosen among, on the same validation rows.
+    prevalence: share of malignant samples by row of the comparison table. aucs: PNG of figures.evaluation.draw_aucs.
+    training_curves, roc_curves: PNG by row. gradcam, shortcut_images: cases by model. localisation, shortcuts, sanity:
     summary.csv, shortcuts.csv and sanity.csv of every explained model, with the column model; retrained: summary.csv of
-    the stage retrained_maps likewise, whose checks are in `sanity` too. error_images: PNG by (model, sample_id)
-    (overlays.encode_case).
+    the stage retrained_maps likewise, whose checks are in `sanity` too. error_images: WebP by (model, sample_id).
     """
 
     params: Config
@@ -78,13 +88,18 @@ class Content:
     records: Sequence[Record]
     versions: Mapping[str, str]
     test_set: str = ""
+    origin: str = ""
+    validation: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["model", "auc", "n", "n_patients"]))
+    prevalence: Mapping[str, float] = field(default_factory=dict)
+    aucs: bytes = b""
     training_curves: Mapping[str, bytes] = field(default_factory=dict)
-    gradcam: Mapping[str, bytes] = field(default_factory=dict)
+    roc_curves: Mapping[str, bytes] = field(default_factory=dict)
+    gradcam: Mapping[str, Sequence[MappedCase]] = field(default_factory=dict)
     localisation: pd.DataFrame = field(default_factory=pd.DataFrame)
     sanity: pd.DataFrame = field(default_factory=pd.DataFrame)
     retrained: pd.DataFrame = field(default_factory=pd.DataFrame)
     shortcuts: pd.DataFrame = field(default_factory=pd.DataFrame)
-    shortcut_images: Mapping[str, bytes] = field(default_factory=dict)
+    shortcut_images: Mapping[str, Sequence[MappedCase]] = field(default_factory=dict)
     error_images: Mapping[tuple[str, str], bytes] = field(default_factory=dict)
 
     @property
@@ -101,6 +116,23 @@ class Content:
     def percent(self) -> str:
         """The confidence of all intervals, as `95 %`."""
         return f"{100 * self.params.evaluate.confidence:g} %"
+
+    @property
+    def best(self) -> str | None:
+        """The model of the best validation AUC, of equals the first; None where no validation row is known."""
+        known = self.validation.dropna(subset="auc")
+        return None if known.empty else str(known["model"].iloc[int(known["auc"].astype(float).argmax())])
+
+    @property
+    def shown(self) -> list[str]:
+        """The rows that figures of many rows show in colour: the best model on validation, reader and border."""
+        rows = set(self.comparison["model"])
+        return [name for name in (self.best, READER, BORDER) if name is not None and name in rows]
+
+    def row(self, name: str) -> pd.Series | None:
+        """Return a row of the comparison table; None where it has no such row."""
+        rows = self.comparison[self.comparison["model"] == name]
+        return None if rows.empty else rows.iloc[0]
 
     def models(self, *, baselines: bool = False) -> list[str]:
         """Return the names of the rows of the comparison table, in its order."""

@@ -1,5 +1,7 @@
 """The sections on net benefit and on conformal prediction: what acting on a model brings."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
@@ -10,11 +12,12 @@ from mammo.reporting.cells import (
     interval_cell,
     name_cells,
     plain_table,
+    render_figure,
     value_cell,
 )
 from mammo.reporting.evaluation_report.content import Content
 from mammo.reporting.figures import evaluation
-from mammo.reporting.page import Block, Note, Section, Table
+from mammo.reporting.page import Block, Note, Pictures, Section, Table
 
 DECISION_THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5)
 
@@ -30,8 +33,8 @@ def build_decision_curve(content: Content) -> Section:
     blocks: list[Block] = [Note("Decision curve: not estimable (the table is empty).")]
     if len(table):
         alt = "Net benefit against threshold probability per model; the next table holds numbers from it"
-        picture = full_picture(evaluation.draw_decision_curve(table), alt, "Decision curve")
-        blocks = [picture, _decision_table(table)]
+        figure = evaluation.draw_decision_curve(table, content.shown)
+        blocks = [full_picture(figure, alt, "Decision curve"), _decision_table(table)]
     return Section("decision-curve", "Decision curve", guide, blocks)
 
 
@@ -40,7 +43,7 @@ def _decision_table(table: pd.DataFrame) -> Block:
     nearest = {float(known[np.argmin(np.abs(known - wanted))]) for wanted in DECISION_THRESHOLDS}
     columns = ["model", "threshold_prob", "net_benefit", "treat_all", "treat_none"]
     chosen = table[table["threshold_prob"].isin(nearest)]
-    return plain_table("Net benefit at some thresholds", chosen[columns])
+    return replace(plain_table("Net benefit at some thresholds", chosen[columns]), fold=True)
 
 
 def build_conformal(content: Content) -> Section:
@@ -52,10 +55,17 @@ def build_conformal(content: Content) -> Section:
     )
     blocks: list[Block] = [Note("Conformal prediction: not estimable (the table is empty).")]
     if len(table):
-        alt = "Coverage, share decided and accuracy of the decided against confidence; numbers in the next table"
-        without_baselines = table[~table["model"].map(is_baseline)]
-        picture = full_picture(evaluation.draw_conformal(without_baselines), alt, "Models and ensembles")
-        blocks = [picture, _conformal_table(table)]
+        models = table[~table["model"].map(is_baseline)]
+        shown = [content.best] if content.best else list(models["model"].iloc[:1])
+        pictures = [
+            render_figure(
+                evaluation.draw_conformal(models, column, shown),
+                f"{title} against confidence; numbers in the next table",
+                title,
+            )
+            for column, title in evaluation.CONFORMAL.items()
+        ]
+        blocks = [Pictures(pictures), _conformal_table(table)]
     return Section("conformal", "Conformal prediction", guide, blocks)
 
 
@@ -66,4 +76,4 @@ def _conformal_table(table: pd.DataFrame) -> Block:
         for _, row in table.iterrows()
     ]
     head = ["model", "confidence", "n", "coverage", *map(format_words, plain)]
-    return Table("Conformal prediction sets", head, [("", rows)])
+    return Table("Conformal prediction sets", head, [("", rows)], fold=True)

@@ -1,31 +1,27 @@
 """The sections on ROC curves and on paired tests of the AUC."""
 
-from collections.abc import Mapping
-
 import pandas as pd
 
 from mammo.core import row_names
-from mammo.core.row_names import is_baseline
+from mammo.core.row_names import READER
 from mammo.reporting import comparison
 from mammo.reporting.cells import (
     format_p,
-    full_picture,
     interval_cell,
     metric_tables,
-    render_figure,
     to_number,
 )
 from mammo.reporting.evaluation_report.content import Content
-from mammo.reporting.figures import evaluation
-from mammo.reporting.page import Block, Cell, Note, Picture, Pictures, Section, Table
+from mammo.reporting.figures.png import page_width
+from mammo.reporting.page import Block, Cell, Fold, Note, Picture, Pictures, Section, Table
 
 
 def build_roc(content: Content) -> Section:
     """Build the section on ROC curves and the metrics that need no threshold."""
     guide = (
         "The closer a curve comes to the upper left corner the better; the diagonal is chance, the AUC is the share of "
-        "malignant-benign pairs ranked rightly, and a model below the reader's grey curve (baseline_birads) knows less "
-        "than the radiologist's own assessment."
+        "malignant-benign pairs ranked rightly, and a model below the reader's dotted curve (baseline_birads) knows "
+        "less than the radiologist's own assessment. The dots are the operating points; all other rows are faint."
     )
     return Section("roc", "ROC curves", guide, [*_roc_pictures(content), *_levels(content)])
 
@@ -33,25 +29,22 @@ def build_roc(content: Content) -> Section:
 def _roc_pictures(content: Content) -> list[Block]:
     if content.roc.empty:
         return [Note("ROC curves: not estimable (no sample, or a class is missing).")]
-    rows = content.comparison.set_index("model", drop=False)
-    legend = {name: f"{name} {comparison.format_interval(row, 'auc')}" for name, row in _by_model(rows)}
-    points = {
-        name: (1 - row["specificity"], row["sensitivity"])
-        for name, row in _by_model(rows)
-        if pd.notna(row["specificity"]) and pd.notna(row["sensitivity"])
-    }
-    overview = evaluation.draw_roc(content.roc, legend, points, "ROC on the reported samples")
-    captions = [legend.get(name, name) for name in dict.fromkeys(content.roc["model"])]
-    blocks: list[Block] = [full_picture(overview, f"ROC curves; AUC: {'; '.join(captions)}", "All rows of the table")]
-    banded = [name for name, curve in content.roc.groupby("model", sort=False) if evaluation.has_band(curve)]
-    pictures = [_band(content, str(name), legend) for name in banded if not is_baseline(str(name))]
-    return [*blocks, Pictures(pictures)] if pictures else blocks
+    pictures = {name: _picture(name, image, content) for name, image in content.roc_curves.items()}
+    shown = [name for name in content.shown if name in pictures and name != READER] or list(pictures)[:1]
+    others = [picture for name, picture in pictures.items() if name not in shown]
+    if not pictures:
+        return [Note("ROC curves: none were given.")]
+    blocks: list[Block] = [Pictures([pictures[name] for name in shown])]
+    return [*blocks, Fold(f"ROC curves of the other {len(others)} rows", [Pictures(others)])] if others else blocks
 
 
-def _band(content: Content, name: str, legend: Mapping[str, str]) -> Picture:
-    figure = evaluation.draw_roc_band(content.roc, name, name)
-    text = f"ROC curve of {legend.get(name, name)} with its {content.percent} band"
-    return render_figure(figure, text, f"{name}, {content.percent} band")
+def _picture(name: str, image: bytes, content: Content) -> Picture:
+    row = content.row(name)
+    legend = name if row is None else f"{name} {comparison.format_interval(row, 'auc')}"
+    text = f"ROC curve of {legend} with its {content.percent} band, operating point, and the radiologist's curve"
+    return Picture(
+        text, f"AUC {legend.removeprefix(name).strip()}, {content.percent} band", image, width_px=page_width(image)
+    )
 
 
 def _levels(content: Content) -> list[Block]:
@@ -60,11 +53,8 @@ def _levels(content: Content) -> list[Block]:
     free = table[table["point"] == "all"]
     if free.empty:
         return [Note("Metrics by level: not estimable (metrics/evaluation/metrics.csv holds none).")]
-    return metric_tables(free, ["model", "samples", "level"], "Without a threshold, by level of aggregation")
-
-
-def _by_model(rows: pd.DataFrame) -> list[tuple[str, pd.Series]]:
-    return [(str(name), row) for name, row in rows.iterrows()]
+    tables = metric_tables(free, ["model", "samples", "level"], "Without a threshold, by level of aggregation")
+    return [Fold("Metrics without a threshold, by level of aggregation", tables)]
 
 
 def build_paired_tests(content: Content) -> Section:
@@ -119,4 +109,4 @@ def _paired_table(caption: str, table: pd.DataFrame) -> Table:
         ]
         for _, row in table.iterrows()
     ]
-    return Table(caption, ["first", "second", "AUC difference", "p", "p (Holm)"], [("", rows)])
+    return Table(caption, ["first", "second", "AUC difference", "p", "p (Holm)"], [("", rows)], one_line=True)

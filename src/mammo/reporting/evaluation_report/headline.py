@@ -12,6 +12,7 @@ from mammo.reporting.cells import (
     format_metric,
 )
 from mammo.reporting.evaluation_report.content import Content
+from mammo.reporting.evaluation_report.verdict import describe_prevalence
 from mammo.reporting.page import Cell, Note, Section, Table
 
 # The official test rows, counted in the four description files, and what was published on them.
@@ -26,6 +27,7 @@ PUBLISHED_N = {
     "specificity": OFFICIAL_TEST - OFFICIAL_TEST_MALIGNANT,
     "accuracy": OFFICIAL_TEST,
 }
+SHORT = ("auc", "sensitivity", "specificity", "ppv")
 # Why a metric of the comparison table can be missing (src/mammo/metrics.py).
 WHY = {
     "auc": "a class is missing",
@@ -45,23 +47,24 @@ WHY = {
 def build_headline(content: Content) -> Section:
     """Build the section on the comparison table with baselines, and the published results for orientation."""
     metrics = list(comparison.TABLE_METRICS)
-    rows = [_headline_row(row, metrics) for _, row in content.comparison.iterrows()]
+    rows = [_headline_row(content, row, metrics) for _, row in content.comparison.iterrows()]
     same = _is_official_test(content)
     mark = "the same 704 official test rows" if same else "another sample than the rows above"
     published = [_published_row(name, metrics, content.params.evaluate.confidence, same) for name in PUBLISHED]
     head = ["model", "weights", "samples", "n (patients)", *(format_metric(name) for name in metrics)]
     return Section(
         "headline",
-        "Headline table",
+        "Results",
         f"Each value stands over its {content.percent} interval, resampled by patient; two rows differ where a paired "
         "test says so (Paired tests), not where their intervals happen to overlap or not.",
         [
+            _short_table(content),
             Table(
-                "Metrics on the reported samples, at the operating point chosen on validation",
+                "Metrics on the reported samples, at the operating point chosen on validation, with published results",
                 head,
                 [("", rows), (f"Published, for orientation only: {mark}", published)],
+                fold=True,
             ),
-            Note(content.test_set),
             Note(
                 "The published rows are the two notebook projects that this one re-does. Their intervals follow from "
                 f"n alone ({OFFICIAL_TEST_MALIGNANT} malignant of {OFFICIAL_TEST} lesion rows; AUC: Hanley & McNeil "
@@ -71,9 +74,27 @@ def build_headline(content: Content) -> Section:
     )
 
 
-def _headline_row(row: pd.Series, metrics: list[str]) -> list[Cell]:
+def _short_table(content: Content) -> Table:
+    """Tabulate the rows by what they were measured on: four metrics, each in one line with its interval."""
+    groups = []
+    for (samples, n, n_patients), rows in content.comparison.groupby(["samples", "n", "n_patients"], sort=False):
+        share = describe_prevalence(content, str(rows["model"].iloc[0])).removeprefix("at ")
+        heading = f"{samples}: {n:.0f} samples of {n_patients:.0f} patients" + (f", {share} malignant" if share else "")
+        cells = [[Cell(row["model"]), *(_short(content, row, name) for name in SHORT)] for _, row in rows.iterrows()]
+        groups.append((heading, cells))
+    head = ["model", *("PPV at this prevalence" if name == "ppv" else format_metric(name) for name in SHORT)]
+    return Table("Results at the operating point chosen on validation", head, groups, one_line=True)
+
+
+def _short(content: Content, row: pd.Series, name: str) -> Cell:
+    cell = _metric(content, row, name)
+    return Cell("-") if cell.value is None else Cell(cell.text, cell.value, cell.interval)
+
+
+def _headline_row(content: Content, row: pd.Series, metrics: list[str]) -> list[Cell]:
     count = Cell(f"{row['n']:.0f} ({row['n_patients']:.0f})", float(row["n"]))
-    return [Cell(row["model"]), Cell(row["weights"]), Cell(row["samples"]), count, *(_metric(row, m) for m in metrics)]
+    cells = [_metric(content, row, name) for name in metrics]
+    return [Cell(row["model"]), Cell(row["weights"]), Cell(row["samples"]), count, *cells]
 
 
 def explain_missing(metric: str) -> str:
@@ -81,11 +102,12 @@ def explain_missing(metric: str) -> str:
     return f"not estimable ({WHY.get(metric, 'undefined on these samples')})"
 
 
-def _metric(row: pd.Series, metric: str) -> Cell:
+def _metric(content: Content, row: pd.Series, metric: str) -> Cell:
     if pd.isna(row[metric]):
         return Cell(explain_missing(metric))
     text, _, interval = comparison.format_interval(row, metric).partition(" ")
-    return Cell(text, float(row[metric]), interval)
+    prevalence = describe_prevalence(content, str(row["model"])) if metric in ("ppv", "npv") else ""
+    return Cell(text, float(row[metric]), f"{interval} {prevalence}".strip())
 
 
 def _published_row(name: str, metrics: list[str], confidence: float, same: bool) -> list[Cell]:

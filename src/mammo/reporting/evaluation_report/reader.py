@@ -1,12 +1,14 @@
 """The section on every model beside the radiologist, at the radiologist's own rates."""
 
+from dataclasses import replace
+
 import pandas as pd
 
 from mammo.core.row_names import READER, READER_WITH
 from mammo.reporting.cells import format_percent, full_picture, interval_cell, plain_table, value_cell
 from mammo.reporting.evaluation_report.content import Content
 from mammo.reporting.figures import evaluation
-from mammo.reporting.page import Block, Cell, Note, Section, Table
+from mammo.reporting.page import Block, Cell, Fold, Note, Section, Table
 
 OTHER_RATE = {"sensitivity": "specificity", "specificity": "sensitivity"}
 
@@ -22,8 +24,21 @@ def build_reader(content: Content) -> Section:
         "reader",
         "Beside the radiologist",
         guide,
-        [_matched_rates(content.tables["reader_comparison"]), *_together(content)],
+        [*_best_beside(content), _matched_rates(content.tables["reader_comparison"]), *_together(content)],
     )
+
+
+def _best_beside(content: Content) -> list[Block]:
+    """Return the best model's rates at those of the reader, as sentences."""
+    table = content.tables["reader_comparison"]
+    return [
+        Note(
+            f"{row['model']} at the reader's {OTHER_RATE[row['rate']]} of {row['at']:.3f}: {row['rate']} "
+            f"{row['matched']:.3f} where the reader has {row['reader']:.3f}; difference {row['difference']:+.3f} "
+            f"({row['difference_low']:+.3f} to {row['difference_high']:+.3f})."
+        )
+        for _, row in table[(table["model"] == content.best) & table["matched"].notna()].iterrows()
+    ]
 
 
 def _matched_rates(table: pd.DataFrame) -> Block:
@@ -32,7 +47,10 @@ def _matched_rates(table: pd.DataFrame) -> Block:
     head = ["model", "rate", "at the reader's", "reader", "model's", "model less reader", "n (patients)"]
     rows = [_matched_row(row) for _, row in table.iterrows()]
     return Table(
-        "Sensitivity at the reader's specificity, and specificity at the reader's sensitivity", head, [("", rows)]
+        "Sensitivity at the reader's specificity, and specificity at the reader's sensitivity",
+        head,
+        [("", rows)],
+        fold=True,
     )
 
 
@@ -47,11 +65,12 @@ def _together(content: Content) -> list[Block]:
         blocks.append(plain_table(caption, tests.loc[pairs, ["model_b", "difference", "low", "high", "p", "p_holm"]]))
     if len(within):
         columns = ["model", "n", "n_malignant", "auc", "low", "high"]
-        blocks.append(plain_table("AUC within BI-RADS 4 alone", within[columns]))
+        blocks.append(replace(plain_table("AUC within BI-RADS 4 alone", within[columns]), fold=True))
     if len(errors):
         alt = "AUC gained over BI-RADS without errors against the share of wrong BI-RADS; numbers in the next table"
-        blocks += [full_picture(evaluation.draw_reader_errors(errors), alt, "Errors put into BI-RADS")]
-        blocks.append(plain_table("Errors put into BI-RADS, the combination frozen", errors))
+        picture = full_picture(evaluation.draw_reader_errors(errors), alt, "Errors put into BI-RADS")
+        table = plain_table("Errors put into BI-RADS, the combination frozen", errors)
+        blocks.append(Fold("What errors in BI-RADS cost the two together", [picture, table]))
     return blocks
 
 

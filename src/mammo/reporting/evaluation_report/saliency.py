@@ -1,5 +1,7 @@
 """The section on saliency maps: how well they find lesions, their sanity checks, and signs of shortcuts."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from mammo.explain.shortcuts import REGIONS
@@ -9,9 +11,13 @@ from mammo.reporting.cells import (
     interval_cell,
     value_cell,
 )
-from mammo.reporting.evaluation_report.content import Content
-from mammo.reporting.page import Block, Cell, Note, Picture, Pictures, Section, Table
+from mammo.reporting.evaluation_report.content import Content, MappedCase
+from mammo.reporting.page import Block, Cell, Fold, Note, Picture, Pictures, Section, Table
 
+HEAT_LEGEND = (
+    "left the sample, right its map from black over red to yellow, each map by itself; grey is where it is coolest. "
+    "TP, FN, FP, TN: true or false positive or negative at the operating point."
+)
 LOCALISATION = {
     "pointing": "Pointing game: share of test images whose map is highest inside the lesion",
     "energy": "Share of the map that lies inside the lesion",
@@ -26,14 +32,24 @@ def build_gradcam(content: Content) -> Section:
         "reason for doubt, a map on it is no proof of a good reason. Where lesions lie in the middle of every image "
         "the centre is hard to beat, and a method that fails a sanity check says little about the model."
     )
-    pictures = [
-        Picture(f"Grad-CAM of {name} on sampled test samples, lesions outlined", name, image)
-        for name, image in content.gradcam.items()
-    ]
-    blocks: list[Block] = [Pictures(pictures, size="half")] if pictures else [Note("Grad-CAM: no sheet was given.")]
+    cases = {name: _cases(name, "sampled test samples", given) for name, given in content.gradcam.items()}
+    shown = content.best if content.best in cases else next(iter(cases), None)
+    blocks: list[Block] = [Note("Grad-CAM: no sheet was given.")]
+    if shown is not None:
+        others = [Fold(name, [pictures]) for name, pictures in cases.items() if name != shown]
+        blocks = [
+            Note(f"{shown}; {HEAT_LEGEND}"),
+            cases[shown],
+            *([Fold("Maps of the others", others)] if others else []),
+        ]
     for tabulate in (_localization_tables, _check_table, _retraining_table, _shortcut_table):
         blocks += tabulate(content)
     return Section("gradcam", "Grad-CAM", guide, blocks)
+
+
+def _cases(model: str, which: str, cases: Sequence[MappedCase]) -> Pictures:
+    """Return samples with their maps as thumbnails."""
+    return Pictures([Picture(f"{model}, {which}: {text}", text, image) for text, image in cases], size="thumbnail")
 
 
 def _localization_tables(content: Content) -> list[Block]:
@@ -49,7 +65,8 @@ def _localization_tables(content: Content) -> list[Block]:
             pair = (row["model"], row["method"])
             known = [interval_cell(row, "mean", bare=True), value_cell(row["centre"]), value_cell(row["random"])]
             rows.append([Cell(row["model"]), Cell(row["method"]), *known, _verdict_cell(checks.get_group(pair))])
-        blocks.append(Table(caption, ["model", "method", "maps", "centre", "random", "sanity checks"], [("", rows)]))
+        head = ["model", "method", "maps", "centre", "random", "sanity checks"]
+        blocks.append(Table(caption, head, [("", rows)], fold=True))
     return blocks
 
 
@@ -82,10 +99,8 @@ def _check_table(content: Content) -> list[Block]:
         "n images: it is passed where the whole interval is on the right side of the limit, failed where all of it is "
         "on the wrong side, else undecided."
     )
-    return [
-        Table("Sanity checks", ["model", "method", "check", "n", "value", "must be", "verdict"], [("", rows)]),
-        guide,
-    ]
+    head = ["model", "method", "check", "n", "value", "must be", "verdict"]
+    return [Fold("Sanity checks of the methods", [guide, Table("Sanity checks", head, [("", rows)])])]
 
 
 def _retraining_table(content: Content) -> list[Block]:
@@ -105,7 +120,7 @@ def _retraining_table(content: Content) -> list[Block]:
         "with permuted labels, and maps that tell of the sample agree more over seeds than two samples' maps do."
     )
     caption = "Rank correlation of test maps with those of a model trained again"
-    return [Table(caption, ["model", "method", *comparisons], [("", rows)]), guide]
+    return [Fold(caption, [guide, Table(caption, ["model", "method", *comparisons], [("", rows)])])]
 
 
 def _shortcut_table(content: Content) -> list[Block]:
@@ -118,9 +133,10 @@ def _shortcut_table(content: Content) -> list[Block]:
         cells = [cell for name in REGIONS for cell in _region_cells(by_key[name])]
         rows.append([Cell(str(model)), Cell(str(method)), *cells])
     head = ["model", "method", *(name for region in REGIONS.values() for name in (region, "even map"))]
-    pictures = [
-        Picture(f"Test samples of {name} with the largest shares of their map off the breast", name, image)
-        for name, image in content.shortcut_images.items()
+    sheets = [
+        Fold(name, [_cases(name, "a large share of its map off the lesion", cases)])
+        for name, cases in content.shortcut_images.items()
+        if cases
     ]
     guide = Note(
         "Share of a map outside the breast, on labels, tape and bare film edges, and on the outermost 5 % along the "
@@ -128,8 +144,8 @@ def _shortcut_table(content: Content) -> list[Block]:
         "region. More than the even map's share is marked: look there for a shortcut. The sheets show the samples "
         "where it is worst."
     )
-    blocks: list[Block] = [Table("Share of the maps where no diagnosis can come from", head, [("", rows)]), guide]
-    return [*blocks, Pictures(pictures, size="half")] if pictures else blocks
+    table = Table("Share of the maps where no diagnosis can come from", head, [("", rows)], fold=True)
+    return [table, Fold("Samples where that share is largest", [guide, *sheets])]
 
 
 def _region_cells(row: pd.Series) -> list[Cell]:

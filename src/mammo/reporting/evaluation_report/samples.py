@@ -1,5 +1,7 @@
 """The data section: samples by split, and every row that was left out."""
 
+from dataclasses import replace
+
 import pandas as pd
 
 from mammo.reporting.cells import (
@@ -58,4 +60,4 @@ def _reasons(caption: str, rows: pd.DataFrame, none: str) -> Block:
     if rows.empty:
         return Note(f"{caption}: {none}")
     counted = rows.groupby(["reason", "official_split"], sort=True).size().reset_index(name="rows")
-    return plain_table(caption, counted)
+    return replace(plain_table(f"{caption}: {len(rows):,} rows", counted), fold=True)

@@ -33,7 +33,8 @@ def build_controls(content: Content) -> Section:
         return Section("controls", "Shortcut controls", guide, [Note("Not estimable: no row has a border score.")])
     verdicts = {verdict: [str(row["model"]) for row in rows if judge_drop(row) == verdict] for verdict in WARNED}
     head = ["model", "samples", *MEASURED.values(), "p of the fall", "correlation with the border", "verdict"]
-    blocks: list[Block] = [Table("AUC plain, controlled and without the lesion", head, [("", list(map(_cells, rows)))])]
+    cells = [("", list(map(_cells, rows)))]
+    blocks: list[Block] = [Table("AUC plain, controlled and without the lesion", head, cells, fold=True)]
     notes = [Note(f"{name[0].upper()}{name[1:]}: {', '.join(models)}.") for name, models in verdicts.items() if models]
     blocks = [*notes, *blocks]
     return Section("controls", "Shortcut controls", guide, blocks)

@@ -1,10 +1,13 @@
 """The sections on subgroups and on the worst errors of every model."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
 from mammo.core.row_names import is_baseline
 from mammo.reporting.cells import (
+    best_first,
     count_cell,
     format_p,
     format_words,
@@ -17,7 +20,7 @@ from mammo.reporting.cells import (
 from mammo.reporting.evaluation_report.content import Content
 from mammo.reporting.figures import evaluation
 from mammo.reporting.figures.evaluation import not_estimable
-from mammo.reporting.page import Block, Cell, Note, Picture, Pictures, Section, Table
+from mammo.reporting.page import Block, Cell, Fold, Note, Picture, Pictures, Section, Table
 
 IMAGES_PER_KIND = 4
 
@@ -32,19 +35,19 @@ def build_subgroups(content: Content) -> Section:
     )
     if table.empty:
         return Section("subgroups", "Subgroups", guide, [Note("Subgroups: not estimable (the table is empty).")])
+    shown = content.best or table["model"].iloc[0]
     overall = content.comparison.set_index("model")["auc"]
-    pictures = [
-        render_figure(
+    pictures = {
+        str(name): render_figure(
             evaluation.draw_forest(rows, float(overall.get(name, np.nan)), str(name)),
             f"Forest plot of the AUC of {name} in {len(rows)} subgroups; the numbers are in the next table",
             str(name),
         )
         for name, rows in table.groupby("model", sort=False)
-        if not is_baseline(str(name))
-    ]
-    return Section(
-        "subgroups", "Subgroups", guide, [*_warnings(table), Pictures(pictures, size="half"), _subgroup_table(table)]
-    )
+        if name == shown or (rows["worse"] == 1).any()
+    }
+    forests = best_first(pictures, content.best, "half")
+    return Section("subgroups", "Subgroups", guide, [*_warnings(table), *forests, _subgroup_table(table)])
 
 
 def _warnings(table: pd.DataFrame) -> list[Block]:
@@ -64,7 +67,8 @@ def _warnings(table: pd.DataFrame) -> list[Block]:
 
 def _subgroup_table(table: pd.DataFrame) -> Table:
     head = ["model", "variable", "value", "n (patients)", "malignant", "AUC", "difference to the rest", "p (Holm)"]
-    return Table("AUC by subgroup", [*head, "verdict"], [("", [_subgroup_row(row) for _, row in table.iterrows()])])
+    rows = [_subgroup_row(row) for _, row in table.iterrows()]
+    return Table("AUC by subgroup", [*head, "verdict"], [("", rows)], fold=True)
 
 
 def _subgroup_row(row: pd.Series) -> list[Cell]:
@@ -90,13 +94,24 @@ def build_errors(content: Content) -> Section:
         "These are the samples furthest on the wrong side of the operating point; look for what they share, and "
         "mind that a handful of cases explains nothing by itself."
     )
-    blocks: list[Block] = []
-    for name, rows in table.groupby("model", sort=False):
-        listed = rows.drop(columns=["model", "label"])
-        blocks.append(plain_table(f"Worst errors of {name}", listed))
-        pictures = [_error_picture(content, row) for _, row in rows.iterrows() if _has_picture(content, row)]
-        blocks += [Pictures(pictures, size="thumbnail")] if pictures else []
-    return Section("errors", "Error analysis", guide, blocks or [Note("Errors: not estimable (the table is empty).")])
+    errors = {str(name): rows for name, rows in table.groupby("model", sort=False) if not is_baseline(str(name))}
+    if not errors:
+        return Section("errors", "Error analysis", guide, [Note("Errors: not estimable (the table is empty).")])
+    shown = content.best if content.best in errors else next(iter(errors))
+    folds = [Fold(name, _list_errors(content, name, rows)) for name, rows in errors.items() if name != shown]
+    blocks = _list_errors(content, shown, errors[shown])
+    blocks += [Fold("Worst errors of the others", folds)] if folds else []
+    return Section("errors", "Error analysis", guide, blocks)
+
+
+def _list_errors(content: Content, name: str, rows: pd.DataFrame) -> list[Block]:
+    """Return the worst errors of a row as pictures and as a table; none of a score that says the same of everyone."""
+    if len(rows) > 1 and (rows["prob"] == rows["prob"].iloc[0]).all():
+        return [Note(f"{name} gives its errors the same score: none is worse than another.")]
+    pictures = [_error_picture(content, row) for _, row in rows.iterrows() if _has_picture(content, row)]
+    listed = plain_table(f"Worst errors of {name}", rows.drop(columns=["model", "label"]))
+    blocks: list[Block] = [Note(f"{name}:"), Pictures(pictures, size="thumbnail")] if pictures else []
+    return [*blocks, replace(listed, fold=True)]
 
 
 def _has_picture(content: Content, row: pd.Series) -> bool:
@@ -104,6 +119,7 @@ def _has_picture(content: Content, row: pd.Series) -> bool:
 
 
 def _error_picture(content: Content, row: pd.Series) -> Picture:
-    caption = f"{row['kind']} {row['rank']:.0f}, {row['sample_id']}: probability {row['prob']:.3f}"
+    kind = "".join(word[0].upper() for word in str(row["kind"]).split())
+    caption = f"{kind} {row['rank']:.0f}, {row['sample_id']}: probability {row['prob']:.3f}"
     alt = f"{row['model']}, {caption}, threshold {row['threshold']:.3f}, {row['pathology']}, lesion outlined"
-    return Picture(alt, f"{row['model']}: {caption}", content.error_images[row["model"], row["sample_id"]])
+    return Picture(alt, caption, content.error_images[row["model"], row["sample_id"]])

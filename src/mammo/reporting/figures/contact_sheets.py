@@ -6,14 +6,23 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from mammo.reporting.figures import overlays
+
 BREAST_COLOUR = "#56b4e9"
 LESION_COLOUR = "#00ff88"
+TILE_PX = 250
+SHEET_DPI = 144  # of a contact sheet, whose pixels are then those of its PNG
+HEAD_LINE_PX, GAP_PX, BAR_PX, BAR_WIDTH_PX = 20, 12, 46, 220
+TITLE_POINTS, TITLE_CHARACTERS = 8, 30
+CHANGE_PX, CHANGE_NAME_PX = 150, 260  # of the sheet of augmentations
 
 Pixels = npt.NDArray[np.unsignedinteger[Any]]  # uint8 or uint16
 Mask = npt.NDArray[np.uint8]
+Colours = npt.NDArray[np.uint8]  # (h, w, 3), RGB
 
 
 def to_eight_bits(image: Pixels) -> npt.NDArray[np.uint8]:
@@ -27,36 +36,84 @@ def draw_contact_sheet(
     titles: Sequence[str],
     heat: npt.NDArray[np.float32] | None = None,
 ) -> Figure:
-    """Draw a contact sheet: images (n, h, w), the lesion's outline, and a heat map (n, h, w) in 0..1 where given."""
-    columns = min(4, len(images))
-    rows = -(-len(images) // columns)
-    figure = Figure(figsize=(2.6 * columns, 2.9 * rows))
-    grid = np.atleast_1d(figure.subplots(rows, columns)).ravel()
-    for axes in grid:
-        axes.set_axis_off()
-    for number, axes in enumerate(grid[: len(images)]):
-        axes.imshow(images[number], cmap="gray", vmin=0, vmax=255)
-        if heat is not None:
-            axes.imshow(heat[number], cmap="inferno", alpha=0.5 * heat[number], vmin=0, vmax=1)
-        for outline in _find_outlines(masks[number]):
-            axes.plot(outline[:, 0], outline[:, 1], color=LESION_COLOUR, linewidth=1)
-        axes.set_title(titles[number], fontsize=8)
-    figure.tight_layout()
+    """Draw a contact sheet: images (n, h, w), the lesion's outline, and a heat map (n, h, w) in 0..1 where given.
+
+    A map that shows nothing says why under its title. With maps the sheet has a colour bar.
+    """
+    panels = [
+        overlays.draw_panel(image, mask, TILE_PX, None if heat is None else heat[number])[..., ::-1]
+        for number, (image, mask) in enumerate(zip(images, masks, strict=True))
+    ]
+    notes = [""] * len(panels) if heat is None else [overlays.explain_empty(one) for one in heat]
+    heads = [f"{title}\n{note}" if note else title for title, note in zip(titles, notes, strict=True)]
+    return draw_panels(panels, heads, bar=heat is not None)
+
+
+def draw_panels(panels: Sequence[Colours], titles: Sequence[str], bar: bool = False) -> Figure:
+    """Draw images (h, w, 3) of one height in fours, each under its title; `bar` adds the heat map's colour bar.
+
+    All of it is one image in one pair of axes, which takes a tenth of the time of axes for each.
+    """
+    height, width = panels[0].shape[0], max(panel.shape[1] for panel in panels)
+    columns, head = min(4, len(panels)), HEAD_LINE_PX * (1 + max(title.count("\n") for title in titles)) + GAP_PX
+    rows = -(-len(panels) // columns)
+    foot = BAR_PX if bar else GAP_PX
+    sheet = np.full((rows * (height + head) + foot, columns * (width + GAP_PX) + GAP_PX, 3), 255, np.uint8)
+    figure, axes = _new_sheet(sheet.shape)
+    for number, (panel, title) in enumerate(zip(panels, titles, strict=True)):
+        top, left = head + (number // columns) * (height + head), GAP_PX + (number % columns) * (width + GAP_PX)
+        sheet[top : top + height, left : left + panel.shape[1]] = panel
+        _write_title(axes, (left, top), title, columns)
+    if bar:
+        _draw_bar(axes, sheet)
+    axes.imshow(sheet, interpolation="none", aspect="auto")
     return figure
+
+
+def _write_title(axes: Axes, place: tuple[int, int], title: str, columns: int) -> None:
+    """Write a title above the panel at `place` (left, top), in px; long words are cut where other panels follow."""
+    if columns > 1:
+        title = "\n".join(shorten_middle(line, TITLE_CHARACTERS) for line in title.split("\n"))
+    axes.text(place[0], place[1] - 5, title, fontsize=TITLE_POINTS, va="bottom", linespacing=1.15)
+
+
+def shorten_middle(text: str, length: int) -> str:
+    """Return text of at most that length; of a longer one the start and the end, which tell names apart."""
+    half = (length - 1) // 2
+    return text if len(text) <= length else f"{text[:half]}…{text[-half:]}"
+
+
+def _draw_bar(axes: Axes, sheet: Colours) -> None:
+    """Draw the colour bar into the foot of a sheet, and its ends beside it."""
+    top = sheet.shape[0] - BAR_PX + 16
+    sheet[top : top + 14, GAP_PX : GAP_PX + BAR_WIDTH_PX] = overlays.draw_bar(BAR_WIDTH_PX, 14)[..., ::-1]
+    text = "heat: least to most, each map by itself"
+    axes.text(GAP_PX + BAR_WIDTH_PX + 8, top + 7, text, fontsize=TITLE_POINTS, va="center")
 
 
 def draw_augmentations(examples: Mapping[str, npt.NDArray[np.uint8]]) -> Figure:
-    """Draw augmented images (n, h, w) by the name of the augmentation: a row per image, a column per augmentation."""
-    rows = len(next(iter(examples.values())))
-    figure = Figure(figsize=(1.4 * len(examples), 1.5 * rows + 0.2))
-    grid = np.atleast_2d(figure.subplots(rows, len(examples)))
-    for column, (name, images) in enumerate(examples.items()):
-        for axes, image in zip(grid[:, column], images, strict=True):
-            axes.imshow(image, cmap="gray", vmin=0, vmax=255)
-            axes.set_axis_off()
-        grid[0, column].set_title(name.removesuffix("_degrees"), fontsize=8)
-    figure.tight_layout(pad=0.3)
+    """Draw augmented images (n, h, w) by the name of the change: a column per image, a row per change."""
+    count = len(next(iter(examples.values())))
+    height = len(examples) * (CHANGE_PX + GAP_PX) + GAP_PX
+    sheet = np.full((height, CHANGE_NAME_PX + count * (CHANGE_PX + GAP_PX), 3), 255, np.uint8)
+    figure, axes = _new_sheet(sheet.shape)
+    for row, (name, images) in enumerate(examples.items()):
+        top = GAP_PX + row * (CHANGE_PX + GAP_PX)
+        axes.text(GAP_PX, top + CHANGE_PX / 2, name.replace(", ", "\n"), fontsize=TITLE_POINTS, va="center")
+        for column, image in enumerate(images):
+            left = CHANGE_NAME_PX + column * (CHANGE_PX + GAP_PX)
+            panel = overlays.draw_panel(image, np.zeros_like(image), CHANGE_PX)
+            sheet[top : top + CHANGE_PX, left : left + CHANGE_PX] = panel
+    axes.imshow(sheet, interpolation="none", aspect="auto")
     return figure
+
+
+def _new_sheet(shape: tuple[int, ...]) -> tuple[Figure, Axes]:
+    """Return a figure that one image of that shape (h, w, 3) fills, pixel for pixel in its PNG."""
+    figure = Figure(figsize=(shape[1] / SHEET_DPI, shape[0] / SHEET_DPI))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    return figure, axes
 
 
 def draw_before_after(

@@ -19,7 +19,6 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from PIL import Image
 
 from mammo.data.cohort.summary import ALL, BOTH_VIEWS, CLASSES, LEVELS, SPLITS, Flow
-from mammo.reporting.figures.png import encode_png
 from mammo.reporting.figures.style import GUIDE_COLOUR
 
 Line = Literal["-", "--"] | tuple[float, tuple[float, ...]]
@@ -37,7 +36,7 @@ PATHOLOGY_COLOURS = {
 }
 VIEW_COLOURS = {BOTH_VIEWS: "#0072b2", "CC alone": "#9ecae1", "MLO alone": "#c6a5cc"}
 TITLE_SIZE, TEXT_SIZE, SMALL_SIZE = 10, 9, 8
-PALETTE_COLOURS = 96
+DPI, PALETTE_COLOURS = 130, 96
 LEVELS_PER_POINT = 4
 # What a value of a grade means where the number alone misleads.
 VALUE_NOTES = {
@@ -64,9 +63,10 @@ def name_variable(variable: str) -> str:
 
 
 def encode_small_png(figure: Figure) -> bytes:
-    """Encode a figure as PNG with a palette: a third of the size of `encode_png`, small enough to be kept in git."""
-    buffer = io.BytesIO()
-    with Image.open(io.BytesIO(encode_png(figure))) as image:
+    """Encode a figure as PNG with a palette, small enough to be kept in git, in the size of its ink."""
+    drawn, buffer = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=DPI, bbox_inches="tight", metadata={"Software": None})
+    with Image.open(drawn) as image:
         image.convert("RGB").quantize(PALETTE_COLOURS, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 

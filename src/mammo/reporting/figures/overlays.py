@@ -6,10 +6,13 @@ import numpy.typing as npt
 
 THUMBNAIL_PX = 192
 OUTLINE_COLOUR = (136, 255, 0)  # blue, green, red: contact_sheets.LESION_COLOUR
-OPACITY = 0.6  # of the heat map where it is highest
+HEAT_COLOURS = cv2.COLORMAP_INFERNO
+OPACITY = 0.75  # of the heat map where it is highest
+EVEN = 1e-3  # of 0..1: a map that varies less is even
 CAPTION_PX = 26  # height of the strip that holds the caption
 
 Grey = npt.NDArray[np.uint8]
+Colours = npt.NDArray[np.uint8]  # (h, w, 3): blue, green, red
 Heat = npt.NDArray[np.floating]
 
 
@@ -22,30 +25,66 @@ def encode_case(image: Grey, mask: Grey, heat: Heat | None = None) -> bytes:
 
 
 def encode_heat_map(image: Grey, mask: Grey, heat: Heat, caption: str, size_px: int) -> bytes:
-    """Encode one sample beside its heat map as a PNG of size_px a panel, below a caption in ASCII; as encode_case."""
+    """Encode one sample beside its heat map as a PNG of size_px a panel, below a caption in ASCII; as encode_case.
+
+    Where the map shows nothing the caption says why.
+    """
     panels = _draw_panels(image, mask, heat, size_px)
     strip = np.full((CAPTION_PX, panels.shape[1], 3), 255, np.uint8)
-    cv2.putText(strip, caption, (6, CAPTION_PX - 8), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
+    text = ", ".join(part for part in (caption, explain_empty(heat)) if part)
+    cv2.putText(strip, text, (6, CAPTION_PX - 8), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
     return _encode(np.vstack([strip, panels]))
 
 
-def _draw_panels(image: Grey, mask: Grey, heat: Heat | None, size_px: int) -> Grey:
-    """Return the panels side by side, (size_px, panels * size_px, 3)."""
-    grey = np.asarray(cv2.cvtColor(_resize(image, size_px, cv2.INTER_LINEAR), cv2.COLOR_GRAY2BGR), np.uint8)
-    outlines, _ = cv2.findContours(
-        _resize((mask > 0).astype(np.uint8), size_px, cv2.INTER_NEAREST), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
-    )
-    panels = [grey]
-    if heat is not None:
-        level = _resize(np.clip(255 * heat.astype(np.float32), 0, 255).astype(np.uint8), size_px, cv2.INTER_LINEAR)
-        coloured = cv2.applyColorMap(level, cv2.COLORMAP_INFERNO)
+def draw_panel(image: Grey, mask: Grey, size_px: int, heat: Heat | None = None) -> Colours:
+    """Return an image as (size_px, size_px, 3): its lesion outlined, its heat map over it where one is given.
+
+    The opacity follows the map from its least to its largest value, so that what is cool stays grey: a map that is high
+    everywhere would else lie over the film like a brown veil. An even map shows nothing.
+    """
+    panel = np.asarray(cv2.cvtColor(_resize(image, size_px, cv2.INTER_LINEAR), cv2.COLOR_GRAY2BGR), np.uint8)
+    spread = None if heat is None else spread_heat(heat)
+    if spread is not None:
+        level = _resize(np.rint(255 * spread).astype(np.uint8), size_px, cv2.INTER_LINEAR)
         weight = level * np.float32(OPACITY / 255)
-        panels.append(np.asarray(cv2.blendLinear(grey, coloured, 1 - weight, weight), np.uint8))
-    outlined = [cv2.drawContours(np.ascontiguousarray(panel), outlines, -1, OUTLINE_COLOUR, 1) for panel in panels]
-    return np.asarray(np.hstack(outlined), np.uint8)
+        coloured = cv2.applyColorMap(level, HEAT_COLOURS)
+        panel = np.asarray(cv2.blendLinear(panel, coloured, 1 - weight, weight), np.uint8)
+    marked = _resize((mask > 0).astype(np.uint8), size_px, cv2.INTER_NEAREST)
+    outlines, _ = cv2.findContours(marked, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return np.asarray(cv2.drawContours(np.ascontiguousarray(panel), outlines, -1, OUTLINE_COLOUR, 1), np.uint8)
 
 
-def _encode(picture: Grey) -> bytes:
+def spread_heat(heat: Heat) -> npt.NDArray[np.float32] | None:
+    """Return a map (h, w) stretched to 0..1; None where it is even."""
+    values = heat.astype(np.float32)
+    low, high = float(values.min()), float(values.max())
+    return (values - low) / (high - low) if high - low > EVEN else None
+
+
+def explain_empty(heat: Heat) -> str:
+    """Return why a map (h, w) shows nothing; empty where it shows something."""
+    if not np.any(heat):
+        return "empty: nothing in the image speaks for malignant"
+    return "" if spread_heat(heat) is not None else "even: no place counts more than another"
+
+
+def draw_bar(width_px: int, height_px: int, grey: int = 110) -> Colours:
+    """Return the colour bar of a heat map over an even grey, from least to most: (height_px, width_px, 3)."""
+    level = np.rint(np.linspace(0, 255, width_px)).astype(np.uint8)[np.newaxis].repeat(height_px, axis=0)
+    weight = level * np.float32(OPACITY / 255)
+    under = np.full((height_px, width_px, 3), grey, np.uint8)
+    return np.asarray(cv2.blendLinear(under, cv2.applyColorMap(level, HEAT_COLOURS), 1 - weight, weight), np.uint8)
+
+
+def _draw_panels(image: Grey, mask: Grey, heat: Heat | None, size_px: int) -> Colours:
+    """Return the panels side by side, (size_px, panels * size_px, 3)."""
+    panels = [draw_panel(image, mask, size_px)]
+    if heat is not None:
+        panels.append(draw_panel(image, mask, size_px, heat))
+    return np.asarray(np.hstack(panels), np.uint8)
+
+
+def _encode(picture: Colours) -> bytes:
     _, encoded = cv2.imencode(".png", picture)
     return encoded.tobytes()
 

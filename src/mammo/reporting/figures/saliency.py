@@ -26,16 +26,29 @@ class MappedSamples:
     maps: npt.NDArray[np.float16]
 
 
-def draw_overlays(samples: MappedSamples, sample_ids: Collection[str]) -> Figure:
-    """Draw the maps over the samples of these ids, with each sample's label and decision."""
+def choose_checked(samples: MappedSamples, sample_ids: Collection[str]) -> Positions:
+    """Return the positions of the samples of these ids, errors first."""
     positions = np.flatnonzero(samples.scores["sample_id"].isin(sample_ids))
-    return _draw(samples, positions, _title_decisions(samples.scores.iloc[positions]))
+    outcomes = samples.scores["outcome"].to_numpy()[positions]
+    rank = {"false negative": 0, "false positive": 1, "true positive": 2, "true negative": 3}
+    return positions[np.argsort([rank[str(outcome)] for outcome in outcomes], kind="stable")]
+
+
+def draw_overlays(samples: MappedSamples, sample_ids: Collection[str]) -> Figure:
+    """Draw the maps over the samples of these ids, each under its outcome, errors first."""
+    positions = choose_checked(samples, sample_ids)
+    return _draw(samples, positions, [title_decision(samples.scores.iloc[at]) for at in positions])
+
+
+def rank_worst(samples: MappedSamples) -> dict[str, Positions]:
+    """Return by region of shortcuts.REGIONS the samples of which most of the map lies in it, above an even map."""
+    return shortcuts.rank_worst(samples.scores, WORST)
 
 
 def draw_shortcuts(samples: MappedSamples) -> Figure | None:
     """Draw the samples of which most of the map lies in a region of shortcuts.REGIONS; None where none does."""
-    worst = shortcuts.rank_worst(samples.scores, WORST)
-    titles = [_title_region(samples.scores.iloc[at], region) for region, rows in worst.items() for at in rows]
+    worst = rank_worst(samples)
+    titles = [title_region(samples.scores.iloc[at], region) for region, rows in worst.items() for at in rows]
     return _draw(samples, np.concatenate(list(worst.values())), titles) if worst else None
 
 
@@ -45,13 +58,14 @@ def _draw(samples: MappedSamples, positions: Positions, titles: list[str]) -> Fi
     )
 
 
-def _title_region(row: pd.Series, region: str) -> str:
+def title_region(row: pd.Series, region: str) -> str:
+    """Return what a sample of the sheet of shortcuts is, and the share of its map in the region."""
     share, area = row[f"{region}_share"], row[f"{region}_area"]
-    return f"{row['sample_id']}\n{share:.1%} {shortcuts.REGIONS[region]} (even map: {area:.1%})"
+    return f"{row['sample_id']}\n{share:.0%} {shortcuts.REGIONS[region]}\n(even map: {area:.0%})"
 
 
-def _title_decisions(rows: pd.DataFrame) -> list[str]:
-    label = np.where(rows["label"] == 1, "malignant", "benign")
-    sign = np.where(rows["prob"] < rows["threshold"], "<", ">=")
-    columns = zip(rows["sample_id"], label, rows["prob"], sign, rows["threshold"], strict=True)
-    return [f"{name}\n{kind}, prob {prob:.2f} {than} threshold {cut:.2f}" for name, kind, prob, than, cut in columns]
+def title_decision(row: pd.Series) -> str:
+    """Return the outcome of a sample, with its probability and threshold: `FN  0.12 < 0.40`, and its name."""
+    initials = "".join(word[0].upper() for word in str(row["outcome"]).split())
+    sign = "<" if row["prob"] < row["threshold"] else "≥"
+    return f"{initials}: {row['prob']:.2f} {sign} threshold {row['threshold']:.2f}\n{row['sample_id']}"

@@ -2,11 +2,12 @@
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from mammo.evaluation.comparison_rows import tabulate_roc
 from mammo.metrics import discrimination
 from mammo.metrics.discrimination import WATCH_THRESHOLD
-from mammo.reporting.figures import evaluation
+from mammo.reporting.figures import evaluation, style
 
 
 def draw_history(history: pd.DataFrame, best_epoch: int, title: str) -> Figure:
@@ -16,22 +17,24 @@ def draw_history(history: pd.DataFrame, best_epoch: int, title: str) -> Figure:
     their number so far; best_epoch: counted from 1.
     """
     table = history.set_axis(pd.RangeIndex(1, len(history) + 1))
-    figure = Figure(figsize=(9, 3.4))
-    left, right = figure.subplots(1, 2)
+    figure = Figure(figsize=(3.6, 4.8))
+    upper, lower = figure.subplots(2, 1, sharex=True, gridspec_kw={"hspace": 0.18})
+    style.set_margins(figure, 0.62, 0.48, 0.15, 0.32)
     for column, label in (("loss", "training (weighted, augmented)"), ("val_loss", "validation")):
-        left.plot(table[column], marker=".", label=label)
+        upper.plot(table[column], marker=".", label=label)
     for column in ("val_auc", "val_sensitivity", "val_specificity"):
-        right.plot(table[column], marker=".", label=column.removeprefix("val_"))
-    left.set(title=title, xlabel="epoch", ylabel="loss")
-    right.set(title=f"validation (threshold {WATCH_THRESHOLD})", xlabel="epoch", ylim=(-0.02, 1.02))
+        lower.plot(table[column], marker=".", label=column.removeprefix("val_"))
+    style.set_text_sizes(upper, title)
+    style.set_text_sizes(lower, f"validation (threshold {WATCH_THRESHOLD})")
+    upper.set(ylabel="loss")
+    lower.set(xlabel="epoch", ylim=(-0.02, 1.02))
+    lower.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))  # there are no half epochs
     restarts = list(table.index[table.get("restarts", pd.Series(0.0, table.index)).diff() > 0])
-    for axes in (left, right):
+    for axes in (upper, lower):
         axes.axvline(best_epoch, color="#999999", linestyle=":", label="best")
         for number, epoch in enumerate(restarts):
             axes.axvline(epoch - 0.5, color="#d62728", linestyle="--", label="restart" if number == 0 else None)
-        axes.spines[["top", "right"]].set_visible(False)
         axes.legend(fontsize=8, frameon=False)
-    figure.tight_layout()
     return figure
 
 
@@ -41,7 +44,7 @@ def draw_validation_roc(name: str, validation: pd.DataFrame) -> Figure:
     counts = discrimination.counts(decided["label"], decided["predicted_positive"])
     point = (1 - float(discrimination.specificity(*counts)), float(discrimination.sensitivity(*counts)))
     curve = tabulate_roc(name, decided)
-    return evaluation.draw_roc(curve, {name: name}, {name: point}, "ROC, validation")
+    return evaluation.draw_roc_band(curve, name, f"{name}, validation", {name: point})
 
 
 def draw_validation_confusion(name: str, validation: pd.DataFrame) -> Figure:
