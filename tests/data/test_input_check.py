@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from dicoms import write_dicom
 
-from mammo.data.images import input_check, io
+from mammo.data.images import breast, input_check, io
 from mammo.data.sources import demo
 
 
@@ -33,6 +33,15 @@ def film(larger: Path) -> np.ndarray:
 
 def test_synthetic_films_are_not_doubted(larger: Path) -> None:
     assert {input_check.rejection_reason(io.load(path)) for path in films(larger)} == {""}
+
+
+def test_a_mask_of_the_whole_film_leads_to_the_same(larger: Path) -> None:
+    for path in films(larger):
+        image = io.load(path)
+        decoded = io.decode(image)
+        assert input_check.rejection_reason(image, decoded, breast.breast_mask(decoded)) == ""
+    framed = np.full((600, 400), 255, np.uint8)
+    assert input_check.film_rejection_reason(framed, breast.breast_mask(framed))
 
 
 def test_real_films_are_hardly_ever_doubted(real_root: Path) -> None:

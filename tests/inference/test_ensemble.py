@@ -113,8 +113,8 @@ def test_what_is_said_rests_on_the_ensembles_own_validation_rows(here: Path, nam
 def test_a_film_is_prepared_once_for_all_members(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = finished.films(here).iloc[0]
     prepared: list[object] = []
-    prepare = preprocess.prepare_film
-    monkeypatch.setattr(preprocess, "prepare_film", lambda *words: prepared.append(words) or prepare(*words))
+    prepare = preprocess.locate_film
+    monkeypatch.setattr(preprocess, "locate_film", lambda *words: prepared.append(words) or prepare(*words))
     mammo.load(NAMES[0]).predict(rows["path"], box=rows["box"])
     assert len(prepared) == 1
 

@@ -1,10 +1,10 @@
 """The whole chain, file -> pixels -> model, gives what the run's own stages gave; and each bad file its own error."""
 
-import io
 import json
 import shutil
 import threading
 from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 
 import cv2
@@ -20,6 +20,7 @@ from mammo import models
 from mammo.cli import main
 from mammo.core.errors import InputError
 from mammo.core.files import sha256
+from mammo.data.images import io
 from mammo.inference import bundle, films, predictor
 from mammo.inference.heat_maps import HeatMapSettings
 from mammo.inference.predictor import Predictor
@@ -129,6 +130,14 @@ def test_the_format_makes_no_difference(images: Predictor, film: Path, tmp_path:
     found = images.predict([path, reference])
     assert found["error"].isna().all()
     assert found["prob"].iloc[0] == pytest.approx(found["prob"].iloc[1], abs=1e-3)
+
+
+def test_a_film_is_decoded_once(images: Predictor, film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[object] = []
+    decode = io.decode
+    monkeypatch.setattr(io, "decode", lambda *words: decoded.append(words) or decode(*words))
+    images.predict(film)
+    assert len(decoded) == 1
 
 
 # Which model
@@ -361,7 +370,7 @@ def test_the_command_says_the_same_and_its_exit_code_tells_of_failures(
     assert said.columns.to_list() == predictor.COLUMNS
     assert said["prob"].iloc[0] == pytest.approx(expected["prob"].iloc[0], abs=1e-9)
     main.main([*good, "--json"])
-    assert pd.read_json(io.StringIO(capsys.readouterr().out))["call"].iloc[0] == expected["call"].iloc[0]
+    assert pd.read_json(StringIO(capsys.readouterr().out))["call"].iloc[0] == expected["call"].iloc[0]
     with pytest.raises(SystemExit, match="1 of 2 failed"):
         main.main([*good, str(bad["tiny"][0])])
     printed = capsys.readouterr()

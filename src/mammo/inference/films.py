@@ -14,7 +14,7 @@ from mammo.core.errors import InputError
 from mammo.data.images import dicom, input_check, io, preprocess
 from mammo.data.images.dicom import PixelError
 from mammo.data.images.io import Encoded
-from mammo.data.images.preprocess import Square
+from mammo.data.images.preprocess import Located, Square
 from mammo.data.images.transforms import Box
 from mammo.inference.about import About
 
@@ -103,16 +103,29 @@ def prepare_request(request: FilmRequest, about: About) -> PreparedFilm:
         return PreparedFilm(request, error=request.error)
     try:
         image = io.load(request.file)
-        rejection_reason = input_check.rejection_reason(image)
-        return PreparedFilm(request, prepare_film(image, request.box, about), rejection_reason)
+        return PreparedFilm(request, *prepare_and_check(image, request.box, about))
     except InputError as error:
         return PreparedFilm(request, error=str(error))
 
 
+def prepare_and_check(image: Encoded, corners: Corners | None, about: About) -> tuple[Square, str]:
+    """Return a film as the model takes it, and why it can be no mammogram or an empty text; raises PixelError.
+
+    Both rest on one decoding and one outline of the breast.
+    """
+    located = _locate(image, corners, about)
+    rejection_reason = input_check.rejection_reason(image, located.film, located.breast)
+    return preprocess.cut_square(located, about.preprocess), rejection_reason
+
+
 def prepare_film(image: Encoded, corners: Corners | None, about: About) -> Square:
     """Return a film as the model takes it; raises PixelError."""
+    return preprocess.cut_square(_locate(image, corners, about), about.preprocess)
+
+
+def _locate(image: Encoded, corners: Corners | None, about: About) -> Located:
     box = None if corners is None else _box_on_film(image, corners)
-    return preprocess.prepare_film(image, box, about.unit, about.preprocess)
+    return preprocess.locate_film(image, box, about.unit, about.preprocess)
 
 
 def _is_image(file: Path) -> bool:

@@ -10,9 +10,9 @@ from functools import partial
 import numpy as np
 
 from mammo.core.errors import InputError
-from mammo.data.images import input_check, io
+from mammo.data.images import io
 from mammo.data.images.preprocess import Square
-from mammo.inference.films import FilmRequest, PreparedFilm, prepare_film
+from mammo.inference.films import FilmRequest, PreparedFilm, prepare_and_check
 from mammo.inference.predictor import Predictor
 from mammo.serving.batching import Batcher
 from mammo.serving.messages import FilmAnswer, ModelDescription, ModelVersion
@@ -102,8 +102,7 @@ def _prepare(upload: Upload, predictor: Predictor, max_pixels: int) -> PreparedF
     try:
         image = io.parse_image(upload.path, upload.data)
         _check(image, upload, predictor, max_pixels)
-        doubt = input_check.rejection_reason(image)
-        return PreparedFilm(request, prepare_film(image, upload.box, predictor.about), doubt)
+        return PreparedFilm(request, *prepare_and_check(image, upload.box, predictor.about))
     except InputError as error:
         return PreparedFilm(request, error=str(error))
 

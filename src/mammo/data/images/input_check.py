@@ -26,20 +26,23 @@ HOLES = 0.01  # of the area inside the outline
 ROUGHNESS = 0.09  # mean absolute Laplacian inside, as a share of the contrast
 
 
-def rejection_reason(image: Encoded) -> str:
-    """Return why an image cannot be a mammogram, in words, or an empty text; raises PixelError."""
+def rejection_reason(image: Encoded, film: Film | None = None, subject: Mask | None = None) -> str:
+    """Return why an image cannot be a mammogram, in words, or an empty text; raises PixelError.
+
+    film, subject: the decoded image and its breast_mask, where a caller has them.
+    """
     io.refuse_tiny(image)
     if image.format == "DICOM":
         modality = dicom.read_tags(image.path, "Modality")["Modality"]
         if modality not in ("", MODALITY):
             return f"its DICOM header says modality {modality}, not {MODALITY}"
-    return film_rejection_reason(io.decode(image, _reduction(image)))
+    return film_rejection_reason(io.decode(image, _reduction(image)) if film is None else film, subject)
 
 
-def film_rejection_reason(film: Film) -> str:
-    """Return why a decoded image (h, w) cannot be a mammogram, in words, or an empty text."""
+def film_rejection_reason(film: Film, subject: Mask | None = None) -> str:
+    """Return why a decoded image (h, w) cannot be a mammogram, in words, or an empty text; subject: its breast_mask."""
     grey = _shrink(film)
-    subject = breast.breast_mask(grey)
+    subject = breast.breast_mask(grey) if subject is None else breast.reduce_mask(subject, grey.shape)
     if reason := _tone_rejection_reason(grey, subject):
         return reason
     dark, bright = transforms.percentile_levels(grey, np.ones_like(grey), (1, 99))

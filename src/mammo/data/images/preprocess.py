@@ -100,17 +100,16 @@ def prepare_case(
     digests: SHA-256 by path of the manifest; a file that differs is refused. Raises PixelError naming the file.
     """
     scenes = _case_scenes(case, root, unit, digests)
-    return _assemble([_square(_locate(scene, unit, settings), settings) for scene in scenes], scenes, case, unit)
+    return _assemble([cut_square(_locate(scene, unit, settings), settings) for scene in scenes], scenes, case, unit)
 
 
-def prepare_film(film: Encoded, box: Box | None, unit: str, settings: PreprocessConfig) -> Square:
-    """Prepare one film whose lesion lies in `box`, as `prepare_case` does; raises PixelError naming the file.
+def locate_film(film: Encoded, box: Box | None, unit: str, settings: PreprocessConfig) -> Located:
+    """Decode one film whose lesion lies in `box`, for `cut_square`; raises PixelError naming the file.
 
     unit: lesion, or image, which needs no box.
     """
     io.refuse_tiny(film)
-    scene = Scene(film, [] if box is None else [box], [])
-    return _square(_locate(scene, unit, settings), settings)
+    return _locate(Scene(film, [] if box is None else [box], []), unit, settings)
 
 
 def prepare_sample(
@@ -128,7 +127,7 @@ def prepare_sample(
     scenes = _case_scenes(case, root, unit, digests)
     views = [_locate(scene, unit, settings) for scene in scenes]
     hidden, removals = zip(*map(_remove_lesions, views, scenes), strict=True)
-    whole, without = ([_square(view, settings) for view in each] for each in (views, hidden))
+    whole, without = ([cut_square(view, settings) for view in each] for each in (views, hidden))
     removed = [removal for removal in removals if removal != NONE_MARKED]
     return Sample(
         _assemble(whole, scenes, case, unit),
@@ -227,7 +226,7 @@ def _assemble(squares: list[Square], scenes: list[Scene], case: Mapping[str, obj
     return _stack_views(squares, scenes, case) if unit == "breast" else squares[0]
 
 
-def _square(view: Located, settings: PreprocessConfig) -> Square:
+def cut_square(view: Located, settings: PreprocessConfig) -> Square:
     """Return the window of a lesion, or the whole breast."""
     breast = transforms.cut_margin(view.breast, settings.edge_margin)
     enhance = _enhancement(view.film, breast, settings)
