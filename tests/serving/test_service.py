@@ -4,12 +4,10 @@ import http.client
 import io
 import json
 import re
-import socket
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,64 +16,16 @@ import finished
 import numpy as np
 import pytest
 import requests
-import uvicorn
 from PIL import Image
 
 import mammo
 from mammo.inference import bundle
 from mammo.inference.predictor import Predictor
 from mammo.serving import audit_log
-from mammo.serving.app import create_app
-from mammo.serving.protocol import PunctualProtocol
-from mammo.serving.settings import ServiceSettings, hash_key
+from mammo.serving.settings import hash_key
+from tests.service import Server, serving
 
 KEY = "a-key-of-enough-length"
-
-
-class Server:
-    """A running service."""
-
-    def __init__(self, url: str):
-        self.url = url
-        self.port = int(url.rpartition(":")[2])
-
-    def post(self, path: str = "/v1/predict", **options: Any) -> requests.Response:
-        return requests.post(self.url + path, timeout=60, **options)
-
-    def get(self, path: str, **options: Any) -> requests.Response:
-        return requests.get(self.url + path, timeout=60, **options)
-
-    def raw(self, content: bytes, seconds: float = 10) -> bytes:
-        """Send bytes over a socket and return what comes back until the server closes or `seconds` pass."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=seconds) as connection:
-            connection.sendall(content)
-            return connection.recv(65536)
-
-
-class Impatient(PunctualProtocol):
-    """Tests do not wait ten seconds."""
-
-    header_timeout_s = 1.0
-
-
-@contextmanager
-def serving(predictor: Predictor, **settings: Any) -> Iterator[Server]:
-    """Serve until the block ends."""
-    app = create_app(predictor, ServiceSettings(**{"max_batch": 4, **settings}))
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", http=Impatient))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    deadline = time.monotonic() + 120
-    while not server.started:
-        assert thread.is_alive()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    try:
-        yield Server(f"http://127.0.0.1:{port}")
-    finally:
-        server.should_exit = True
-        thread.join(30)
 
 
 @pytest.fixture(scope="module")
@@ -168,6 +118,27 @@ def test_no_page_of_it_loads_anything_from_elsewhere(server: Server) -> None:
     headers = server.get("/health/live").headers
     assert headers["Content-Security-Policy"].startswith("default-src 'self'")
     assert headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_a_film_comes_to_the_screen_in_its_full_depth_and_reduced(server: Server, film) -> None:
+    deep = np.random.default_rng(0).integers(0, 2**16, (600, 40)).astype(np.uint16)
+    answer = server.post("/v1/film", data=cv2.imencode(".png", deep)[1].tobytes())
+    shape = json.loads(answer.headers["X-Film"])
+    assert shape == {"height": 600, "width": 40, "film_height": 600, "film_width": 40}
+    np.testing.assert_array_equal(np.frombuffer(answer.content, "<u2").reshape(600, 40), deep)
+    large = server.post("/v1/film", data=png((5000, 100)))
+    assert json.loads(large.headers["X-Film"])["height"] == 1250
+    assert server.post("/v1/film", data=b"no film").status_code == 422
+
+
+def test_a_heat_map_is_that_of_the_command_line(server: Server, lesions: Predictor, film, tmp_path) -> None:
+    data, box, _ = film
+    answer = server.post(f"/v1/explain?box={box}", data=data)
+    assert answer.headers["Content-Type"] == "image/png"
+    (tmp_path / "film.jpg").write_bytes(data)
+    x0, y0, x1, y1 = map(int, box.split(","))
+    row = lesions.predict(tmp_path / "film.jpg", (x0, y0, x1, y1), heat_maps=tmp_path / "maps").iloc[0]
+    assert answer.content == Path(row["heat_map"]).read_bytes()
 
 
 # Refusals

@@ -32,47 +32,66 @@ class HeatMapSettings:
 
 
 @dataclass(frozen=True)
-class HeatMapWriter:
-    """Writes heat maps of one model; taken: the paths that it wrote."""
+class HeatMapDrawer:
+    """Draws heat maps of one model by one method."""
 
     explainer: Explainer
-    settings: HeatMapSettings
+    method: str
+
+    def draw(self, squares: list[Square], prob: npt.NDArray[np.float64]) -> list[bytes]:
+        """Return a PNG of each film beside its heat map."""
+        images = Samples(pd.DataFrame(index=range(len(squares))), np.stack([square.image for square in squares]))
+        pixels = images.pixels(np.arange(len(squares)))
+        pictures = []
+        for grey, square, heat, value in zip(pixels[..., 0], squares, self._maps(pixels), prob, strict=True):
+            size_px = max(MIN_PANEL_PX, *grey.shape)
+            caption = f"{self.method}, prob {value:.2f}"
+            pictures.append(overlays.encode_heat_map(grey.astype(np.uint8), square.mask, heat, caption, size_px))
+        return pictures
+
+    def _maps(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """Return the maps (n, h, w): what a method draws at random must not depend on what else is in the batch."""
+        if self.method in CAMS:
+            return self.explainer.maps(pixels, self.method)
+        return np.concatenate([self.explainer.maps(pixels[[place]], self.method) for place in range(len(pixels))])
+
+
+@dataclass(frozen=True)
+class HeatMapWriter:
+    """Writes heat maps to a folder; taken: the paths that it wrote."""
+
+    drawer: HeatMapDrawer
+    folder: Path
     taken: set[Path] = field(default_factory=set)
 
     def write(self, files: list[Path], squares: list[Square], prob: npt.NDArray[np.float64]) -> list[str]:
         """Write the film beside its heat map for each of the squares; return the files."""
-        images = Samples(pd.DataFrame(index=range(len(squares))), np.stack([square.image for square in squares]))
-        pixels = images.pixels(np.arange(len(squares)))
-        maps = self._maps(pixels)
         paths = []
-        for place, (file, square) in enumerate(zip(files, squares, strict=True)):
-            grey, caption = pixels[place, ..., 0].astype(np.uint8), f"{self.settings.method}, prob {prob[place]:.2f}"
-            size_px = max(MIN_PANEL_PX, *grey.shape)
+        for file, picture in zip(files, self.drawer.draw(squares, prob), strict=True):
             path = self._free_path(file)
             with atomic_write(path) as unfinished:
-                unfinished.write_bytes(overlays.encode_heat_map(grey, square.mask, maps[place], caption, size_px))
+                unfinished.write_bytes(picture)
             paths.append(str(path))
         return paths
-
-    def _maps(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        """Return the maps (n, h, w): what a method draws at random must not depend on what else is in the batch."""
-        method = self.settings.method
-        if method in CAMS:
-            return self.explainer.maps(pixels, method)
-        return np.concatenate([self.explainer.maps(pixels[place : place + 1], method) for place in range(len(pixels))])
 
     def _free_path(self, file: Path) -> Path:
         """Return the path of a file's heat map: its name, with a number where another file's has it."""
         stem = os.fsdecode(os.fsencode(file.stem)[:STEM_BYTES])
         names = chain([f"{stem}.png"], (f"{stem}_{number}.png" for number in count(2)))
-        path = next(path for path in map(self.settings.folder.joinpath, names) if path not in self.taken)
+        path = next(path for path in map(self.folder.joinpath, names) if path not in self.taken)
         self.taken.add(path)
         return path
 
 
+def make_drawer(model: keras.Model, method: str = METHOD) -> HeatMapDrawer:
+    """Return what draws the heat maps of a model; raises InputError for an unknown method."""
+    if method not in METHODS:
+        raise InputError(f"unknown saliency method {method!r}; there are {', '.join(METHODS)}")
+    return HeatMapDrawer(Explainer(model), method)
+
+
 def open_writer(model: keras.Model, settings: HeatMapSettings) -> HeatMapWriter:
     """Make the folder and return the writer; raises InputError for an unknown method."""
-    if settings.method not in METHODS:
-        raise InputError(f"unknown saliency method {settings.method!r}; there are {', '.join(METHODS)}")
+    drawer = make_drawer(model, settings.method)
     settings.folder.mkdir(parents=True, exist_ok=True)
-    return HeatMapWriter(Explainer(model), settings)
+    return HeatMapWriter(drawer, settings.folder)

@@ -7,11 +7,14 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Annotated, Any
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 from fastapi import APIRouter, Depends, FastAPI, Header, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import FileResponse, JSONResponse
+from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from mammo.inference.predictor import Predictor
@@ -62,6 +65,8 @@ BODY = {
         },
     }
 }
+PAGE = Path(__file__).with_name("page")
+Answer = TypeVar("Answer")
 log = logging.getLogger(__name__)
 
 
@@ -90,8 +95,16 @@ def create_app(predictor: Predictor, settings: ServiceSettings | None = None) ->
     app.include_router(_health_routes(service, metrics))
     allowed = [Depends(_authentication(settings))]
     app.include_router(_answer_routes(service, metrics), dependencies=allowed)
+    app.include_router(_picture_routes(service), dependencies=allowed)
     app.include_router(inference_protocol.build_router(service), dependencies=allowed)
+    app.add_api_route("/", _show_page, include_in_schema=False)
+    app.mount("/page", StaticFiles(directory=PAGE), "page")
     return app
+
+
+def _show_page() -> FileResponse:
+    """Return the reader's page."""
+    return FileResponse(PAGE / "index.html")
 
 
 def _authentication(settings: ServiceSettings) -> Callable[..., None]:
@@ -158,7 +171,34 @@ def _answer_routes(service: Service, metrics: ServiceMetrics) -> APIRouter:
     return router
 
 
-async def _limit_time(answers: Awaitable[list[FilmAnswer]], seconds: float) -> list[FilmAnswer]:
+def _picture_routes(service: Service) -> APIRouter:
+    router, settings = APIRouter(prefix="/v1", tags=["answers"], responses=RESPONSES), service.settings
+
+    async def one_film(request: Request) -> Upload:
+        uploads = await read_uploads(request, settings)
+        if len(uploads) != 1:
+            raise HTTPException(422, f"{len(uploads)} films; send one")
+        return uploads[0]
+
+    @router.post("/explain", openapi_extra=BODY, response_class=Response)
+    async def explain(request: Request) -> Response:
+        """Return a PNG: the prepared film, beside where the model looked."""
+        upload = await one_film(request)
+        picture = await _limit_time(service.explain(upload), settings.answer_timeout_s)
+        return Response(picture, media_type="image/png")
+
+    @router.post("/film", openapi_extra=BODY, response_class=Response)
+    async def film(request: Request) -> Response:
+        """Return a film's grey values for a screen: 16 bits each, little-endian; the header X-Film has the shape."""
+        view = await service.view(await one_film(request))
+        shape = {name: value for name, value in asdict(view).items() if name != "pixels"}
+        headers = {"X-Film": json.dumps(shape)}
+        return Response(view.pixels, media_type="application/octet-stream", headers=headers)
+
+    return router
+
+
+async def _limit_time(answers: Awaitable[Answer], seconds: float) -> Answer:
     try:
         async with asyncio.timeout(seconds):
             return await answers

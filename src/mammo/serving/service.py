@@ -10,11 +10,13 @@ from functools import partial
 import numpy as np
 
 from mammo.core.errors import InputError
-from mammo.data.images import io
 from mammo.data.images.preprocess import Square
+from mammo.inference import heat_maps
 from mammo.inference.films import FilmRequest, PreparedFilm, prepare_and_check
-from mammo.inference.predictor import Predictor
+from mammo.inference.heat_maps import HeatMapDrawer
+from mammo.inference.predictor import Ensemble, Predictor
 from mammo.serving.batching import Batcher
+from mammo.serving.film_view import FilmView, parse_film, view_film
 from mammo.serving.messages import FilmAnswer, ModelDescription, ModelVersion
 from mammo.serving.requests import Upload
 from mammo.serving.service_metrics import ServiceMetrics
@@ -39,6 +41,8 @@ class Service:
             predictor.probabilities, settings.max_queue, settings.max_batch, metrics.batch_sizes.observe
         )
         self._decoders = ThreadPoolExecutor(settings.workers, "decode")
+        self._drawer: HeatMapDrawer | None = None
+        self._drawing = asyncio.Lock()
 
     async def start(self) -> None:
         """Start, and predict once in each size of a batch: Keras builds a graph for each, which takes seconds."""
@@ -80,6 +84,26 @@ class Service:
             raise FilmError(film.error)
         return film.square, film.rejection_reason
 
+    async def explain(self, upload: Upload) -> bytes:
+        """Return a PNG of the prepared film beside where the model looked; raises FilmError, or BusyError."""
+        if isinstance(self.predictor.model, Ensemble):
+            raise FilmError(f"{self.version.name} has no heat map of its own; serve one of its members")
+        square, _ = await self.prepare(upload)
+        prob = np.array([await self.batcher.predict(square.image)])
+        async with self._drawing:  # one at a time: gradients take as much memory as they get
+            if self._drawer is None:
+                self._drawer = await asyncio.to_thread(heat_maps.make_drawer, self.predictor.model)
+            (picture,) = await asyncio.to_thread(self._drawer.draw, [square], prob)
+        return picture
+
+    async def view(self, upload: Upload) -> FilmView:
+        """Return a film's pixels for a screen; raises FilmError."""
+        work = partial(view_film, upload.path, upload.data, self.settings.max_pixels)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._decoders, work)
+        except InputError as error:
+            raise FilmError(str(error)) from error
+
     def describe(self) -> ModelDescription:
         """Return what is known of the model."""
         about = self.predictor.about
@@ -100,17 +124,14 @@ def _prepare(upload: Upload, predictor: Predictor, max_pixels: int) -> PreparedF
     """Decode and prepare one film; an error becomes part of the result."""
     request = FilmRequest(upload.path, upload.box)
     try:
-        image = io.parse_image(upload.path, upload.data)
-        _check(image, upload, predictor, max_pixels)
+        image = parse_film(upload.path, upload.data, max_pixels)
+        _check_box(upload, predictor)
         return PreparedFilm(request, *prepare_and_check(image, upload.box, predictor.about))
     except InputError as error:
         return PreparedFilm(request, error=str(error))
 
 
-def _check(image: io.Encoded, upload: Upload, predictor: Predictor, max_pixels: int) -> None:
-    height, width = image.shape
-    if height * width > max_pixels:
-        raise InputError(f"{upload.path}: {height * width:,} pixels; at most {max_pixels:,} are read")
+def _check_box(upload: Upload, predictor: Predictor) -> None:
     about = predictor.about
     if about.unit == "lesion" and upload.box is None:
         raise InputError(f"{upload.path}: {about.name} reads lesions; say where one is: box=x0,y0,x1,y1")
