@@ -180,7 +180,7 @@ def test_an_unknown_parameter_is_noticed(key: str) -> None:
 def commands(page: Path, start: str) -> Iterator[list[str]]:
     """Yield the words of each command of a page that begins so."""
     for line in code_spans(page).replace("\\\n", " ").splitlines():
-        for part in re.split(r"&&|\||;", line):
+        for part in re.split(r"&&|\||;| > ", line):
             if part.strip().startswith(start):
                 yield shlex.split(part.strip().removeprefix(start), comments=True)
 
