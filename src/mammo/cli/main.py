@@ -23,6 +23,7 @@ from mammo.cli import (
     report,
     reproduce,
     results,
+    runs,
     search,
     serve,
     ui,
@@ -32,7 +33,7 @@ from mammo.core.errors import InputError
 # As the help lists them.
 COMMANDS = (
     *(predict, serve, audit, export, data, plan, experiments, compare, report, search, accept, reproduce, profile),
-    *(open_test, results, ui),
+    *(open_test, results, runs, ui),
 )
 
 

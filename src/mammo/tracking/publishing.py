@@ -87,7 +87,7 @@ def publish(experiment: str, records: list[Record]) -> Published:
     known |= _settle_twins(experiment_id, replayed)
     runs = [known[record.content()] for record in records]
     if pipeline and missing:
-        _adopt(pipeline.info.run_id, runs)
+        adopt(pipeline.info.run_id, runs)
     names = [record.name for record in replayed]
     if pipeline is None:
         return Published(names, runs, None, differing, None)
@@ -126,7 +126,7 @@ def log_pipeline(experiment: str, records: list[Record], runs: list[Run], artifa
     run_id = str(client.create_run(experiment_id, tags=tags, run_name=name).info.run_id)
     note = f"One finished workspace: {len(records)} runs, of which those that it was the first to need are below it."
     client.log_batch(run_id, metrics=to_metrics(_row_metrics(records), 0), tags=[RunTag(MLFLOW_RUN_NOTE, note)])
-    _adopt(run_id, runs)
+    adopt(run_id, runs)
     for path in artifacts:
         log_artifact(client, run_id, path)
     log_patch(client, run_id)
@@ -242,7 +242,7 @@ def _row_metrics(records: list[Record]) -> dict[str, float | None]:
     return {f"{record.model}/{metric}": record.metrics.get(metric) for record in rows for metric in ROW_METRICS}
 
 
-def _adopt(pipeline_id: str, runs: list[Run]) -> None:
+def adopt(pipeline_id: str, runs: list[Run]) -> None:
     """Let a pipeline's run name `runs` as those of its records; those without a parent become its children."""
     client = mlflow.MlflowClient()
     client.log_batch(pipeline_id, tags=_id_tags(runs))
