@@ -8,7 +8,7 @@ import pandas as pd
 
 from mammo import models
 from mammo.core import schemas
-from mammo.core.config import Config, load_config
+from mammo.core.config import load_config
 from mammo.core.files import write_table
 from mammo.core.paths import MEMBERS, MODELS, OUT_OF_FOLD, PREDICTIONS
 from mammo.data.cohort import splits
@@ -38,18 +38,17 @@ def main(name: str) -> None:
         foundations=(config.split.model_dump_json(), f"{repeats} {val_fraction}"),
     )
     with train_run.start(task, config.tracking.experiment) as training:
-        parts = [_predict_repeat(training, repeat, config) for repeat in range(repeats)]
+        parts = [_predict_repeat(training, repeat, config.split.folds, val_fraction) for repeat in range(repeats)]
         _save(name, pd.concat(parts, ignore_index=True), training)
 
 
-def _predict_repeat(training: TrainingRun, repeat: int, config: Config) -> pd.DataFrame:
-    """Return the predictions of all folds of one draw (schemas.OUT_OF_FOLD)."""
-    index = splits.redraw_folds(training.samples.index, repeat, config.split.folds, training.config.seed)
+def _predict_repeat(training: TrainingRun, repeat: int, count: int, val_fraction: float) -> pd.DataFrame:
+    """Return the predictions of all `count` folds of one draw (schemas.OUT_OF_FOLD)."""
+    index = splits.redraw_folds(training.samples.index, repeat, count, training.config.seed)
     samples = replace(training.samples, index=index)
     seed = training.config.seed + SEEDS_PER_REPEAT * repeat
     repeated = replace(training, samples=samples, config=replace(training.config, seed=seed))
-    val_fraction = config.cross_validate.val_fraction
-    parts = [_predict_fold(repeated, repeat, fold, val_fraction) for fold in range(config.split.folds)]
+    parts = [_predict_fold(repeated, repeat, fold, val_fraction) for fold in range(count)]
     return schemas.select_columns(pd.concat(parts).assign(repeat=repeat), schemas.OUT_OF_FOLD)
 
 

@@ -130,7 +130,7 @@ def test_validation_rows_are_combined_without_their_own_fold(method):
 
 
 def test_validation_rows_without_folds_are_refused_with_the_cure():
-    with pytest.raises(InputError, match=r"validation rows need a fold each.*dvc repro"):
+    with pytest.raises(InputError, match=r"validation rows have no fold.*dvc repro"):
         ensembling.combine(MEMBERS, "mean", FOLDS.iloc[:3])
 
 

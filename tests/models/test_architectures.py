@@ -479,6 +479,18 @@ def test_a_model_sees_the_centre_that_its_crop_names():
     assert (predicted(model, around) != predicted(model, images)).any()
 
 
+@pytest.mark.parametrize("crops", [[0.5], [1.0, 0.5]])
+def test_a_model_called_without_a_mode_is_one_in_inference(crops):
+    """Keras notes the default mode of a layer in the graph, where it would decide that of all layers after it."""
+    model = build(arrays.light(crops=crops, input_px=32), (64, 64, 1), seed=0)
+    images = grey_images()
+    as_called, inference, training = (
+        keras.ops.convert_to_numpy(model(images, **mode)) for mode in ({}, {"training": False}, {"training": True})
+    )
+    np.testing.assert_array_equal(as_called, inference)
+    assert np.abs(training - inference).max() > 1e-3
+
+
 def test_a_model_resizes_what_it_sees():
     small = build(arrays.light(), (32, 32, 1), seed=0)
     resizing = build(arrays.light(input_px=32), (64, 64, 1), seed=0)

@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from mammo.core.errors import InputError
 from mammo.core.schemas import KEY
 from mammo.data import lesions
-from mammo.evaluation import aggregation
+from mammo.evaluation import aggregation, held_out
 
 Floats = npt.NDArray[np.float64]
 SAMPLE = ["sample_id", "patient_id", "split", "label"]
@@ -76,6 +76,9 @@ class Combination:
         return cls(values, kind, intercept, tuple(weights))
 
 
+Fit = Callable[[Floats, Floats], Combination]  # probabilities (n, members) and labels (n,) to weights
+
+
 def combine(tables: dict[str, pd.DataFrame], method: str, folds: "pd.Series[int]") -> tuple[pd.DataFrame, Combination]:
     """Return the ensemble's prediction table, and the combination that was fitted on its validation rows.
 
@@ -94,9 +97,7 @@ def combine(tables: dict[str, pd.DataFrame], method: str, folds: "pd.Series[int]
     label = first["label"].to_numpy(np.float64)
     combination = replace(METHODS[method](probs[validation], label[validation]), members=tuple(tables))
     prob = combination(probs)
-    prob[validation] = _combine_out_of_fold(
-        probs[validation], label[validation], first.loc[validation, "sample_id"].map(folds).to_numpy(), METHODS[method]
-    )
+    prob[validation] = _combine_out_of_fold(first.join(pd.DataFrame(probs)), METHODS[method], folds)
     combined = first.assign(prob=prob)
     if any("prob_without_lesion" not in table for table in tables.values()):
         return combined, combination
@@ -104,23 +105,21 @@ def combine(tables: dict[str, pd.DataFrame], method: str, folds: "pd.Series[int]
     return combined.assign(prob_without_lesion=combination(without)), combination
 
 
-def _combine_out_of_fold(
-    probs: Floats, label: Floats, fold: npt.NDArray[Any], fit: Callable[[Floats, Floats], Combination]
-) -> Floats:
-    """Return the combined probabilities (n,) of each fold's rows, fitted on the rows of the other folds.
+def _combine_out_of_fold(rows: pd.DataFrame, method: Fit, folds: "pd.Series[int]") -> Floats:
+    """Return the combined probability (n,) of each validation row, by what was fitted on the rows of the other folds.
 
-    Raise InputError for a row without a fold, or rows of one fold alone.
+    rows: SAMPLE, and a column of probabilities for each member, named by its number. Raise InputError for a row
+    without a fold, or rows of one fold alone.
     """
-    if pd.isna(fold).any() or len(np.unique(fold)) < 2:
-        raise InputError(
-            "validation rows need a fold each, of two or more, so that an ensemble is fitted without the rows that it "
-            "combines; predictions and data/splits.csv are of different runs: dvc repro"
-        )
-    combined = np.empty(len(label))
-    for number in np.unique(fold):
-        inside = fold == number
-        combined[inside] = fit(probs[~inside], label[~inside])(probs[inside])
-    return combined
+    members = [column for column in rows if column not in SAMPLE]
+
+    def fit(validation: pd.DataFrame) -> Callable[[pd.DataFrame], Floats]:
+        combination = method(validation[members].to_numpy(), validation["label"].to_numpy(np.float64))
+        return lambda reported: combination(reported[members].to_numpy())
+
+    parts = held_out.hold_out(rows, folds.rename("fold").rename_axis("sample_id").reset_index())
+    combined = parts.loc[parts["split"] != "val", ["sample_id"]].assign(prob=held_out.cross_fit(parts, fit))
+    return combined.set_index("sample_id")["prob"][rows.loc[rows["split"] == "val", "sample_id"]].to_numpy()
 
 
 def average_views(predictions: pd.DataFrame, cases: pd.DataFrame, unit: str) -> pd.DataFrame:
@@ -191,7 +190,7 @@ def _log_odds(probs: Floats) -> Floats:
     return np.asarray(logit(np.clip(probs, PROB_FLOOR, 1 - PROB_FLOOR)))
 
 
-METHODS: dict[str, Callable[[Floats, Floats], Combination]] = {
+METHODS: dict[str, Fit] = {
     "mean": fit_mean,
     "weighted": fit_weights,
     "stacked": fit_stacking,

@@ -31,7 +31,8 @@ def hold_out(predictions: pd.DataFrame, folds: pd.DataFrame) -> pd.DataFrame:
     if rows["fold"].isna().any() or len(parts) < 2:
         raise InputError(
             f"{rows['fold'].isna().sum()} of {len(rows)} validation rows have no fold, and {len(parts)} fold(s) hold "
-            "the others; a closed test set is evaluated over two folds or more (data/splits.csv): dvc repro split"
+            "the others; rows are reported by what those of other folds chose, so that each needs a fold, of two or "
+            "more (data/splits.csv): dvc repro split"
         )
     return pd.concat([_part(rows, part) for part in parts], ignore_index=True).drop(columns="fold")
 

@@ -4,6 +4,9 @@ import keras
 
 from mammo.core.config import ModelConfig
 
+# Keras would note these layers' default, training=True, and take it for all layers after them in `model(image)`.
+INFERENCE = {"training": False}
+
 
 def grey_input(image_shape: tuple[int, int, int]) -> keras.KerasTensor:
     """Return the input of a model: raw pixels (h, w, 1) in 0..255."""
@@ -16,10 +19,10 @@ def crop_and_resize(image: keras.KerasTensor, config: ModelConfig, number: int =
     share, suffix = config.crops[number], f"_{number}" if number else ""
     if share < 1:
         height, width = round(share * height), round(share * width)
-        image = keras.layers.CenterCrop(height, width, name=f"crop{suffix}")(image)
+        image = keras.layers.CenterCrop(height, width, name=f"crop{suffix}")(image, **INFERENCE)
     if config.input_px is not None and config.input_px != width:
         resized = (round(config.input_px * height / width), config.input_px)
-        image = keras.layers.Resizing(*resized, antialias=True, name=f"resize{suffix}")(image)
+        image = keras.layers.Resizing(*resized, antialias=True, name=f"resize{suffix}")(image, **INFERENCE)
     return image
 
 
