@@ -244,6 +244,25 @@ def test_every_bad_file_gets_its_error_and_the_others_are_done(images: Predictor
     assert found.loc[str(film), "prob"] == images.predict(film)["prob"].iloc[0]
 
 
+@pytest.mark.parametrize("suffix", [".jpg", ".tif"])
+def test_a_file_damaged_inside_is_an_error_and_the_others_are_done(
+    lesions: Predictor, film: Path, tmp_path: Path, suffix: str
+) -> None:
+    grey, paths = cv2.imread(str(film), cv2.IMREAD_GRAYSCALE), [tmp_path / f"{name}{suffix}" for name in ("a", "b")]
+    for path in paths:
+        cv2.imwrite(str(path), grey)
+    content = paths[0].read_bytes()
+    middle = len(content) // 2
+    paths[0].write_bytes(
+        content[:middle] + bytes(byte ^ 255 for byte in content[middle:][:50]) + content[middle + 50 :]
+    )
+    boxes = {path: [(10, 10, 40, 40)] for path in paths}
+    found = lesions.predict(paths, boxes=boxes, heat_maps=tmp_path / "maps")
+    assert f"{paths[0]}: damaged (" in found["error"].iloc[0]
+    assert found["prob"].isna().to_list() == [True, False]
+    assert [path.name for path in (tmp_path / "maps").iterdir()] == ["b.png"]
+
+
 @pytest.mark.parametrize("box", [(0, 0, 1000, 10), (-1, 0, 5, 5), (9, 9, 9, 20), (20, 0, 10, 5)])
 def test_a_box_outside_the_film_is_an_error_of_its_file(lesions: Predictor, film: Path, box) -> None:
     found = lesions.predict([film], boxes={film: [box, (10, 10, 40, 40)]})

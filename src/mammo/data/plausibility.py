@@ -44,11 +44,8 @@ def _damage(root: Path, case: dict[str, object]) -> str:
     """Return the first warning of the decoder about a file of a case, or an empty text."""
     for film, masks in _files(case):
         for path in (film, *masks):
-            with io.capture_decoder_warnings() as warnings:
-                io.decode(io.load(root / path), max(io.REDUCTIONS))
-                told = warnings()
-            if told:
-                return f"{path}: damaged ({told[0]})"
+            if damage := io.find_damage(root / path):
+                return f"{path}: damaged ({damage})"
     return ""
 
 

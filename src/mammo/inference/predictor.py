@@ -98,8 +98,12 @@ class Predictor:
         films = parallel_map(
             partial(prepare_request, about=self.about), requests, self.workers, f"predict {self.about.name}"
         )
-        batches = map_ahead(lambda batch: list(self._rows(batch, level, writer)), _batches(films))
-        return make_table(row for rows in batches for row in rows)
+        with io.capture_decoder_warnings() as warnings:
+            batches = map_ahead(lambda batch: list(self._rows(batch, level, writer)), _batches(films))
+            rows = [row for batch in batches for row in batch]
+            damaged = bool(warnings())
+        # The warnings name no file: one at a time tells which.
+        return make_table(map(_refuse_damaged, rows) if damaged else rows)
 
     def probabilities(
         self, images: npt.NDArray[np.unsignedinteger[Any]], flips: bool | None = None
@@ -213,6 +217,16 @@ class Predictor:
                 "threshold": threshold,
                 "confidence": level,
             }
+
+
+def _refuse_damaged(row: Mapping[str, object]) -> Mapping[str, object]:
+    """Return a row of `predict`, with an error in place of its answer where the decoder found its file damaged."""
+    if row["error"] or not (damage := io.find_damage(Path(str(row["file"])))):
+        return row
+    if picture := row.get("heat_map"):
+        Path(str(picture)).unlink(missing_ok=True)
+    identity = {name: row[name] for name in ("file", "box", "model", "version", "model_sha256")}
+    return identity | {"error": f"{row['file']}: damaged ({damage}); fetch or scan it again"}
 
 
 def make_table(rows: Iterable[Mapping[str, object]]) -> pd.DataFrame:

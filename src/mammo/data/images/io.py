@@ -8,11 +8,12 @@ import io
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO
 
 import cv2
 import numpy as np
@@ -40,6 +41,8 @@ EXTREME = 25
 PREVIEW_REDUCTION = 8  # reduction
 MIN_FILM_PX = 32
 COLOUR_SPREAD = 24  # between the channels of a pixel, of 255: more than JPEG adds to grey
+TIFF_WARNING = "TIFF_Error "  # before what OpenCV passes on of libtiff
+ERROR_STREAM = threading.RLock()
 COLOUR_SHARE = 0.005  # of the pixels: more is a colour image
 
 
@@ -201,12 +204,13 @@ def has_foreground(path: Path) -> bool:
 
 @contextmanager
 def capture_decoder_warnings() -> Iterator[Callable[[], list[str]]]:
-    """Collect libjpeg's warnings of damage, which it writes to the process' error stream and decodes on.
+    """Collect the warnings of libjpeg and libtiff of damage, which they write to the error stream and decode on.
 
-    Python's own error stream goes where it went. Lines of others are passed on at the end.
+    Python's own error stream goes where it went. Lines of others are passed on at the end. The error stream is one for
+    the whole process: a second thread waits until the first is done.
     """
-    python_stream, saved = sys.stderr, os.dup(2)
-    with tempfile.TemporaryFile() as file, os.fdopen(os.dup(saved), "w", encoding="utf-8") as visible:
+    with ERROR_STREAM, tempfile.TemporaryFile() as file, _duplicate_error_stream() as visible:
+        python_stream, saved = sys.stderr, os.dup(2)
 
         def read_lines() -> list[str]:
             content = os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0)
@@ -215,16 +219,31 @@ def capture_decoder_warnings() -> Iterator[Callable[[], list[str]]]:
         os.dup2(file.fileno(), 2)
         sys.stderr = visible
         try:
-            yield lambda: [line for line in read_lines() if _is_jpeg_warning(line)]
+            yield lambda: [warning for line in read_lines() if (warning := _read_warning(line))]
         finally:
             sys.stderr = python_stream
             os.dup2(saved, 2)
             os.close(saved)
-            visible.writelines(f"{line}\n" for line in read_lines() if not _is_jpeg_warning(line))
+            visible.writelines(f"{line}\n" for line in read_lines() if not _read_warning(line))
 
 
-def _is_jpeg_warning(line: str) -> bool:
-    return "JPEG" in line and ("Corrupt" in line or "Premature" in line)
+def _duplicate_error_stream() -> TextIO:
+    return os.fdopen(os.dup(2), "w", encoding="utf-8", errors="backslashreplace")
+
+
+def find_damage(path: Path) -> str:
+    """Return the decoder's first warning about a file, or an empty text; raises PixelError for one it cannot decode."""
+    with capture_decoder_warnings() as warnings:
+        decode(load(path), max(REDUCTIONS))
+        found = warnings()
+    return found[0] if found else ""
+
+
+def _read_warning(line: str) -> str:
+    """Return what a line says of damage, without the time of day; empty for lines of others."""
+    if "JPEG" in line and ("Corrupt" in line or "Premature" in line):
+        return line
+    return line.partition(TIFF_WARNING)[2]
 
 
 def foreground(mask: Encoded, reduction: int = 1) -> Mask:
