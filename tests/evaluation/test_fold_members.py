@@ -35,6 +35,16 @@ def test_scores_without_the_lesion_are_averaged_alike():
     np.testing.assert_allclose(averaged["prob_without_lesion"], averaged["prob"] / 2)
 
 
+def test_the_held_out_folds_are_scored_by_one_member_each():
+    members = fold_members.split_held_out(FOLDS)
+    oof = FOLDS[FOLDS["split"] == "oof"]
+    assert [member["prob"].tolist() for member in members] == [
+        rows["prob"].tolist() for _, rows in oof.groupby(["repeat", "fold"])
+    ]
+    assert sum(map(len, members)) == len(oof)
+    assert all("repeat" not in member for member in members)
+
+
 def test_each_member_has_its_own_scores_of_the_test_rows():
     members = fold_members.split_members(FOLDS)
     assert [member["prob"].tolist() for member in members] == [[0.2], [0.4], [0.6], [0.8]]

@@ -12,7 +12,7 @@ from mammo.core.config import load_config
 from mammo.core.errors import InputError
 from mammo.core.files import write_table
 from mammo.core.paths import FINGERPRINT, SPLITS, TEST_LEDGER
-from mammo.pipeline import test_ledger
+from mammo.pipeline import profiles, test_ledger
 from tests import arrays, workspaces
 
 NOW = datetime.datetime(2027, 1, 2, tzinfo=datetime.UTC)
@@ -61,13 +61,36 @@ def test_an_opening_is_written_down_and_then_allowed(real: Path) -> None:
         {"evaluate": {"primary": ["baseline_birads", "light_cnn"]}},
         {"ensemble": {"two_views": []}},
         {"seeds": {"count": 3}},
+        {"cross_validate": {"repeats": 3}},
+        {"train": {"batch_size": 7}},
+        {"train": {"augmentation": {"flip": False}}},
+        {"focal": {"gamma": 1.0}},
+        {"predict": {"flips": False}},
+        {"continue_training": {"epochs": 9}},
+        {"models": {"light_cnn": {"dropout": 0.5}}},
+        {"model_defaults": {"inverse_l2": 0.5}},
     ],
+    ids=str,
 )
 def test_another_recipe_is_another_opening(real: Path, change: dict[str, dict[str, object]]) -> None:
     test_ledger.open_test("one look", NOW)
-    workspaces.change(real, **change)
+    test_ledger.check_opening(load_config())
+    profiles.merge_parameters(change, "the test")
     with pytest.raises(InputError, match="no entry of this test set"):
         test_ledger.check_opening(load_config())
+
+
+def test_another_seed_is_another_opening(real: Path) -> None:
+    test_ledger.open_test("one look", NOW)
+    profiles.merge_parameters({"seed": 4}, "the test")
+    with pytest.raises(InputError, match="no entry of this test set"):
+        test_ledger.check_opening(load_config())
+
+
+def test_how_the_work_is_done_is_no_recipe(real: Path) -> None:
+    before = test_ledger.hash_recipe(load_config())
+    workspaces.change(real, compute={"workers": 9}, gradcam={"samples": 3}, tracking={"experiment": "another"})
+    assert test_ledger.hash_recipe(load_config()) == before
 
 
 def test_other_data_are_another_opening_and_other_patients_another_test_set(real: Path) -> None:

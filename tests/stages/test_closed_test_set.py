@@ -17,12 +17,16 @@ from mammo.core.paths import (
     ENSEMBLES,
     EVALUATION,
     EVALUATION_TABLES,
+    OUT_OF_FOLD,
     PAIRED_TESTS,
     PREDICTIONS,
     RECORDS,
     ROC,
     SPLITS,
 )
+from mammo.core.records import read_record, record_path
+from mammo.evaluation import fold_members
+from mammo.metrics import discrimination
 from stages import evaluate
 from tests import arrays, workspaces
 from tests.evaluation.test_clinical_tables import cases_of
@@ -50,6 +54,17 @@ def write_workspace(root: Path, poisoned: bool) -> None:
         table = table.assign(label=table["sample_id"].map(labels))
         write_table(root / path, table, schemas.PREDICTIONS)
     write_table(root / ENSEMBLES / "ensemble_mean.csv", table, schemas.PREDICTIONS)
+    write_members(root, labels)
+
+
+def write_members(root: Path, labels: "pd.Series[int]") -> None:
+    """Write the predictions of the members of a cross-validation, each of its own fold and of all test rows."""
+    tested = arrays.predictions(workspaces.PATIENTS).query("split == 'test'")
+    folds = pd.concat([arrays.out_of_fold(workspaces.PATIENTS), *(tested.assign(fold=fold) for fold in range(3))])
+    folds = folds.assign(repeat=0, label=folds["sample_id"].map(labels))
+    write_table(root / OUT_OF_FOLD / "light_cnn.csv", folds, schemas.OUT_OF_FOLD)
+    mean = fold_members.average_members(folds)
+    write_table(root / PREDICTIONS / "members_light_cnn.csv", mean, schemas.PREDICTIONS)
 
 
 def run(root: Path, test: str, poisoned: bool = False, source: str = "demo") -> dict[str, str]:
@@ -60,7 +75,7 @@ def run(root: Path, test: str, poisoned: bool = False, source: str = "demo") -> 
         workspaces.change(
             root,
             seeds={"models": {}},
-            cross_validate={"models": {}},
+            cross_validate={"models": {"light_cnn": "light_cnn"}},
             ensemble={"methods": ["mean"], "two_views": []},
             evaluate={
                 "test": test,
@@ -107,5 +122,17 @@ def test_an_open_test_set_of_real_data_needs_an_entry(tmp_path: Path) -> None:
 
 def test_closed_rows_say_what_they_are_measured_on(closed_root: Path, closed: dict[str, str]) -> None:
     metrics = pd.read_csv(closed_root / EVALUATION_TABLES / "metrics.csv")
-    assert set(metrics["samples"]) == {row_names.HELD_OUT_ROWS}
-    assert metrics["n"].max() == (arrays.index(100)["split"] == "val").sum()
+    assert set(metrics["samples"]) == {row_names.HELD_OUT_ROWS, row_names.HELD_OUT_FOLDS}
+    counts = metrics.query("samples == @row_names.HELD_OUT_ROWS").groupby("model")["n"].max()
+    split = arrays.index(100)["split"]
+    assert counts.pop("members_light_cnn") == (split != "test").sum()
+    assert counts.max() == (split == "val").sum()
+
+
+def test_closed_members_have_mean_and_sd_over_the_folds_that_each_never_saw(closed_root: Path, closed: object) -> None:
+    folds = pd.read_csv(closed_root / OUT_OF_FOLD / "light_cnn.csv").query("split == 'oof'")
+    aucs = [discrimination.auc(rows["label"], rows["prob"]) for _, rows in folds.groupby("fold")]
+    metrics = read_record(closed_root / record_path("evaluate", "members_light_cnn")).metrics
+    assert metrics["retrained"] == len(aucs) == 3
+    assert metrics["auc_retrained_mean"] == pytest.approx(np.mean(aucs))
+    assert metrics["auc_retrained_sd"] == pytest.approx(np.std(aucs, ddof=1))

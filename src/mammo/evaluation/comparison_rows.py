@@ -58,10 +58,10 @@ def evaluate_predictions(predictions: pd.DataFrame, config: EvaluateConfig, seed
 
 
 def summarize_retrainings(tables: Sequence[pd.DataFrame]) -> dict[str, float]:
-    """Return mean and SD of the AUC over trainings that differ by their seed or by the draw of the folds.
+    """Return mean and SD of the AUC over trainings that differ by their seed, their fold or the draw of the folds.
 
-    tables: schemas.PREDICTIONS or schemas.OUT_OF_FOLD of each training, over the same samples. Empty where there is
-    only one.
+    tables: schemas.PREDICTIONS or schemas.OUT_OF_FOLD of each training, over the same samples or each over its
+    held-out fold. Empty where there is only one.
     """
     if len(tables) < 2:
         return {}

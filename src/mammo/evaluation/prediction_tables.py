@@ -74,19 +74,29 @@ def read_repeats(config: Config) -> dict[str, list[pd.DataFrame]]:
 
 
 def read_retrainings(name: str, config: Config) -> list[pd.DataFrame]:
-    """Read the predictions of a row's model in each of its trainings: its members, or its further seeds; else none."""
-    return read_members(name, config) or [_close(table, config) for table in read_seeds(name, config)]
+    """Read the predictions of a row's model in each of its trainings: its members, or its further seeds; else none.
+
+    While the test set is closed a member's are of the fold that it was trained without.
+    """
+    if _has_members(name, config):
+        folds = _read_folds(name.removeprefix(MEMBERS))
+        is_open = config.evaluate.test == "open"
+        return fold_members.split_members(folds) if is_open else fold_members.split_held_out(folds)
+    return [_close(table, config) for table in read_seeds(name, config)]
 
 
 def read_members(name: str, config: Config) -> list[pd.DataFrame]:
-    """Read the predictions of each member of a row that is a mean over members; else none.
+    """Read the predictions of the members of a row that is a mean over members on rows that they have in common.
 
-    None either while the test set is closed: members have no other rows in common.
+    Empty for other rows, and while the test set is closed: members have no other rows in common.
     """
-    model = name.removeprefix(MEMBERS)
-    if not row_names.is_average(name) or model not in config.cross_validate.models or config.evaluate.test == "closed":
+    if not _has_members(name, config) or config.evaluate.test == "closed":
         return []
-    return fold_members.split_members(_read_folds(model))
+    return fold_members.split_members(_read_folds(name.removeprefix(MEMBERS)))
+
+
+def _has_members(name: str, config: Config) -> bool:
+    return row_names.is_average(name) and name.removeprefix(MEMBERS) in config.cross_validate.models
 
 
 def _read_folds(model: str) -> pd.DataFrame:

@@ -26,6 +26,7 @@ COLUMNS = [
     *("date", "commit", "profile", "dataset", "unit", "test_set", "n_patients", "data", "recipe"),
     *("primary_a", "primary_b", "reason"),
 ]
+RECIPE_SECTIONS = ("train", "focal", "predict", "continue_training", "seeds", "cross_validate", "ensemble")
 COMMAND = 'python -m mammo open-test --reason "..."'
 
 
@@ -62,12 +63,14 @@ def hash_patients(dataset: str, patients: list[str]) -> str:
 
 
 def hash_recipe(config: Config) -> str:
-    """Return the first 16 digits of the SHA-256 of what is compared: another recipe is another look at the test set."""
+    """Return the first 16 digits of the SHA-256 of what is compared: another recipe is another look at the test set.
+
+    What runs before a training is not in it: another split or other pixels are other data (`data_fingerprint`).
+    """
     parts = {
+        "seed": config.seed,
         "models": {name: model.model_dump() for name, model in config.models.items()},
-        "seeds": config.seeds.model_dump(),
-        "cross_validate": config.cross_validate.model_dump(),
-        "ensemble": config.ensemble.model_dump(),
+        **{section: getattr(config, section).model_dump() for section in RECIPE_SECTIONS},
         "primary": config.evaluate.primary,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
