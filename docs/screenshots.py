@@ -8,6 +8,7 @@ import shutil
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from urllib.parse import quote
 
 from PIL import Image
 
@@ -15,13 +16,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from mammo.core.config import load_config
-from mammo.tracking import mlflow_client
+from mammo.tracking import table_view
 from tests import browser, mlflow_server
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = ROOT / "docs/images"
-SHOWN = ("auc", "sensitivity", "specificity")
-HIDDEN = ("Dataset", "Source", "Models")
 
 
 def main(repository: Path) -> None:
@@ -32,16 +31,16 @@ def main(repository: Path) -> None:
         shutil.copyfile(repository / "mlflow.db", store)
         with mlflow_server.serving(f"sqlite:///{store}", Path(folder)) as server, browser.page(1400, 760) as page:
             os.environ["MLFLOW_TRACKING_URI"] = server.url
-            address, query = mlflow_client.table_page(load_config(ROOT / "params.yaml").tracking.experiment)
+            address, query = table_view.table_page(load_config(ROOT / "params.yaml").tracking.experiment)
             browser.open_table(page, address + query)
-            browser.change_columns(page, *SHOWN, *HIDDEN)
             browser.shot(page, IMAGES / "runs.png")
             best = [name for name in dict.fromkeys(browser.names(page)) if "baseline" not in name][:2]
             browser.compare(page, *best)
             for section in ("Visualizations", "Parameters"):
                 page.get_by_role("button", name=section, exact=True).click()
             browser.shot(page, IMAGES / "compare.png")
-            browser.open_table(page, address + query.replace("evaluate", "report"))
+            shown = quote("tags.`dvc.stage` = 'report' AND attributes.status = 'FINISHED'")
+            page.goto(f"{address}{query.split('?')[0]}?searchFilter={shown}&workflowType=machine_learning")
             browser.open_artifact(page, "report", "report", "figures", "roc.png")
             browser.shot(page, IMAGES / "roc.png")
     for path in IMAGES.glob("*.png"):

@@ -94,7 +94,8 @@ def test_the_ui_serves_the_store_of_the_workspace(
     started: list[list[str]] = []
     monkeypatch.setattr(os, "execvp", lambda program, words: started.append(words))
     main.main(["ui", "--port", "5055"])
-    assert "http://127.0.0.1:5055/#/experiments/1/runs?searchFilter=tags.%60dvc.stage%60" in capsys.readouterr().out
+    address = "http://127.0.0.1:5055/#/experiments/1/runs?viewStateShareKey="
+    assert address in capsys.readouterr().out
     assert f"sqlite:///{workspace / 'mlflow.db'}" in started[0]
 
 

@@ -16,9 +16,9 @@ def add_parser(subparsers: Subparsers) -> None:
 def run(args: argparse.Namespace) -> None:
     """Serve the embedded store, or print the page of the server that holds the runs."""
     from mammo.core.config import load_config
-    from mammo.tracking import mlflow_client
+    from mammo.tracking import table_view
 
-    store, page = mlflow_client.table_page(load_config().tracking.experiment)
+    store, page = table_view.table_page(load_config().tracking.experiment)
     if store.startswith("http"):
         print(f"the comparison table's runs: {store.rstrip('/')}{page}")
         return

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import quote, urlencode
 
 import mlflow
 from filelock import FileLock
@@ -23,7 +22,7 @@ from mammo.core.errors import InputError
 from mammo.core.paths import SCRATCH, project_root
 from mammo.core.records import Record
 from mammo.tracking import model_uri
-from mammo.tracking.failures import FAILURES, SQLITE, DeletedExperimentError, name_cure
+from mammo.tracking.failures import FAILURES, SQLITE, DeletedExperimentError
 
 N_LOOKUPS = 8  # queries to the server at a time
 N_TWINS = 20  # finished runs of one record that are looked at, the newest first
@@ -152,13 +151,3 @@ def find_model(uri: str, downloaded: Path) -> Path:
             f"{uri} holds {len(models)} .keras files; name the model of one run, e.g. {model_uri.RUNS}<run>/light_cnn"
         )
     return models[0]
-
-
-@name_cure()
-def table_page(experiment: str) -> tuple[str, str]:
-    """Return the store's address and, below its host, the page of the UI that lists the comparison table by AUC."""
-    finished = "tags.`dvc.stage` = 'evaluate' AND attributes.status = 'FINISHED'"
-    query = {"searchFilter": finished, "orderByKey": "metrics.`auc`", "orderByAsc": "false"}
-    query["workflowType"] = "machine_learning"  # else MLflow surrounds the runs with its pages for chat assistants
-    page = f"/#/experiments/{connect(experiment)}/runs?{urlencode(query, quote_via=quote)}"
-    return mlflow.get_tracking_uri(), page

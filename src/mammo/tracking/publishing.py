@@ -77,7 +77,7 @@ def publish(experiment: str, records: list[Record]) -> Published:
     experiment_id = connect(experiment)
     differing: list[str] = []
     pipeline = _pipeline_run(experiment_id, records, differing)
-    named = _runs_of_pipeline(experiment_id, pipeline) if pipeline else {}
+    named = {run.data.tags.get("content", ""): run for run in runs_of_pipeline(pipeline)} if pipeline else {}
     known = _verified({content: [run] for content, run in named.items()}, records, differing)
     missing = [record for record in records if record.content() not in known]
     known |= _verified(find_by_record(experiment_id, missing), missing, differing)
@@ -157,7 +157,7 @@ def find_origin(run_id: str) -> Origin:
         )
     runs = [run]
     if run.data.tags["dvc.stage"] == PIPELINE:
-        runs = list(_runs_of_pipeline(run.info.experiment_id, run).values())
+        runs = list(runs_of_pipeline(run))
     # A clean run that another attempt began may hold that one's patch.
     changed = run.data.tags.get("git.dirty") != "false"
     patch = download_artifact(run_id, PATCH) if changed and PATCH in files else None
@@ -251,13 +251,12 @@ def adopt(pipeline_id: str, runs: list[Run]) -> None:
             client.set_tag(run.info.run_id, MLFLOW_PARENT_RUN_ID, pipeline_id)
 
 
-def _runs_of_pipeline(experiment_id: str, pipeline: Run) -> dict[str, Run]:
-    """Return the finished runs that a pipeline's run names, by content."""
+def runs_of_pipeline(pipeline: Run) -> list[Run]:
+    """Return the finished runs that a pipeline's run names."""
     tags = sorted(pipeline.data.tags.items())
     ids = ",".join(value for tag, value in tags if tag.startswith(RUN_IDS_TAG)).split(",")
     listed = ", ".join(f"'{run_id}'" for run_id in ids)
-    runs = search_finished(experiment_id, f"attributes.run_id IN ({listed})", len(ids))
-    return {run.data.tags.get("content", ""): run for run in runs}
+    return search_finished(pipeline.info.experiment_id, f"attributes.run_id IN ({listed})", len(ids))
 
 
 def _id_tags(runs: list[Run]) -> list[RunTag]:

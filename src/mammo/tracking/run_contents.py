@@ -23,7 +23,7 @@ from mammo.tracking.failures import DATABASE_ERRORS
 from mammo.tracking.mlflow_client import upload_timeout
 
 ROW_STAGES = ("evaluate", "external")  # each of their runs is a row of the comparison table
-DIGEST_LENGTH = 32  # characters of the data's digest: MLflow takes 36 at most
+DIGEST_LENGTH = 8  # characters of the data's digest in the table of runs; the tag `data` has all of it
 RECORD = "record.json"
 PATCH = "workspace.patch"  # what the workspace had beside its commit, for `git apply`
 EXAMPLE_GREY = 128.0  # the even image of a model's input example: no patient's film
@@ -86,9 +86,10 @@ def log_patch(client: mlflow.MlflowClient, run_id: str) -> None:
 
 
 def to_metrics(values: Mapping[str, float | None], step: int) -> list[Metric]:
-    """Return MLflow metrics of those values that are not None."""
+    """Return MLflow metrics of those values that are not None, the AUC first: its pages begin with the first."""
     now = time.time_ns() // 1_000_000
-    return [Metric(key, value, now, step) for key, value in values.items() if value is not None]
+    ordered = sorted(values.items(), key=lambda named: named[0] != "auc")
+    return [Metric(key, value, now, step) for key, value in ordered if value is not None]
 
 
 def to_params(values: Mapping[str, Any]) -> list[Param]:
