@@ -114,6 +114,10 @@ def test_the_ui_serves_the_store_of_the_workspace(
         ["data", "mend"],
         ["search"],
         ["export", "x"],
+        ["clean"],
+        ["clean", "--keep", "tagged", "--yes", "--dry-run"],
+        ["runs"],
+        ["runs", "pack"],
     ],
 )
 def test_wrong_usage_is_exit_code_2(words: list[str]) -> None:
@@ -159,7 +163,7 @@ def test_bad_input_is_exit_code_1_and_one_message(workspace: Path, words: list[s
 
 def test_every_help_page_fits_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    for command in ("plan", "experiments", "compare"):
+    for command in ("plan", "experiments", "compare", "report", "runs", "clean"):
         with pytest.raises(SystemExit):
             main.main([command, "--help"])
         printed = capsys.readouterr().out

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from mammo.cli import (
     accept,
     audit,
+    clean,
     compare,
     data,
     experiments,
@@ -33,7 +34,7 @@ from mammo.core.errors import InputError
 # As the help lists them.
 COMMANDS = (
     *(predict, serve, audit, export, data, plan, experiments, compare, report, search, accept, reproduce, profile),
-    *(open_test, results, runs, ui),
+    *(open_test, results, runs, clean, ui),
 )
 
 

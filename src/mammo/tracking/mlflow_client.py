@@ -25,6 +25,7 @@ from mammo.tracking import model_uri
 from mammo.tracking.failures import FAILURES, SQLITE, DeletedExperimentError
 
 N_LOOKUPS = 8  # queries to the server at a time
+PAGE = 1000  # runs in an answer of the server
 N_TWINS = 20  # finished runs of one record that are looked at, the newest first
 REQUEST_TIMEOUT_S = "10"  # without an answer; MLFLOW_HTTP_REQUEST_TIMEOUT sets another
 UPLOAD_TIMEOUT_S = "120"  # the same for a file, which a server may pass on to a bucket before it answers
@@ -119,6 +120,22 @@ def search_finished(experiment_id: str, condition: str, limit: int) -> list[Run]
     """Return the finished runs that meet an MLflow filter, the newest first."""
     finished = f"attributes.status = 'FINISHED' AND {condition}"
     return list(mlflow.MlflowClient().search_runs([experiment_id], finished, max_results=limit))
+
+
+def list_runs(experiment: str) -> dict[str, Run]:
+    """Return all runs of the experiment by id; none where there is no such experiment."""
+    use_store()
+    existing = mlflow.get_experiment_by_name(experiment)
+    if existing is None:
+        return {}
+    runs: dict[str, Run] = {}
+    token = None
+    while True:
+        page = mlflow.MlflowClient().search_runs([existing.experiment_id], max_results=PAGE, page_token=token)
+        runs |= {run.info.run_id: run for run in page}
+        token = page.token
+        if not token:
+            return runs
 
 
 def download_artifact(run_id: str, path: str) -> Path:

@@ -35,6 +35,7 @@ CODE = (
     *("params.yaml", "dvc.yaml", "profiles/*.yaml", "pyproject.toml", "requirements.txt", "requirements/*"),
 )
 OPTIONAL_TAGS = {"git.patch", "git.untracked", "dvc.exp"}  # not of every process
+YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where it was compiled
 LARGEST_PATCH = 2_000_000  # bytes; more than that is no change of code and parameters
 log = logging.getLogger(__name__)
 
@@ -169,9 +170,12 @@ def _limited(patch: bytes, untracked: int) -> Changes:
 
 def lock_hash() -> str | None:
     """Return the SHA-256 of dvc.lock's stages but `publish`, during which this is called; None without a dvc.lock."""
-    if not DVC_LOCK.is_file():
-        return None
-    stages = yaml.safe_load(DVC_LOCK.read_text(encoding="utf-8"))["stages"]
+    return hash_lock(DVC_LOCK.read_text(encoding="utf-8")) if DVC_LOCK.is_file() else None
+
+
+def hash_lock(text: str) -> str:
+    """Return the SHA-256 of the stages but `publish` of a dvc.lock."""
+    stages = dict(yaml.load(text, YAML_LOADER).get("stages") or {})
     stages.pop("publish", None)
     return hashlib.sha256(json.dumps(stages, sort_keys=True).encode()).hexdigest()
 

@@ -251,10 +251,15 @@ def adopt(pipeline_id: str, runs: list[Run]) -> None:
             client.set_tag(run.info.run_id, MLFLOW_PARENT_RUN_ID, pipeline_id)
 
 
+def named_runs(tags: Mapping[str, str]) -> list[str]:
+    """Return the ids of the runs that a pipeline's run of these tags names."""
+    parts = (value for tag, value in sorted(tags.items()) if tag.startswith(RUN_IDS_TAG))
+    return [run_id for part in parts for run_id in part.split(",") if run_id]
+
+
 def runs_of_pipeline(pipeline: Run) -> list[Run]:
     """Return the finished runs that a pipeline's run names."""
-    tags = sorted(pipeline.data.tags.items())
-    ids = ",".join(value for tag, value in tags if tag.startswith(RUN_IDS_TAG)).split(",")
+    ids = named_runs(pipeline.data.tags)
     listed = ", ".join(f"'{run_id}'" for run_id in ids)
     return search_finished(pipeline.info.experiment_id, f"attributes.run_id IN ({listed})", len(ids))
 

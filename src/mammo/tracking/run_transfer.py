@@ -25,14 +25,13 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 from mammo.core.errors import InputError
 from mammo.core.records import parse_record
 from mammo.tracking.failures import name_cure
-from mammo.tracking.mlflow_client import connect, exclusive_lock, search_finished, upload_timeout, use_store
-from mammo.tracking.publishing import PIPELINE, PROMOTION, RUN_IDS_TAG, adopt
+from mammo.tracking.mlflow_client import connect, exclusive_lock, list_runs, search_finished, upload_timeout
+from mammo.tracking.publishing import PIPELINE, PROMOTION, RUN_IDS_TAG, adopt, named_runs
 from mammo.tracking.run_archive import PackedInput, PackedModel, PackedRun, read_archive, to_plain, write_archive
 from mammo.tracking.run_contents import RECORD
 from mammo.tracking.verification import CONTENT
 
 PACKED_AS = "packed.run_id"  # tag: the id that an unpacked run had on the server that it comes from
-PAGE = 1000  # runs in an answer of the server
 N_METRICS, N_PARAMS = 1000, 100  # of one request
 
 
@@ -51,7 +50,7 @@ def pack(experiment: str, path: Path, run_ids: Sequence[str] = ()) -> list[str]:
     not there or did not finish.
     """
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # one a run
-    runs = _list_runs(experiment)
+    runs = list_runs(experiment)
     chosen = _choose(runs, run_ids)
     if not chosen:
         raise InputError(f"MLflow at {mlflow.get_tracking_uri()} has no finished run of {experiment!r} to pack")
@@ -69,22 +68,6 @@ def pack(experiment: str, path: Path, run_ids: Sequence[str] = ()) -> list[str]:
     return [str(run.info.run_name) for run in chosen]
 
 
-def _list_runs(experiment: str) -> dict[str, Run]:
-    """Return all runs of the experiment by id."""
-    use_store()
-    existing = mlflow.get_experiment_by_name(experiment)
-    if existing is None:
-        return {}
-    runs: dict[str, Run] = {}
-    token = None
-    while True:
-        page = mlflow.MlflowClient().search_runs([existing.experiment_id], max_results=PAGE, page_token=token)
-        runs |= {run.info.run_id: run for run in page}
-        token = page.token
-        if not token:
-            return runs
-
-
 def _choose(runs: Mapping[str, Run], run_ids: Sequence[str]) -> list[Run]:
     """Return the finished runs among those, the stages' before the pipelines'."""
     finished = {key: run for key, run in runs.items() if run.info.status == "FINISHED" and CONTENT in run.data.tags}
@@ -96,12 +79,6 @@ def _choose(runs: Mapping[str, Run], run_ids: Sequence[str]) -> list[Run]:
     wanted |= {named for run_id in run_ids for named in named_runs(finished[run_id].data.tags) if named in finished}
     chosen = [finished[run_id] for run_id in finished if run_id in wanted]
     return sorted(chosen, key=lambda run: (run.data.tags.get("dvc.stage") == PIPELINE, run.info.start_time))
-
-
-def named_runs(tags: Mapping[str, str]) -> list[str]:
-    """Return the ids of the runs that a pipeline's run names."""
-    parts = (value for tag, value in sorted(tags.items()) if tag.startswith(RUN_IDS_TAG))
-    return [run_id for part in parts for run_id in part.split(",") if run_id]
 
 
 def _describe(run: Run, parts: list[str], folder: Path) -> PackedRun:
