@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from mammo.pipeline.cleaning import Cleaning
 
 EXAMPLES = """examples:
-  python -m mammo clean --keep champion,tagged,last:5          what it would free
-  python -m mammo clean --keep champion,tagged,last:5 --yes    free it"""
+  python -m mammo clean --keep champion,tagged,last:5        what it would free
+  python -m mammo clean --keep champion,tagged,last:5 --yes  free it"""
 
 
 def add_parser(subparsers: Subparsers) -> None:
