@@ -11,7 +11,8 @@ from mammo.evaluation.lesion_verdict import judge_drop
 from mammo.pipeline import test_ledger
 from mammo.pipeline.workspace_records import TABLE_TAGS, external_paths, result_paths
 from mammo.reporting import results
-from mammo.reporting.comparison import render_markdown, state_test_set
+from mammo.reporting.comparison import state_test_set
+from mammo.reporting.result_tables import render_controls, render_tables
 from mammo.tracking import artifact_links, mlflow_client, publishing
 from stages import run
 
@@ -29,7 +30,10 @@ def main() -> None:
 
 
 def _render(comparison: pd.DataFrame, config: Config) -> str:
-    return state_test_set(render_markdown(comparison), test_ledger.describe(config), config.evaluate.primary)
+    """Render what fits a page: four columns, the controls below; the CSV beside it has everything."""
+    tables = "\n".join(table for table in (render_tables(comparison), render_controls(comparison)) if table)
+    text = f"{tables}\nAll metrics with their intervals: {COMPARISON.name}.\n"
+    return state_test_set(text, test_ledger.describe(config), config.evaluate.primary)
 
 
 def _publish(config: Config, records: list[Record]) -> None:

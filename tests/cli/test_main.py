@@ -50,7 +50,8 @@ def test_an_unknown_profile_is_refused_with_the_others(workspace: Path) -> None:
 
 def test_results_become_a_page_and_the_readme_table(workspace: Path) -> None:
     (workspace / "data/report/figures").mkdir(parents=True)
-    (workspace / "data/report/figures/roc.png").write_bytes(b"png")
+    for figure in ("roc", "auc"):
+        (workspace / f"data/report/figures/{figure}.png").write_bytes(b"png")
     (workspace / "data/data_report").mkdir()
     (workspace / "data/data_report/data.md").write_text("## Counts\n")
     (workspace / "README.md").write_text("before\n<!-- results: mine -->\nstale\n<!-- /results -->\nafter\n")
@@ -58,7 +59,9 @@ def test_results_become_a_page_and_the_readme_table(workspace: Path) -> None:
     lines = (workspace / "docs/results/mine.csv").read_text().splitlines()
     assert lines[0].startswith(",".join(results.COLUMNS))
     assert len(lines) == 1 + len(read_comparison())
-    assert "python -m mammo profile mine && dvc repro" in (workspace / "docs/results/mine.md").read_text()
+    page = (workspace / "docs/results/mine.md").read_text()
+    assert "```\ndvc repro\n```" in page, "mine is no profile: its command would fail"
+    assert "![AUC of every row" in page and (workspace / "docs/results/mine-auc.png").is_file()
     assert "## Counts" in (workspace / "docs/data/mine.md").read_text()
     readme = (workspace / "README.md").read_text()
     assert readme.startswith("before\n<!-- results: mine -->\n\nOfficial test: ")

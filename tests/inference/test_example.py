@@ -44,6 +44,17 @@ def test_without_models_there_is_no_example(
     assert find_example() is None
 
 
+@pytest.mark.parametrize("folder", ["evaluate", "train"])
+def test_a_run_that_is_not_finished_has_no_example(
+    folder: str, finished_lesions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command would fail: `predict` needs the record of the training, and that of the evaluation."""
+    shutil.copytree(finished_lesions, tmp_path / "run", copy_function=shutil.copyfile)
+    monkeypatch.chdir(tmp_path / "run")
+    shutil.rmtree(tmp_path / "run/metrics/records" / folder)
+    assert find_example() is None
+
+
 def test_the_command_works_and_prints_what_was_announced(
     finished_lesions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -29,7 +29,7 @@ def publish(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) 
     shutil.copyfile(empty_store, tmp_path / "store.db")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'store.db'}")
     monkeypatch.setattr(stage.results, "COLUMNS", ["model", "auc"])
-    monkeypatch.setattr(stage, "render_markdown", str)
+    monkeypatch.setattr(stage, "render_tables", str)
     config = load_config()
     tags = dict.fromkeys(stage.TABLE_TAGS[1:], "x") | {"order": "000"}
     with live_run.tracked_run(

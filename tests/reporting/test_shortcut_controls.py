@@ -3,7 +3,7 @@
 import pandas as pd
 
 from mammo.evaluation.lesion_verdict import DOES_NOT_LOOK, LOOKS
-from mammo.reporting import comparison, evaluation_report, model_card
+from mammo.reporting import evaluation_report, model_card, result_tables
 from mammo.reporting.evaluation_report.shortcuts import build_controls, describe_controls
 from mammo.reporting.page import Note
 from tests.reporting import test_evaluation_report as run
@@ -54,10 +54,10 @@ def test_the_card_states_the_fall_and_its_verdict() -> None:
     )
 
 
-def test_the_markdown_table_has_the_controls_beside_the_auc() -> None:
-    lines = comparison.render_markdown(controlled()).splitlines()
-    assert "| AUC within border quartiles | AUC without the lesion |" in lines[0]
+def test_the_markdown_table_has_the_controls_in_columns_of_their_own() -> None:
+    lines = result_tables.render_controls(controlled()).splitlines()
+    assert lines[0] == "| model | AUC within border quartiles | AUC without the lesion |"
     assert f"0.750 (0.700-0.800) | 0.600 (0.550-0.650), {LOOKS} |" in lines[2]
     assert f"0.810 (0.760-0.860), {DOES_NOT_LOOK} |" in lines[3]
     assert lines[4].endswith("| - | - |")
-    assert "within" not in comparison.render_markdown(controlled(measured=False))
+    assert result_tables.render_controls(controlled(measured=False)) == ""

@@ -17,9 +17,11 @@ def add_parser(subparsers: Subparsers) -> None:
 def run(args: argparse.Namespace) -> None:
     """Write the pages, and print where they are."""
     from mammo.core.config import load_config
-    from mammo.pipeline import test_ledger
+    from mammo.pipeline import profiles, test_ledger
     from mammo.reporting import results
 
-    command, test_set = f"python -m mammo profile {args.name} && dvc repro", test_ledger.describe(load_config())
+    # A name that is no profile's would give a command that fails.
+    profile = f"python -m mammo profile {args.name} && " if args.name in profiles.list_profiles() else ""
+    command, test_set = f"{profile}dvc repro", test_ledger.describe(load_config())
     for path in results.write_results(args.name, command, test_set):
         print(path)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from mammo.core.config import PARAMS_FILE, Config, load_config
+from mammo.core.errors import InputError
 from mammo.core.files import read_table
 from mammo.core.paths import CASES, MODELS, PREDICTIONS, RAW
 from mammo.core.schemas import BOX_PREFIX, PATH_SEPARATOR
@@ -13,6 +14,7 @@ from mammo.core.schemas import CASES as CASE_COLUMNS
 from mammo.core.schemas import PREDICTIONS as PREDICTION_COLUMNS
 from mammo.data.images import io, transforms
 from mammo.data.sources import load_source
+from mammo.inference import workspace_models
 from mammo.inference.films import Corners
 
 HEAT_MAPS = "maps"  # folder of the example's heat map
@@ -67,10 +69,19 @@ def find_example() -> Example | None:
 
 
 def _choose_model(config: Config) -> str | None:
-    """Return the last model of params.yaml that is trained: the smallest of the default."""
-    trained = [name for name in config.models if (MODELS / f"{name}.keras").is_file()]
-    trained = [name for name in trained if (PREDICTIONS / f"{name}.csv").is_file()]
-    return trained[-1] if trained else None
+    """Return the last model of params.yaml that `predict` takes: the smallest of the default; None without one."""
+    return next((name for name in reversed(list(config.models)) if _is_finished(name)), None)
+
+
+def _is_finished(name: str) -> bool:
+    """Return whether a model is trained and evaluated, and its files are those of the records."""
+    if not (MODELS / f"{name}.keras").is_file():
+        return False
+    try:
+        workspace_models.describe_model(name)
+    except InputError:  # a run that is not finished, or was changed since: the command would fail
+        return False
+    return True
 
 
 def _lesion_box(root: Path, case: "pd.Series[str]") -> Corners:

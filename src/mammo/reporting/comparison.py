@@ -117,28 +117,3 @@ def state_test_set(table: str, test_set: str, primary: Sequence[str] | None) -> 
     """Return a table as Markdown with the sentence on its test set, and the primary comparison, below."""
     named = "" if primary is None else f" Primary comparison, named beforehand: {' against '.join(primary)}."
     return f"{table}\n{test_set}{named}\n"
-
-
-def render_markdown(comparison: pd.DataFrame, columns: Sequence[str] = TABLE_METRICS) -> str:
-    """Write the comparison table as Markdown: `columns` with intervals, and the AUC controlled and over trainings."""
-    repeated = "retrained" in comparison and comparison["retrained"].notna().any()
-    controls = [CONTROLS[name] for name in CONTROLS if name in comparison and comparison[name].notna().any()]
-    head = [
-        "model",
-        "weights",
-        "samples",
-        "n (patients)",
-        *(name.upper() if len(name) < 4 else name for name in columns),
-        *(head for head, _ in controls),
-        *(["AUC, mean ± SD (trainings)"] if repeated else []),
-    ]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    for _, row in comparison.iterrows():
-        count = f"{row['n']:.0f} ({row['n_patients']:.0f})"
-        values = [
-            *(format_interval(row, name) for name in columns),
-            *(format_cell(row) for _, format_cell in controls),
-            *([format_retrainings(row)] if repeated else []),
-        ]
-        lines.append("| " + " | ".join([row["model"], row["weights"], row["samples"], count, *values]) + " |")
-    return "\n".join(lines) + "\n"

@@ -12,6 +12,7 @@ import pandas as pd
 from mammo.core.errors import InputError
 from mammo.core.files import fresh_folder, write_rounded_table, write_text
 from mammo.core.paths import (
+    AUC_FIGURE,
     DATA_PAGES,
     DATA_REPORT_FIGURES,
     DATA_REPORT_TEXT,
@@ -48,11 +49,13 @@ def write_results(name: str, command: str, test_set: str) -> list[Path]:
     columns = [*COLUMNS, *(column for column in MORE_COLUMNS if column in comparison)]
     write_rounded_table(RESULTS / f"{name}.csv", comparison[columns].astype({"n": int, "n_patients": int}))
     tests = _copy_paired_tests(name)
-    shutil.copyfile(ROC_FIGURE, RESULTS / f"{name}-roc.png")
+    figures = [RESULTS / f"{name}-{figure.name}" for figure in (AUC_FIGURE, ROC_FIGURE)]
+    for figure, path in zip((AUC_FIGURE, ROC_FIGURE), figures, strict=True):
+        shutil.copyfile(figure, path)
     write_text(RESULTS / f"{name}.md", _render_page(name, command, comparison, test_set))
     _update_readme(name, comparison)
     saliency = saliency_results.write_saliency_page(name, comparison["model"], RESULTS)
-    return [RESULTS / f"{name}.csv", RESULTS / f"{name}.md", RESULTS / f"{name}-roc.png", *tests, data, *saliency]
+    return [RESULTS / f"{name}.csv", RESULTS / f"{name}.md", *figures, *tests, data, *saliency]
 
 
 def write_data_page(name: str) -> Path:
@@ -99,7 +102,9 @@ server. The operating point is chosen on validation. [{name}.csv]({name}.csv) ha
 {render_tables(comparison)}
 {test_set}
 
-{_under("Controls", render_controls(comparison))}![ROC curves]({name}-roc.png)
+{_under("Controls", render_controls(comparison))}![AUC of every row, and what is left of it]({name}-auc.png)
+
+![ROC curves]({name}-roc.png)
 """
 
 
