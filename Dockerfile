@@ -12,7 +12,7 @@ RUN pip install --no-cache-dir --no-deps .
 
 # The file system may be read-only: what libraries write goes to /tmp.
 ENV HOME=/tmp KERAS_HOME=/tmp/keras MPLCONFIGDIR=/tmp/matplotlib
-USER mammo
+USER 10001
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s \
   CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/health/ready')"]

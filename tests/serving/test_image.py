@@ -17,7 +17,7 @@ def instruction(name: str) -> str:
 
 
 def test_it_runs_as_a_user_who_is_not_root() -> None:
-    assert instruction("USER") == "mammo"
+    assert instruction("USER") == "10001"
     assert re.search(r"useradd .*--uid 10001 .*mammo", DOCKERFILE)
     order = [line.split()[0] for line in DOCKERFILE.splitlines() if line and not line.startswith(("#", " "))]
     assert order.index("USER") > max(place for place, word in enumerate(order) if word in ("RUN", "COPY"))
