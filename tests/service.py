@@ -39,7 +39,7 @@ class Server:
 class Impatient(PunctualProtocol):
     """Tests do not wait ten seconds."""
 
-    header_timeout_s = 1.0
+    header_timeout_s = 3.0
 
 
 @contextmanager

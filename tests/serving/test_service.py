@@ -205,7 +205,7 @@ def test_a_body_too_large_is_refused_before_it_is_read_and_while_it_comes(server
 
 
 def test_a_slow_body_is_refused_and_all_bodies_together_are_bounded(lesions: Predictor) -> None:
-    with serving(lesions, read_timeout_s=0.3, max_in_flight_bytes=1000) as server:
+    with serving(lesions, read_timeout_s=1.5, max_in_flight_bytes=1000) as server:
         assert server.raw(b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nab").startswith(
             b"HTTP/1.1 408"
         )
@@ -230,16 +230,16 @@ class Moody(Predictor):
 
 
 def test_connections_that_ask_nothing_are_closed_and_those_that_ask_are_not(server: Server) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
-    for _ in range(3):
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    for _ in range(4):
         connection.request("GET", "/health/live")
         assert json.loads(connection.getresponse().read()) == {"status": "live"}
-        time.sleep(0.6)
+        time.sleep(1)  # four seconds in all: longer than an idle connection has
     assert connection.sock is not None
     connection.sock.sendall(b"GET /health")
     assert connection.sock.recv(65536) == b""
     connection.close()
-    assert server.raw(b"GET /health") == b""
+    assert server.raw(b"GET /health", seconds=30) == b""
 
 
 def test_a_full_queue_and_a_model_too_slow_are_refused_for_now(lesions: Predictor, film) -> None:
