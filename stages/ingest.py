@@ -33,7 +33,7 @@ def main() -> None:
     if ingest.expect == "full":
         datasets.assert_full(located.counts, dataset.published(types), str(root))
     _check_excluded(located, ingest.on_error)
-    doubts = plausibility.find_doubts(root, located.cases, config.compute.workers)
+    doubts = plausibility.find_doubts(root, located, config.ingest.checks, config.compute.workers)
     located, files = manifest.examine(root, manifest.exclude_samples(located, doubts), config.compute.workers)
     _write_tables(located)
     _check_excluded(located, ingest.on_error)

@@ -3,6 +3,7 @@
 import errno
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -10,22 +11,26 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mammo.core.config import load_config
 from mammo.core.files import describe_refused_write
 from mammo.data import datasets, plausibility
-from mammo.data.datasets import inbreast
+from mammo.data.datasets import Located, inbreast
 from mammo.data.images import dicom, io
+from mammo.data.sources import demo
 from tests import external_fixtures
+
+LIMITS = load_config(Path(__file__).resolve().parents[2] / "params.yaml").ingest.checks
 
 
 @pytest.fixture(scope="module")
-def cases(cohort: Path) -> pd.DataFrame:
-    return datasets.load_dataset("cbis_ddsm").locate(cohort, "lesion", ["mass", "calcification"], 1).cases
+def located(cohort: Path) -> Located:
+    return datasets.load_dataset("cbis_ddsm").locate(cohort, "lesion", ["mass", "calcification"], 1)
 
 
 @pytest.fixture
-def case(cases: pd.DataFrame, cohort: Path, tmp_path: Path) -> pd.DataFrame:
+def case(located: Located, cohort: Path, tmp_path: Path) -> pd.DataFrame:
     """One case, whose files lie in tmp_path and may be changed."""
-    first = cases.head(1)
+    first = located.cases.head(1)
     for column in ("image_path", "mask_path"):
         target = tmp_path / first[column].iloc[0]
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -34,11 +39,11 @@ def case(cases: pd.DataFrame, cohort: Path, tmp_path: Path) -> pd.DataFrame:
 
 
 def doubt(case: pd.DataFrame, root: Path) -> str:
-    return plausibility.find_doubts(root, case, 1).get(case["sample_id"].iloc[0], "")
+    return plausibility.find_doubts(root, Located(case, case, [], {}), LIMITS, 1).get(case["sample_id"].iloc[0], "")
 
 
-def test_no_sample_of_the_cohort_is_doubted(cases: pd.DataFrame, cohort: Path) -> None:
-    assert plausibility.find_doubts(cohort, cases, 2) == {}
+def test_no_sample_of_the_cohort_is_doubted(located: Located, cohort: Path) -> None:
+    assert plausibility.find_doubts(cohort, located, LIMITS, 2) == {}
 
 
 def halve(content: bytes) -> bytes:
@@ -74,7 +79,7 @@ def test_a_mask_that_marks_no_lesion_is_doubted(name: str, case: pd.DataFrame, t
     changed = change(io.foreground(io.load(path)))
     cv2.imwrite(str(path), 255 * changed, [cv2.IMWRITE_JPEG_QUALITY, 100])
     assert reason in plausibility.mask_rejection_reason(
-        changed, np.zeros((90, 60), np.uint8), np.ones((90, 60), np.uint8)
+        changed, np.zeros((90, 60), np.uint8), np.ones((90, 60), np.uint8), LIMITS
     )
     if name != "one pixel":  # JPEG blurs it away, which locate refuses
         assert reason in doubt(case, tmp_path)
@@ -84,10 +89,10 @@ def test_a_mask_outside_the_breast_or_on_nothing_is_doubted() -> None:
     mask, breast = np.zeros((100, 80), np.uint8), np.zeros((100, 80), np.uint8)
     mask[10:20, 60:70], breast[:, :40] = 1, 1
     grey = np.random.default_rng(0).integers(0, 255, mask.shape, np.uint8)
-    assert "lies outside the breast" in plausibility.mask_rejection_reason(mask, grey, breast)
+    assert "lies outside the breast" in plausibility.mask_rejection_reason(mask, grey, breast, LIMITS)
     inside = np.roll(mask, -45, axis=1)
-    assert plausibility.mask_rejection_reason(inside, grey, breast) == ""
-    assert "blank" in plausibility.mask_rejection_reason(inside, np.full_like(grey, 9), breast)
+    assert plausibility.mask_rejection_reason(inside, grey, breast, LIMITS) == ""
+    assert "blank" in plausibility.mask_rejection_reason(inside, np.full_like(grey, 9), breast, LIMITS)
 
 
 @pytest.mark.parametrize("name", ["noise", "negative", "blank"])
@@ -101,7 +106,45 @@ def test_a_film_that_is_none_is_doubted(name: str, case: pd.DataFrame, tmp_path:
 
 def test_real_samples_are_not_doubted(real_root: Path) -> None:
     located = datasets.load_dataset("cbis_ddsm").locate(real_root, "lesion", ["mass"], 2)
-    assert plausibility.find_doubts(real_root, located.cases.iloc[::80], 2) == {}
+    some = replace(located, cases=located.cases.iloc[::80])
+    assert len(some.crops) == len(located.cases)
+    assert plausibility.find_doubts(real_root, some, LIMITS, 2) == {}
+
+
+# The crop as a witness
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Located]:
+    """A synthetic cohort whose crops are large enough to be witnesses."""
+    root = tmp_path_factory.mktemp("large")
+    demo.write_cohort(root, patients=20, height_px=640, signal=1.8, seed=3)
+    return root, datasets.load_dataset("cbis_ddsm").locate(root, "lesion", ["mass", "calcification"], 2)
+
+
+def test_every_crop_shows_its_own_lesion(large: tuple[Path, Located]) -> None:
+    root, located = large
+    assert set(located.crops) == set(located.cases["mask_path"])
+    assert plausibility.find_doubts(root, located, LIMITS, 2) == {}
+
+
+@pytest.mark.parametrize("swapped", ["image_path", "mask_path", "crop_path"])
+def test_swapped_files_are_found_by_the_crop(large: tuple[Path, Located], swapped: str) -> None:
+    root, located = large
+    cases = located.cases.assign(crop_path=located.cases["mask_path"].map(located.crops))
+    witnesses = [min(io.read_shape(root / path)) >= 40 for path in cases["crop_path"]]
+    pair = cases[witnesses].drop_duplicates("patient_id").index[:2]
+    cases.loc[pair, swapped] = cases.loc[pair, swapped].to_numpy()[::-1]
+    crops = dict(zip(cases["mask_path"], cases["crop_path"], strict=True))
+    doubts = plausibility.find_doubts(root, Located(cases, cases, [], {}, crops), LIMITS, 2)
+    assert set(doubts) == set(cases.loc[pair, "sample_id"])
+
+
+def test_where_no_crop_matches_none_is_a_witness(large: tuple[Path, Located], caplog: pytest.LogCaptureFixture) -> None:
+    root, located = large
+    crops = dict(zip(located.crops, np.roll(list(located.crops.values()), 1), strict=True))
+    assert plausibility.find_doubts(root, replace(located, crops=crops), LIMITS, 2) == {}
+    assert "crops do not show their place on the film" in caplog.text
 
 
 # Names and reasons

@@ -56,6 +56,17 @@ class IdcConfig(_Section):
     patients: Count | None
 
 
+class ChecksConfig(_Section):
+    """Limits beyond which the pixels of a film, a mask or a crop cannot be what they are said to be."""
+
+    marked_share: tuple[Share, Share]
+    inside_breast: Share
+    spread: NonNegative
+    crop_correlation: Share
+    crop_min_px: Count
+    crop_mismatches: Share
+
+
 class IngestConfig(_Section):
     """The source of the data, and the unit of a sample."""
 
@@ -66,6 +77,7 @@ class IngestConfig(_Section):
     abnormality_types: Annotated[list[AbnormalityType], Field(min_length=1)]
     expect: Expect
     on_error: OnError
+    checks: ChecksConfig
     idc: IdcConfig
     demo: DemoConfig
 

@@ -67,7 +67,7 @@ def check() -> DataCheck:
     root = sources.load_source(ingest.source).root(ingest, RAW)
     types: list[str] = list(ingest.abnormality_types)
     located = datasets.load_dataset(ingest.dataset).locate(root, ingest.unit, types, config.compute.workers)
-    doubts = plausibility.find_doubts(root, located.cases, config.compute.workers)
+    doubts = plausibility.find_doubts(root, located, config.ingest.checks, config.compute.workers)
     located, files = manifest.examine(root, manifest.exclude_samples(located, doubts), config.compute.workers)
     compared = [path for path in (EXCLUDED, MANIFEST, SPLITS) if path.is_file()]
     problems = [*_incomplete(located, ingest, root), *_changed(located, files, compared, root)]

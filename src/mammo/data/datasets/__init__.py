@@ -3,7 +3,7 @@
 Paths in the tables are relative to the root, so that the tables are the same on every machine.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -24,13 +24,15 @@ class DatasetError(InputError):
 class Located:
     """Every published row, in `cases` (schemas.CASES) or in `excluded` (schemas.EXCLUDED), and the cases' files.
 
-    counts: the copy's counts, under the names that the data set's `published` uses.
+    counts: the copy's counts, under the names that the data set's `published` uses. crops: the published crop of a
+    lesion by the path of its mask, where the data set has it.
     """
 
     cases: pd.DataFrame
     excluded: pd.DataFrame
     files: list[str]
     counts: dict[str, int]
+    crops: dict[str, str] = field(default_factory=dict)
 
 
 class Dataset(Protocol):

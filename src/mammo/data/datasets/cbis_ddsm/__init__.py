@@ -76,7 +76,8 @@ def locate(root: Path, unit: str, abnormality_types: list[str], workers: int) ->
         raise DatasetError(f"{root}: none of the {len(rows)} rows is usable; first reason: {rows['reason'].iloc[0]}")
     cases = _lesions(good) if unit == "lesion" else _groups(good, UNIT_KEYS[unit])
     excluded = rows.loc[rows["reason"] != "", [*KEY, "official_split", "reason"]]
-    return Located(cases, excluded, sorted({*good["image_path"], *good["mask_path"]}), _counts(rows))
+    crops = {mask: crop for mask, crop in zip(good["mask_path"], good["crop_path"], strict=True) if crop}
+    return Located(cases, excluded, sorted({*good["image_path"], *good["mask_path"]}), _counts(rows), crops)
 
 
 def published(abnormality_types: list[str]) -> dict[str, int]:
@@ -109,6 +110,7 @@ def _join_files(rows: pd.DataFrame, index: files.Index, workers: int) -> pd.Data
     return rows.assign(
         image_path=[match.film for match in matches],
         mask_path=[match.mask for match in matches],
+        crop_path=[match.crop for match in matches],
         reason=rows["reason"].mask(rows["reason"] == "", reasons),
     )
 
@@ -142,7 +144,7 @@ def _lesions(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(
         sample_id=rows[KEY].agg("_".join, axis=1),
         label=(rows["pathology"] == "MALIGNANT").astype("int64"),
-    ).drop(columns=["image", "crop", "mask", "reason"])
+    ).drop(columns=["image", "crop", "mask", "reason", "crop_path"])
 
 
 def _groups(rows: pd.DataFrame, key: list[str]) -> pd.DataFrame:

@@ -23,11 +23,15 @@ MAX_FOLDERS = 3  # in an error
 
 @dataclass(frozen=True)
 class Match:
-    """Film and mask of one row, relative to the root; reason: why one of them is missing, or empty."""
+    """Film and mask of one row, relative to the root; reason: why one of them is missing, or empty.
+
+    crop: the one other file beside the mask; empty where there is none or are several.
+    """
 
     film: str = ""
     mask: str = ""
     reason: str = ""
+    crop: str = ""
 
 
 @dataclass(frozen=True)
@@ -49,8 +53,10 @@ class Index:
         try:
             film_path = self._film(image)
             film = self._relative(film_path)
-            chosen = self._mask(crop, mask, film_path, _film_shape(film_path))
-            return Match(film, self._relative(chosen))
+            candidates = self._candidates(crop, mask, film_path)
+            chosen = _choose_mask(candidates, _film_shape(film_path))
+            others = [path for path in candidates if path != chosen]
+            return Match(film, self._relative(chosen), crop=self._relative(others[0]) if len(others) == 1 else "")
         except InputError as error:
             return Match(film, reason=str(error).replace(f"{self.root}/", ""))
 
@@ -63,13 +69,13 @@ class Index:
             raise DatasetError(f"{len(films)} files for the film in {_describe_cell(cell)}, expected 1{self._unread()}")
         return films[0]
 
-    def _mask(self, crop: str, mask: str, film: Path, film_shape: tuple[int, int]) -> Path:
-        """Return the mask among the files of both cells: crop and mask share a series in 97 % of the rows."""
+    def _candidates(self, crop: str, mask: str, film: Path) -> list[Path]:
+        """Return the files of both cells, mask and crop: they share a series in 97 % of the rows."""
         candidates = {*self.files(crop), *self.files(mask)} - {film}
         if not candidates:
             places = dict.fromkeys((_describe_cell(crop), _describe_cell(mask)))
             raise DatasetError(f"no files for crop and mask in {' or '.join(places)}{self._unread()}")
-        return _choose_mask(sorted(candidates), film_shape)
+        return sorted(candidates)
 
     def _relative(self, path: Path) -> str:
         relative = path.relative_to(self.root).as_posix()
