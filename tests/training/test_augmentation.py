@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mammo.core.config import AugmentationConfig, load_config
-from mammo.training import augmentation
+from mammo.training import augmentation, augmentation_examples
 from tests import arrays
 from tests.examples import examples
 
@@ -157,10 +157,32 @@ def test_random_layers_show_their_generator_so_that_training_can_reseed_them():
     assert len([generator for generator in generators if generator is not None]) == len(ALONE)
 
 
-def test_examples_show_each_change_of_the_default_and_all():
+def test_examples_force_each_change_to_its_limits_and_name_the_value():
     default = load_config(Path(__file__).resolve().parents[2] / "params.yaml").train.augmentation
     images = raw(3)[..., 0].astype(np.uint8)
-    versions = augmentation.examples(default, 1.0, images, seed=1)
-    assert list(versions) == ["original", *[name for name, amount in default if amount], "all"]
+    images[1] = images[0]  # at a limit nothing is drawn: equal images stay equal
+    versions = augmentation_examples.show_changes(default, 1.0, images, seed=1)
+    limited = [
+        *("flip, left to right", "flip, top to bottom"),
+        *("rotation, +10 degrees", "zoom, out 10%", "shift, 5% down and right"),
+        *("rotation, -10 degrees", "zoom, in 10%", "shift, 5% up and left"),
+        *("contrast, times 1.15", "contrast, times 0.85"),
+    ]
+    assert list(versions) == ["original", *limited, "noise, SD 0.02", "all, at random"]
     assert all(version.shape == images.shape and version.dtype == np.uint8 for version in versions.values())
     np.testing.assert_array_equal(versions["original"], images)
+    for name in limited:
+        np.testing.assert_array_equal(versions[name][0], versions[name][1])
+        assert not np.array_equal(versions[name], images), name
+    np.testing.assert_array_equal(versions["flip, left to right"], images[:, :, ::-1])
+    spread = {name: float(versions[name][0].std()) for name in ("contrast, times 1.15", "contrast, times 0.85")}
+    assert spread["contrast, times 0.85"] < images[0].std() < spread["contrast, times 1.15"]
+
+
+def test_examples_scale_with_the_strength_and_show_what_only_some_images_get():
+    images = raw(2)[..., 0].astype(np.uint8)
+    everything = NOTHING.model_copy(update=ALONE)
+    versions = augmentation_examples.show_changes(everything, 0.5, images, seed=1)
+    assert {"rotation, +10 degrees", "gamma, 1.25", "gamma, 0.80", "blur", "artifact"} <= set(versions)
+    assert all((versions[name] != images).any(axis=(1, 2)).all() for name in ("blur", "artifact"))
+    assert list(augmentation_examples.show_changes(everything, 0.0, images, seed=1)) == ["original", "all, at random"]

@@ -18,7 +18,7 @@ from mammo.core.paths import AUGMENTED, HISTORY, MODELS, PIXELS, PREDICTIONS, da
 from mammo.data.samples import Samples, open_store, open_without_lesion
 from mammo.tracking import live_run, mlflow_client, model_uri
 from mammo.tracking.live_run import StageRun, StageSpec
-from mammo.training import augmentation, health, split_predictions
+from mammo.training import augmentation_examples, health, split_predictions
 from mammo.training.backend import configure_backend
 from mammo.training.result import TrainingResult
 
@@ -74,7 +74,7 @@ class TrainingRun:
         rows = np.random.default_rng(self.config.seed).permutation(len(train.index))[:EXAMPLES]
         images = train.pixels(np.sort(rows))[..., 0].astype(np.uint8)
         strength = self.config.model.augmentation_strength
-        changed = augmentation.examples(self.config.train.augmentation, strength, images, self.config.seed)
+        changed = augmentation_examples.show_changes(self.config.train.augmentation, strength, images, self.config.seed)
         table = np.zeros(len(images), [(change, np.uint8, images.shape[1:]) for change in changed])
         for change, examples in changed.items():
             table[change] = examples

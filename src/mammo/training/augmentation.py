@@ -9,13 +9,11 @@ from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
-import numpy.typing as npt
 from keras import ops
 
 from mammo.core.config import AugmentationConfig
 
 RANDOM_VALUES = 6  # to place an artifact
-SHARES = ("blur", "artifacts")  # shares of images; the others are amounts
 
 
 def build_layers(params: AugmentationConfig, strength: float, seed: int) -> list[keras.layers.Layer]:
@@ -52,30 +50,6 @@ def build_layers(params: AugmentationConfig, strength: float, seed: int) -> list
     changes = [make() for amount, make in factories if amount]
     # Noise leaves the range of pixels.
     return [kinds.Rescaling(1 / 255), *changes, kinds.Rescaling(255.0), kinds.ReLU(max_value=255.0)] if changes else []
-
-
-def examples(
-    params: AugmentationConfig, strength: float, images: npt.NDArray[np.uint8], seed: int
-) -> dict[str, npt.NDArray[np.uint8]]:
-    """Return `images` (n, h, w) unchanged, after each change alone (by its name in params.yaml), and after all.
-
-    A change that only a share of images gets is applied to every image.
-    """
-    versions = {"original": images}
-    nothing = {name: type(amount)(0) for name, amount in params}
-    for name, amount in params:
-        if amount and strength:
-            visible_amount = 1.0 / strength if name in SHARES else amount
-            alone = params.model_copy(update=nothing | {name: visible_amount})
-            versions[name] = _apply_layers(images, build_layers(alone, strength, seed))
-    return versions | {"all": _apply_layers(images, build_layers(params, strength, seed))}
-
-
-def _apply_layers(images: npt.NDArray[np.uint8], chain: list[keras.layers.Layer]) -> npt.NDArray[np.uint8]:
-    x = ops.convert_to_tensor(images[..., np.newaxis].astype(np.float32))
-    for layer in chain:
-        x = layer(x, training=True)
-    return np.asarray(ops.convert_to_numpy(x)[..., 0].round(), np.uint8)
 
 
 def reseed(layers: Sequence[keras.layers.Layer], seed: Sequence[int]) -> None:
