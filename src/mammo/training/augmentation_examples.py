@@ -23,7 +23,7 @@ def show_changes(
     The names say the value: `rotation, +10 degrees`. A change that only a share of images gets is applied to all.
     """
     changes = {} if strength == 0 else _list_changes(params, strength)
-    scaled = images[..., np.newaxis].astype(np.float32) / 255
+    scaled = images[..., np.newaxis].astype(np.float32) / np.float32(255)
     versions = {name: _to_pixels(change(scaled)) for name, change in changes.items()}
     for name, label, value in _list_random(params, strength):
         alone = params.model_copy(update=dict.fromkeys(type(params).model_fields, 0) | {"flip": False, name: value})
