@@ -23,7 +23,7 @@ from mammo.data.images import io
 from mammo.evaluation import comparison_rows, ensembling, external
 from mammo.metrics import discrimination
 from stages.external import main
-from tests import arrays, external_fixtures
+from tests import arrays, external_fixtures, poisons
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = {"source": "folder", "root": "elsewhere", "expect": "subset", "on_error": "exclude", "patients": None}
@@ -329,6 +329,24 @@ def test_the_stage_is_deterministic(workspace):
     before = outcome()
     main("mini_mias")
     assert outcome() == before
+
+
+@pytest.mark.slow
+def test_poisoned_test_labels_change_no_byte_while_the_test_set_is_closed(workspace):
+    content = yaml.safe_load(Path("params.yaml").read_text())
+    content["evaluate"]["test"] = "closed"
+    Path("params.yaml").write_text(yaml.safe_dump(content))
+
+    def outcome() -> dict[str, str]:
+        main("mini_mias")
+        paths = [*Path("metrics").rglob("*.*"), *Path("data/external").rglob("*.*")]
+        return {str(path): sha256(path) for path in paths if path.is_file()}
+
+    clean, own = outcome(), (PREDICTIONS / "light_cnn.csv").read_bytes()
+    poisons.turn_test_labels(workspace)
+    assert (PREDICTIONS / "light_cnn.csv").read_bytes() != own
+    assert outcome() == clean
+    assert pd.read_csv("metrics/external/mini_mias.csv")["auc_official_test"].isna().all()
 
 
 def test_the_mean_ensemble_is_the_mean_of_its_members_abroad_too(workspace):
