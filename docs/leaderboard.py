@@ -38,9 +38,9 @@ whole film; two films are easier than one; folds of one's own are not the offici
 official test set are also in the training set. So rows are listed by unit, and each says by which split, on how many
 samples, whether it is free of leaks, and how one knows. Within a unit the official split stands first.
 
-- **No row here has a control.** On the training rows, out of fold, a film without its lesion still gives an AUC of 0.688
-  of 0.715 ([shortcuts](shortcuts.md)). A figure on whole films says little until it is shown to fall without the lesion.
-  Our own test rows were measured before this control existed; the next run has it.
+- **No row here has a control.** On the training rows, out of fold, a film without its lesion still gives an AUC of
+  0.688 of 0.715 ([shortcuts](shortcuts.md)). A figure on whole films says little until it is shown to fall without the
+  lesion. Our own test rows were measured before this control existed; the next run has it.
 - **An interval matters more than a place.** With 378 samples it is about 0.1 wide. Rows within it are not ordered.
 - **"Not known" is no accusation.** It says that the source does not tell, or that only its abstract was read.
 """
