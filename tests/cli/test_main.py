@@ -34,6 +34,7 @@ def test_the_summary_shows_every_row_and_where_to_look(workspace: Path, capsys: 
     assert all(name in printed for name in comparison["model"])
     assert f"{comparison['auc'].iloc[0]:.3f}" in printed
     assert "data/report/report.html" in printed
+    assert max(map(len, printed.split("\nTry it")[0].splitlines())) <= 80, "a terminal"
 
 
 def test_without_a_run_there_is_nothing_to_show(workspace: Path) -> None:

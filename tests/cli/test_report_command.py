@@ -51,6 +51,12 @@ def test_it_says_where_the_report_is_and_what_is_stale(workspace: Path, dvc_call
     assert {words[0] for words in dvc_calls} == {"status"}
 
 
+def test_it_says_that_the_report_is_up_to_date(workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.setattr(dvc, "run_dvc", lambda *words, show=False: "{}")
+    main.main(["report"])
+    assert capsys.readouterr().out.splitlines() == [str(workspace / REPORT_PAGE), "it is up to date"]
+
+
 def test_open_opens_it(workspace: Path, dvc_calls, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
     monkeypatch.setattr(webbrowser, "open", opened.append)

@@ -126,7 +126,7 @@ def test_the_command_says_the_same_in_every_format(workspace, capsys):
     assert pd.read_csv(io.StringIO(capsys.readouterr().out))["auc"].to_list() == [0.9, 0.7]
     main.main(["compare", "two", "one"])
     drawn = capsys.readouterr().out
-    assert all(text in drawn for text in ("0.900", "+0.200 (+0.100 to +0.300)", "< 0.001", "0.001"))
+    assert all(text in drawn for text in ("0.900", "+0.200", "(+0.100 to +0.300)", "< 0.001", "0.001"))
 
 
 def test_tests_of_samples_are_not_shown_beside_another_level(workspace, capsys):

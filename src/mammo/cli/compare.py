@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
     from mammo.inference.example import Example
 
+TABLE_METRICS = ("auc", "sensitivity", "specificity")
 SMALLEST_P = 0.001  # of the printed table
 PLACES = {
-    "table": f"{COMPARISON} and .md (read back from the tracking server)",
+    "table": f"{COMPARISON} and .md (from the tracking server)",
     "figures": f"{REPORT_FIGURES}/, {GRADCAM}/",
     "report": f"{REPORT_PAGE}, {MODEL_CARDS}/",
     "data": f"{DATA_REPORT_PAGE}",
@@ -67,7 +68,7 @@ def run_compare(args: argparse.Namespace) -> None:
     tests = comparison.select_tests(rows["model"].to_list()) if tested else comparison.NO_TESTS
     content = {"level": args.level, "models": rows, "paired_tests": tests}
     more_metrics = [] if args.sort is None else [args.sort]
-    output.write(args, content, rows, lambda: _tables(rows, tests, more_metrics))
+    output.write(args, content, rows, lambda: _tables(rows, tests, more_metrics), width=output.TERMINAL)
 
 
 def _compare_code(args: argparse.Namespace) -> None:
@@ -101,7 +102,7 @@ def run_summary(args: argparse.Namespace) -> None:
         print(output.as_json({"models": rows, "places": PLACES}), end="")
         return
     places = (f"{name:8} {place}" for name, place in PLACES.items())
-    print(output.render(*_tables(rows, comparison.NO_TESTS), *places), end="")
+    print(output.render(*_tables(rows, comparison.NO_TESTS), *places, width=output.TERMINAL), end="")
     if (example := find_example()) is not None:
         print(f"\nTry it on a film of the cohort, a malignant test lesion:\n\n{example.command}\n\n{_expect(example)}")
 
@@ -116,26 +117,29 @@ def _expect(example: "Example") -> str:
 
 def _tables(rows: "pd.DataFrame", tests: "pd.DataFrame", more_metrics: Sequence[str] = ()) -> Iterator[Any]:
     """Yield the rows with the headline and `more_metrics`, and the tests where there are any."""
-    from mammo.reporting import comparison
 
-    metrics = list(dict.fromkeys([*comparison.HEADLINE_METRICS, *more_metrics]))
-    lines = []
-    for _, row in rows.iterrows():
-        count = f"{row['n']:.0f} ({row['n_patients']:.0f})"
-        values = [
-            comparison.format_interval(row, name) if f"{name}_low" in row else f"{row[name]:g}" for name in metrics
-        ]
-        lines.append([row["model"], row["weights"], row["samples"], count, *values])
-    title = "In brackets: intervals resampled by patient"
-    yield output.table(title, ["model", "weights", "samples", "n (patients)", *metrics], lines)
-    yield "baseline_*: no image is seen; cross_validate_*: training patients, out of fold; others: official test"
+    metrics = list(dict.fromkeys([*TABLE_METRICS, *more_metrics]))
+    for (samples, n, n_patients), part in rows.groupby(["samples", "n", "n_patients"], sort=False):
+        title = f"{samples}: {n:.0f} samples of {n_patients:.0f} patients"
+        lines = ([row["model"], *(_measured(row, name) for name in metrics)] for _, row in part.iterrows())
+        yield output.table(title, ["model", *metrics], lines)
+    yield "In brackets: intervals, resampled by patient. baseline_*: no image is seen;"
+    yield "cross_validate_*: training patients. All metrics: metrics/comparison.csv"
     if len(tests):
         columns = ["a", "b", "AUC of b - AUC of a", "p", "p after Holm"]
         title = "Paired tests on the same samples; Holm's correction over all pairs of rows"
         yield output.table(title, columns, (_test_line(test) for _, test in tests.iterrows()))
 
 
-def _test_line(test: "pd.Series[Any]") -> list[str]:
-    difference = f"{test['difference']:+.3f} ({test['low']:+.3f} to {test['high']:+.3f})"
+def _measured(row: "pd.Series[Any]", name: str) -> tuple[str, ...]:
+    """Return a metric over its interval: beside each other four columns would not fit 80 characters."""
+    from mammo.reporting import comparison
+
+    text = comparison.format_interval(row, name) if f"{name}_low" in row else f"{row[name]:g}"
+    return tuple(text.split(" ", 1))
+
+
+def _test_line(test: "pd.Series[Any]") -> list[str | tuple[str, ...]]:
+    difference = f"{test['difference']:+.3f}", f"({test['low']:+.3f} to {test['high']:+.3f})"
     p_values = (f"{p:.3f}" if p >= SMALLEST_P else f"< {SMALLEST_P}" for p in (test["p"], test["p_holm"]))
     return [test["model_a"], test["model_b"], difference, *p_values]

@@ -54,10 +54,12 @@ def check_options(args: argparse.Namespace) -> None:
         raise InputError(f"--out {args.out} is a folder; name a file in it")
 
 
-def write(args: argparse.Namespace, content: Any, rows: Any, tables: Callable[[], Iterable[Any]]) -> None:
+def write(
+    args: argparse.Namespace, content: Any, rows: Any, tables: Callable[[], Iterable[Any]], *, width: int = WIDTH
+) -> None:
     """Write a result where and as the arguments of `add_options` say.
 
-    content: what becomes JSON; rows: the DataFrame that becomes CSV; tables: what `render` shows.
+    content: what becomes JSON; rows: the DataFrame that becomes CSV; tables: what `render` shows in `width` columns.
     """
     suffix = "table" if args.out is None else args.out.suffix.lower().lstrip(".")
     kind = args.format or (suffix if suffix in FORMATS else "table")
@@ -66,7 +68,7 @@ def write(args: argparse.Namespace, content: Any, rows: Any, tables: Callable[[]
     elif kind == "csv":
         text = str(_guard_cells(rows).to_csv(index=False, lineterminator="\n"))
     else:
-        text = render(*tables())
+        text = render(*tables(), width=width)
     if args.out is None:
         encoding = sys.stdout.encoding or "utf-8"
         print(text.encode(encoding, "backslashreplace").decode(encoding), end="")

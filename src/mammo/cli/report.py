@@ -55,8 +55,8 @@ def run(args: argparse.Namespace) -> None:
         print(output.as_json(content), end="")
     else:
         print(REPORT_PAGE.resolve())
-        if stale:
-            print(f"it is stale: {', '.join(stale)} would run again; `python -m mammo report --update` does it")
+        updating = "`python -m mammo report --update` does it"
+        print(f"it is stale: {', '.join(stale)} would run again; {updating}" if stale else "it is up to date")
     if args.open:
         webbrowser.open(REPORT_PAGE.resolve().as_uri())
 
