@@ -304,7 +304,17 @@ def test_a_table_of_boxes(lesions: Predictor, film: Path, tmp_path: Path) -> Non
     assert found["error"].iloc[3] == "elsewhere.jpg: has a box, but is not among the files"
 
 
-@pytest.mark.parametrize("content", ["file,x0\na,1\n", "file,x0,y0,x1,y1\na,1,2,3,four\n", ""])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "file,x0\na,1\n",
+        "file,x0,y0,x1,y1\na,1,2,3,four\n",
+        "",
+        "file,x0,y0,x1,y1\na,1.5,2,30,40\n",
+        "file,x0,y0,x1,y1\n,1,2,30,40\n",
+        "file,x0,y0,x1,y1\na,1,2,inf,40\n",
+    ],
+)
 def test_a_table_that_is_none_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "boxes.csv").write_text(content)
     with pytest.raises(InputError, match="needs the columns file, x0, y0, x1, y1"):

@@ -65,7 +65,12 @@ def read_boxes(path: Path) -> dict[Path, list[Corners]]:
     """
     try:
         table = pd.read_csv(path, dtype={"file": str})
-        corners = table[["x0", "y0", "x1", "y1"]].astype(np.int64)
+        numbers = table[["x0", "y0", "x1", "y1"]].astype(np.float64)
+        corners = numbers.astype(np.int64)
+        if table["file"].isna().any():
+            raise ValueError("a row names no file")
+        if not np.array_equal(numbers, corners):
+            raise ValueError("a corner lies between two px")
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except (KeyError, ValueError) as error:

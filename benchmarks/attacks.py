@@ -1,0 +1,530 @@
+"""Attack what goes in and print where each case ended: films, names, DICOM headers, boxes, bundles, data sets.
+
+`python benchmarks/attacks.py [MODEL]` in a finished workspace of lesions and the synthetic cohort (default: light_cnn).
+A case ends as `refused` (an error that names it), `doubted`, `excluded` (a row of a data set, with its reason), `same`
+(the answer of the untouched input) or `left alone` (a data set without any doubt). Wrong: an ending that the case does
+not allow, so above all an answer to a damaged input. Prints wrong endings, tracebacks and lost rows at the end; exit
+code 1 where there is one. About a minute.
+"""
+
+import io as memory
+import json
+import shutil
+import sys
+import tempfile
+import traceback
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pydicom
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import DigitalMammographyXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
+
+from mammo.cli.output import as_json, render
+from mammo.cli.predict import _table
+from mammo.core.config import ChecksConfig, load_config
+from mammo.core.errors import InputError
+from mammo.core.files import sha256
+from mammo.data import datasets, plausibility
+from mammo.data.cohort import manifest
+from mammo.data.images import io
+from mammo.data.sources import demo
+from mammo.inference import bundle, example, films
+from mammo.inference.predictor import Predictor, load
+
+REFUSED, DOUBTED, EXCLUDED, SAME, ALONE = "refused", "doubted", "excluded", "same", "left alone"
+PROBLEMS = ("wrong answer", "traceback", "row lost")
+TYPES = ["mass", "calcification"]
+TOLERANCE = 0.005  # of a probability: a film of 16 bits is rounded once less
+FLIPS = 60  # generated cases of flipped bytes
+HEADERS = {  # of a DICOM film: values that are not what they say
+    "Modality": ("CT", "MR", "OT"),
+    "Rows": (0, 1, 65_535, 7),
+    "Columns": (0, 1, 65_535, 7),
+    "BitsAllocated": (1, 7, 12, 64),
+    "BitsStored": (0, 99),
+    "SamplesPerPixel": (3, 0),
+    "PhotometricInterpretation": ("RGB", "PALETTE COLOR", "NONSENSE", ""),
+    "NumberOfFrames": (0, 4, 1_000_000),
+    "PixelRepresentation": (7,),
+}
+Grey = npt.NDArray[np.uint8]
+
+
+@dataclass
+class Report:
+    """The endings of all cases; bad: those that are wrong, a traceback, or lost a row."""
+
+    endings: Counter[str] = field(default_factory=Counter)
+    bad: Counter[str] = field(default_factory=Counter)
+
+    def add(self, group: str, name: str, ending: str, allowed: tuple[str, ...]) -> None:
+        """Print a case, and count it."""
+        kind = ending.split(":")[0]
+        wrong = kind not in allowed
+        problem = kind if kind in PROBLEMS else PROBLEMS[0]
+        self.endings[kind] += 1
+        self.bad[problem] += wrong
+        print(f"{'WRONG ' if wrong else ''}{group}: {name!a}: {ending}"[:200])
+
+
+@dataclass(frozen=True)
+class Target:
+    """A film with a lesion, the model that is asked, and its answer."""
+
+    predictor: Predictor
+    film: Grey
+    box: films.Corners
+    prob: float
+
+    def ask(self, paths: list[Path]) -> pd.DataFrame:
+        """Return the answers to files in one call."""
+        return self.predictor.predict(paths, boxes={path: [self.box] for path in paths})
+
+
+def main() -> None:
+    """Run all cases in a temporary folder."""
+    chosen = example.find_example()
+    if chosen is None or chosen.box is None:
+        sys.exit("no finished run of lesions here; `dvc repro` makes one")
+    predictor = load(sys.argv[1] if len(sys.argv) > 1 else "light_cnn")
+    film = io.read_grey(chosen.film)
+    report = Report()
+    with tempfile.TemporaryDirectory() as scratch:
+        place = Path(scratch)
+        cv2.imwrite(str(place / "whole.png"), film)
+        prob = predictor.predict(place / "whole.png", chosen.box)["prob"].item()
+        target = Target(predictor, film, chosen.box, prob)
+        for attack in (_files, _names, _headers, _boxes):
+            attack(target, place / attack.__name__, report)
+        _bundles(predictor.about.name, place / "bundles", report)
+        _data_sets(place / "cohorts", load_config().ingest.checks, report)
+    print(f"{sum(report.endings.values())} cases: {dict(report.endings)}")
+    bad = {problem: report.bad[problem] for problem in PROBLEMS}
+    print(bad)
+    sys.exit(any(bad.values()))
+
+
+# Files, all in one call with a good one
+
+
+def _files(target: Target, place: Path, report: Report) -> None:
+    place.mkdir()
+    cases = dict(_damaged_files(target.film))
+    for name, (content, _) in cases.items():
+        (place / name).write_bytes(content)
+    (place / "good.png").write_bytes(_encode(target.film, ".png"))
+    paths = [place / name for name in cases] + [place / "missing.png", place / "good.png"]
+    answers = _ask_all(target, paths, "files", report)
+    if answers is None:
+        return
+    allowed = {name: endings for name, (_, endings) in cases.items()} | {"missing.png": (REFUSED,), "good.png": (SAME,)}
+    for path in paths:
+        report.add("file", path.name, _row_ending(target, answers, path), allowed[path.name])
+    drawn, listed = render(_table(answers)), json.loads(as_json(answers))
+    told = (
+        len(listed) == len(paths) and " nan " not in drawn and drawn.count("error: ") >= answers["error"].notna().sum()
+    )
+    report.add("file", "table and JSON of all", SAME if told else "row lost", (SAME,))
+
+
+def _damaged_files(film: Grey) -> Iterator[tuple[str, tuple[bytes, tuple[str, ...]]]]:
+    rng = np.random.default_rng(0)
+    for suffix in (".jpg", ".png", ".tif"):
+        content, middle = _encode(film, suffix), len(_encode(film, suffix)) // 2
+        yield f"cut{suffix}", (content[:middle], (REFUSED,))
+        yield f"cut with an end{suffix}", (content[:middle] + content[-12:], (REFUSED,))
+        yield f"zeros inside{suffix}", (content[:middle] + bytes(400) + content[middle + 400 :], (REFUSED,))
+        yield f"empty{suffix}", (b"", (REFUSED,))
+        yield f"text{suffix}", (b"no image at all", (REFUSED,))
+    png = _encode(film, ".png")
+    for number in range(FLIPS):  # a PNG has checksums: any flip is seen, or changes nothing
+        flipped = bytearray(png)
+        flipped[int(rng.integers(len(png)))] ^= 1 << int(rng.integers(8))
+        yield f"flip {number}.png", (bytes(flipped), (REFUSED, SAME))
+    noise = rng.integers(0, 256, film.shape, np.uint8)
+    pictures = {"noise": noise, "negative": 255 - film, "black": 0 * film, "white": 0 * film + 255}
+    for name, picture in pictures.items():
+        yield f"{name}.png", (_encode(picture, ".png"), (DOUBTED, REFUSED))
+    yield "colour.png", (_encode(rng.integers(0, 256, (*film.shape, 3), np.uint8), ".png"), (REFUSED,))
+    yield "tiny.png", (_encode(film[:8, :8], ".png"), (REFUSED,))
+    yield "gif.png", (b"GIF89a" + bytes(60), (REFUSED,))
+    yield "bmp.png", (_encode(film, ".bmp"), (REFUSED,))
+    yield "deep.png", (_encode(film.astype(np.uint16) * 257, ".png"), (SAME,))
+
+
+def _encode(picture: npt.NDArray[np.unsignedinteger], suffix: str) -> bytes:  # type: ignore[type-arg]
+    return bytes(cv2.imencode(suffix, picture)[1])
+
+
+def _ask_all(target: Target, paths: list[Path], group: str, report: Report) -> pd.DataFrame | None:
+    try:
+        answers = target.ask(paths)
+    except Exception:  # noqa: BLE001
+        report.add(group, "the whole call", f"traceback: {traceback.format_exc(limit=-1)}", ())
+        return None
+    if len(answers) != len(paths):
+        report.add(group, "the whole call", f"row lost: {len(answers)} of {len(paths)}", ())
+    return answers
+
+
+def _row_ending(target: Target, answers: pd.DataFrame, path: Path) -> str:
+    rows = answers[answers["file"] == str(path)]
+    if len(rows) != 1:
+        return "row lost"
+    row = rows.iloc[0]
+    if row["error"]:
+        return f"{REFUSED}: {row['error']}" if pd.isna(row["prob"]) else "an error beside an answer"
+    if row["doubt"]:
+        return f"{DOUBTED}: {row['doubt']}"
+    return (
+        SAME
+        if abs(row["prob"] - target.prob) < TOLERANCE
+        else f"another answer: {row['prob']:.4f}, not {target.prob:.4f}"
+    )
+
+
+def _names(target: Target, place: Path, report: Report) -> None:
+    place.mkdir()
+    words = [
+        "a|b",
+        "a;b",
+        "box:1,2,3,4",
+        "[red]x",
+        "[bold]",
+        "=1+1",
+        "-x",
+        "@x",
+        "\x1b[31mx",
+        "a\nb",
+        "a\rb",
+        "\u202eb",
+    ]
+    words += [
+        "b\udcff",
+        " ",
+        "..x",
+        "é",
+        "漢字",
+        "%s",
+        "{0}",
+        "$HOME",
+        "'",
+        '"',
+        "a\tb",
+        "x" * 200,
+        "\x07",
+        "~",
+        "*",
+        "?",
+    ]
+    paths = [place / f"{word}.png" for word in words]
+    for path in paths:
+        path.write_bytes(_encode(target.film, ".png"))
+    answers = _ask_all(target, paths, "name", report)
+    if answers is None:
+        return
+    drawn = render(_table(answers))
+    for path in paths:
+        ending = _row_ending(target, answers, path)
+        control = any(not char.isprintable() and char != "\n" for char in drawn)
+        report.add("name", path.name, "steers the terminal" if control else ending, (SAME,))
+
+
+def _headers(target: Target, place: Path, report: Report) -> None:
+    place.mkdir()
+    cases = [("untouched", {}, (SAME,))]
+    cases += [
+        (f"{key} {value}", {key: value}, (REFUSED, DOUBTED, SAME))
+        for key, values in HEADERS.items()
+        for value in values
+    ]
+    paths, allowed = [], {}
+    for number, (name, header, endings) in enumerate(cases):
+        path = place / f"{number}.dcm"
+        try:
+            _write_dicom(path, target.film, header)
+        except (ValueError, TypeError, OverflowError, AttributeError):
+            continue  # pydicom refuses to write it
+        paths.append(path)
+        allowed[path] = (name, endings)
+    content = paths[0].read_bytes()
+    for share in (0.01, 0.1, 0.5, 0.9):
+        paths.append(place / f"cut {share}.dcm")
+        paths[-1].write_bytes(content[: int(share * len(content))])
+        allowed[paths[-1]] = (paths[-1].name, (REFUSED,))
+    answers = _ask_all(target, paths, "DICOM", report)
+    for path, (name, endings) in allowed.items() if answers is not None else ():
+        report.add("DICOM", name, _row_ending(target, answers, path), endings)
+
+
+def _write_dicom(path: Path, film: Grey, header: dict[str, object]) -> None:
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = DigitalMammographyXRayImageStorageForPresentation
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    elements = {"Modality": "MG", "Rows": film.shape[0], "Columns": film.shape[1], "SamplesPerPixel": 1}
+    elements |= {"PhotometricInterpretation": "MONOCHROME2", "PixelRepresentation": 0, "BitsAllocated": 8}
+    elements |= {"BitsStored": 8, "HighBit": 7, "PixelData": film.tobytes()}
+    for keyword, value in (elements | header).items():
+        setattr(dataset, keyword, value)
+    with pydicom.config.disable_value_validation():
+        dataset.save_as(path, enforce_file_format=True)
+
+
+def _boxes(target: Target, place: Path, report: Report) -> None:
+    place.mkdir()
+    film, table = place / "film.png", place / "boxes.csv"
+    film.write_bytes(_encode(target.film, ".png"))
+    corners = ",".join(map(str, target.box))
+    cases = {
+        "untouched": f"file,x0,y0,x1,y1\nfilm.png,{corners}\n",
+        "bom": f"\ufefffile,x0,y0,x1,y1\nfilm.png,{corners}\n",
+    }
+    for bad in (
+        "1,2,3,four",
+        "1,2,3",
+        ",,,",
+        "nan,1,2,3",
+        "1.5,2,30,40",
+        "-1,0,9,9",
+        "9,9,1,1",
+        "0,0,9999,9",
+        "1e9,0,2e9,9",
+    ):
+        cases[f"box {bad}"] = f"file,x0,y0,x1,y1\nfilm.png,{bad}\n"
+    cases |= {
+        "empty": "",
+        "no column": "file\nfilm.png\n",
+        "no file": f"file,x0,y0,x1,y1\n,{corners}\n",
+        "binary": "\x00\xff\x00",
+    }
+    cases |= {
+        "other file": f"file,x0,y0,x1,y1\nother.png,{corners}\n",
+        "semicolons": f"file;x0;y0;x1;y1\nfilm.png;{corners}\n",
+    }
+    for name, content in cases.items():
+        table.write_text(content, encoding="latin-1" if name == "binary" else "utf-8")
+
+        def ask() -> str:
+            answers = target.predictor.predict(film, boxes=films.read_boxes(table))
+            return _row_ending(target, answers[answers["file"] == str(film)], film)
+
+        report.add("boxes", name, _guard(ask), (SAME,) if name in ("untouched", "bom") else (REFUSED,))
+
+
+def _guard(work: Callable[[], str]) -> str:
+    """Return the ending of work, `refused` where it raises what a user can correct."""
+    try:
+        return work()
+    except InputError as error:
+        return f"{REFUSED}: {error}"
+    except Exception:  # noqa: BLE001
+        return f"traceback: {traceback.format_exc(limit=-1)}"
+
+
+# Bundles
+
+
+def _bundles(name: str, place: Path, report: Report) -> None:
+    place.mkdir()
+    whole = place / "whole"
+    bundle.write(name, whole)
+    for case, change in BUNDLES.items():
+        changed = place / case.replace("/", "_")
+        shutil.copytree(whole, changed)
+        path = change(changed)
+        report.add(
+            "bundle",
+            case,
+            _guard(lambda path=path: SAME if load(path) else ""),
+            (SAME,) if case in INTACT else (REFUSED,),
+        )
+
+
+def _zip(folder: Path, compression: int = zipfile.ZIP_STORED, more: dict[str, bytes] | None = None) -> Path:
+    path = folder.with_suffix(".zip")
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for file in sorted(folder.iterdir()):
+            archive.write(file, file.name)
+        for name, content in (more or {}).items():
+            archive.writestr(name, content)
+    return path
+
+
+def _edited_zip(folder: Path, edit: Callable[[bytearray], None]) -> Path:
+    path = _zip(folder)
+    content = bytearray(path.read_bytes())
+    edit(content)
+    path.write_bytes(bytes(content))
+    return path
+
+
+def _with_text(folder: Path, name: str, content: bytes) -> Path:
+    (folder / name).write_bytes(content)
+    return folder
+
+
+def _with_about(folder: Path, **changes: object) -> Path:
+    """Change bundle.json, and make the checksums true."""
+    about = json.loads((folder / bundle.ABOUT).read_text())
+    (folder / bundle.ABOUT).write_text(json.dumps(about | changes))
+    files = sorted(path for path in folder.iterdir() if path.name != bundle.SUMS)
+    (folder / bundle.SUMS).write_text("".join(f"{sha256(path)}  {path.name}\n" for path in files))
+    return folder
+
+
+def _encrypt(content: bytearray) -> None:
+    content[6] |= 1
+    content[content.index(b"PK\x01\x02") + 8] |= 1
+
+
+def _scramble(content: bytearray) -> None:
+    content[300:400] = bytes(100)
+
+
+def _point(threshold: float) -> dict[str, object]:
+    return {"operating_point": {"rule": "target_sensitivity", "value": 0.9, "threshold": threshold}}
+
+
+INTACT = ("folder", "zip", "compressed")
+BUNDLES: dict[str, Callable[[Path], Path]] = {
+    "folder": lambda folder: folder,
+    "zip": _zip,
+    "compressed": lambda folder: _zip(folder, zipfile.ZIP_DEFLATED),
+    "bomb": lambda folder: _zip(folder, zipfile.ZIP_DEFLATED, {"x": bytes(300_000_000)}),
+    "unlisted member": lambda folder: _zip(folder, more={"sitecustomize.py": b"1"}),
+    "path upwards": lambda folder: _zip(folder, more={"../x": b"1"}),
+    "absolute path": lambda folder: _zip(folder, more={"/tmp/x": b"1"}),
+    "twice": lambda folder: _zip(folder, more={bundle.ABOUT: b"{}"}),
+    "encrypted": lambda folder: _edited_zip(folder, _encrypt),
+    "scrambled": lambda folder: _edited_zip(folder, _scramble),
+    "cut": lambda folder: _edited_zip(folder, lambda content: content.__delitem__(slice(len(content) // 2, None))),
+    "empty zip": lambda folder: _edited_zip(folder, lambda content: content.clear()),
+    "unlisted file": lambda folder: _with_text(folder, "more.txt", b"1"),
+    "list no UTF-8": lambda folder: _with_text(folder, bundle.SUMS, b"\xff\xfe\x00"),
+    "list empty": lambda folder: _with_text(folder, bundle.SUMS, b""),
+    "about no UTF-8": lambda folder: _with_text(folder, bundle.ABOUT, b"\xff\xfe\x00"),
+    "about changed": lambda folder: _with_text(folder, bundle.ABOUT, b"{}"),
+    "model changed": lambda folder: _with_text(folder, bundle.MODEL, b"no model"),
+    "threshold nan": lambda folder: _with_about(folder, **_point(float("nan"))),
+    "threshold 7": lambda folder: _with_about(folder, **_point(7)),
+    "threshold -1": lambda folder: _with_about(folder, **_point(-1)),
+    "slope negative": lambda folder: _with_about(folder, calibration={"slope": -1, "shift": 0}),
+    "shift infinite": lambda folder: _with_about(folder, calibration={"slope": 1, "shift": float("inf")}),
+    "quantile 7": lambda folder: _with_about(folder, conformal={"0.9": 7}),
+    "confidence 2": lambda folder: _with_about(folder, conformal={"2": 0.5}),
+    "unit unknown": lambda folder: _with_about(folder, unit="toe"),
+    "unit breast": lambda folder: _with_about(folder, unit="breast"),
+    "field unknown": lambda folder: _with_about(folder, more=1),
+    "another model": lambda folder: _with_about(folder, model_sha256="0" * 64),
+}
+
+
+# Data sets: one row is changed, and every row is a case or excluded
+
+
+def _data_sets(place: Path, limits: ChecksConfig, report: Report) -> None:
+    place.mkdir()
+    root = place / "whole"
+    demo.write_cohort(root, patients=20, height_px=640, signal=1.8, seed=3)
+    located = datasets.load_dataset("cbis_ddsm").locate(root, "lesion", TYPES, 1)
+    sizes = [min(io.read_shape(root / located.crops[mask])) for mask in located.cases["mask_path"]]
+    large = located.cases[np.array(sizes) >= 2 * limits.crop_min_px].drop_duplicates("patient_id")
+    one, other = large.iloc[0], large.iloc[1]
+    total = len(located.cases) + len(located.excluded)
+    for name, column, change in _changes(root, one, other, located.crops):
+        paths = {"film": one["image_path"], "mask": one["mask_path"], "crop": located.crops[one["mask_path"]]}
+        kept = {key: (root / path).read_bytes() for key, path in paths.items()}
+        (root / paths[column]).write_bytes(change(kept[column]))
+        ending = _guard(lambda: _ingest(root, limits, one["sample_id"], total))
+        (root / paths[column]).write_bytes(kept[column])
+        report.add("data set", f"{column} {name}", ending, (ALONE,) if name == "untouched" else (EXCLUDED,))
+    _tables(root, report)
+
+
+def _ingest(root: Path, limits: ChecksConfig, sample: str, total: int) -> str:
+    located = datasets.load_dataset("cbis_ddsm").locate(root, "lesion", TYPES, 1)
+    doubts = plausibility.find_doubts(root, located, limits, 1)
+    located = manifest.exclude_samples(located, doubts)
+    if len(located.cases) + len(located.excluded) != total:
+        return f"row lost: {len(located.cases)} cases, {len(located.excluded)} excluded, {total} rows"
+    if sample in set(located.cases["sample_id"]):
+        return ALONE if not doubts else f"another is doubted: {doubts}"
+    return f"{EXCLUDED}: {located.excluded['reason'].iloc[-1]}"
+
+
+def _changes(
+    root: Path, one: "pd.Series[str]", other: "pd.Series[str]", crops: dict[str, str]
+) -> Iterator[tuple[str, str, Callable[[bytes], bytes]]]:
+    rng = np.random.default_rng(0)
+    film, mask = io.read_grey(root / one["image_path"]), io.foreground(io.load(root / one["mask_path"]))
+    yield "untouched", "film", lambda content: content
+    for column in ("film", "mask"):
+        yield "cut", column, lambda content: content[: len(content) // 2]
+        yield "cut with an end", column, lambda content: content[: len(content) // 2] + b"\xff\xd9"
+        yield (
+            "zeros inside",
+            column,
+            lambda content: content[: len(content) // 2] + bytes(400) + content[len(content) // 2 + 400 :],
+        )
+        yield "empty", column, lambda content: b""
+        yield "text", column, lambda content: b"no image"
+    pictures = {"noise": rng.integers(0, 256, film.shape, np.uint8), "negative": 255 - film, "black": 0 * film}
+    for name, picture in pictures.items():
+        yield name, "film", lambda content, picture=picture: _encode(picture, ".jpg")
+    corner = np.zeros_like(mask)
+    corner[-60:-30, -60:-30] = corner[-60:-30, 30:60] = 0
+    far = int(np.argmin(cv2.blur(film, (61, 61))[80:-80, 80:-80].min(axis=0))) + 80
+    corner[80:120, far : far + 30] = 1
+    masks = {
+        "white": 0 * mask + 1,
+        "negative": 1 - mask,
+        "black": 0 * mask,
+        "elsewhere": corner,
+        "mirrored": mask[:, ::-1],
+    }
+    for name, picture in masks.items():
+        yield name, "mask", lambda content, picture=picture: _encode(255 * picture, ".jpg")
+    yield "of another row", "film", lambda content: (root / other["image_path"]).read_bytes()
+    yield "of another row", "mask", lambda content: (root / other["mask_path"]).read_bytes()
+    yield "of another row", "crop", lambda content: (root / crops[other["mask_path"]]).read_bytes()
+    yield "mirrored", "film", lambda content: _encode(np.ascontiguousarray(film[:, ::-1]), ".jpg")
+
+
+def _tables(root: Path, report: Report) -> None:
+    """Change a cell of a description table: the row is excluded, or the table is refused; none is lost."""
+    path = root / "csv" / "mass_case_description_train_set.csv"
+    kept = path.read_bytes()
+    table = pd.read_csv(path, dtype=str)
+    total = sum(len(pd.read_csv(file)) for file in (root / "csv").glob("*_case_description_*.csv"))
+    for column in table.columns:
+        for value in ("", "NONSENSE", "\x00", "=1", "-1", "1e9", "nan", "99"):
+            changed = table.copy()
+            changed.loc[0, column] = value
+            buffer = memory.StringIO()
+            changed.to_csv(buffer, index=False)
+            path.write_text(buffer.getvalue(), encoding="utf-8")
+
+            def ask() -> str:
+                located = datasets.load_dataset("cbis_ddsm").locate(root, "lesion", TYPES, 1)
+                rows = len(located.cases) + len(located.excluded)
+                if rows != total:
+                    return f"row lost: {rows} of {total}"
+                more = located.excluded["reason"]
+                return f"{EXCLUDED}: {more.iloc[0]}" if len(more) else ALONE
+
+            report.add("table", f"{column}={value}", _guard(ask), (EXCLUDED, REFUSED, ALONE))
+    path.write_bytes(kept)
+
+
+if __name__ == "__main__":
+    main()
