@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +19,9 @@ import pytest
 import requests
 
 PATIENCE_S = 120  # a loaded machine takes most of a minute to import MLflow's server
+SCENARIOS = "MAMMO_SCENARIOS"  # set by tests/scenarios.py: tests that take minutes run too
+POSTGRESQL = "MAMMO_TEST_POSTGRESQL"  # set by tests/scenarios.py: a PostgreSQL in which `new_store` makes databases
+TEMPLATE = "mammo_empty"  # its database that new ones are copies of
 SERVANTS = ("postgres", "nobody")  # PostgreSQL refuses to run as root
 
 
@@ -87,6 +91,39 @@ def serving(
         server.stop()
 
 
+def new_store(path: Path, empty_store: Path) -> str:
+    """The address of a new store: SQLite at `path`, or a database of the PostgreSQL of tests/scenarios.py."""
+    address = os.environ.get(POSTGRESQL)
+    if address is None:
+        shutil.copyfile(empty_store, path)
+        return f"sqlite:///{path}"
+    name = f"store_{uuid.uuid4().hex}"
+    query(address, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+    return f"{address.rsplit('/', 1)[0]}/{name}"
+
+
+def make_template(address: str) -> None:
+    """Make the database that new stores are copies of, with MLflow's tables, in a process: it leaves no connection."""
+    query(address, f"CREATE DATABASE {TEMPLATE}")
+    store = f"{address.rsplit('/', 1)[0]}/{TEMPLATE}"
+    code = f"import mlflow; mlflow.MlflowClient({store!r}).search_experiments()"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def query(address: str, statement: str) -> str:
+    """Run a statement on PostgreSQL; the first value of its answer, if it has one."""
+    import psycopg2
+
+    connection = psycopg2.connect(address.replace("+psycopg2", ""))
+    try:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+            return str(cursor.fetchone()[0]) if cursor.description else ""
+    finally:
+        connection.close()
+
+
 @contextmanager
 def postgres() -> Iterator[str]:
     """The address of an empty database; skips where there is no PostgreSQL or nobody to run it."""
@@ -99,7 +136,7 @@ def postgres() -> Iterator[str]:
         data, port = folder / "data", free_port()
         made = [*rank, str(programs / "initdb"), "--pgdata", str(data), "--username", "mammo", "--auth", "trust"]
         subprocess.run([*made, "--no-sync", "--encoding", "UTF8"], check=True, capture_output=True, cwd=folder)
-        options = ["-D", str(data), "-h", "127.0.0.1", "-p", str(port), "-k", str(folder), "-F"]
+        options = ["-D", str(data), "-h", "127.0.0.1", "-p", str(port), "-k", str(folder), "-F", "-N", "500"]
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(
                 [*rank, str(programs / "postgres"), *options], stdout=log, stderr=log, cwd=folder

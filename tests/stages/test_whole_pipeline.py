@@ -6,6 +6,7 @@ commit, or says what it changes.
 
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -23,6 +24,7 @@ import yaml
 from dvc.repo import Repo
 
 from mammo.reporting import comparison
+from mammo.tracking import publishing
 from tests import mlflow_server
 from tests.recorded_reads import StageReads, stage_reads
 
@@ -150,9 +152,9 @@ def shrink(path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repository]:
+def repository(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterator[Repository]:
     store = tmp_path_factory.mktemp("server")
-    with mlflow_server.serving(f"sqlite:///{store}/mlflow.db", store) as server:
+    with mlflow_server.serving(mlflow_server.new_store(store / "mlflow.db", empty_store), store) as server:
         copy = copy_repository(tmp_path_factory.mktemp("day") / "repository", server.url)
         shrink(copy.root / "params.yaml")
         (copy.root / "dvc.lock").unlink()
@@ -357,6 +359,46 @@ EXPERIMENTS = {
         ["-S", "~cross_validate.models.light_cnn", "-S", "~seeds.models.light_cnn"],
     ),
 }
+
+
+KILLED = ("train@light_cnn", "cross_validate@light_cnn", "preprocess", "ensemble", "publish")
+KILLS = 4  # of each
+
+
+@pytest.mark.skipif(mlflow_server.SCENARIOS not in os.environ, reason="takes minutes: python -m tests.scenarios")
+def test_stages_that_are_killed_at_random_moments_end_with_the_same_bytes(repository: Repository) -> None:
+    """Each stage is begun again and killed four times, with all its processes, and then left to end."""
+    before, chance = repository.read("metrics/comparison.csv"), random.Random(20)
+    for stage in KILLED:
+        again = ["dvc", "repro", "--force", "--single-item", stage]
+        start = time.monotonic()
+        repository.run(*again)
+        seconds = time.monotonic() - start
+        for _ in range(KILLS):
+            kill_after(repository, again, chance.uniform(0, seconds))
+        repository.run(*again)
+    assert repository.stages_run() == ["publish"]
+    assert repository.read("metrics/comparison.csv") == before
+    assert repository.run("git", "status", "--porcelain") == ""
+    (pipeline,) = repository.runs("tags.`dvc.stage` = 'pipeline'")
+    named = publishing.named_runs(pipeline.data.tags)
+    assert {repository.client().get_run(run_id).info.status for run_id in named} == {"FINISHED"}
+
+
+def kill_after(repository: Repository, command: list[str], seconds: float) -> None:
+    """Start a command, and kill it with all its processes after so many seconds if it has not ended."""
+    with subprocess.Popen(
+        command,
+        cwd=repository.root,
+        env=repository.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as process:
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def test_two_queued_experiments_and_a_repro_at_once_land_in_the_same_store(repository: Repository) -> None:

@@ -19,6 +19,7 @@ from mammo.core.records import Record, read_record, record_path
 from mammo.tracking import live_run, mlflow_client, publishing, run_transfer
 from mammo.tracking.run_archive import LIST, RunList, read_archive
 from mammo.tracking.verification import describe_difference, find_lost_artifact
+from tests import mlflow_server
 
 EXPERIMENT = "mammo"
 ARCHIVE = Path("site.zip")
@@ -35,10 +36,8 @@ def store(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) ->
     shutil.copyfile(Path(__file__).parents[2] / "params.yaml", "params.yaml")
 
     def use(name: str) -> None:
-        (tmp_path / name).mkdir(exist_ok=True)
-        if not (tmp_path / name / "mlflow.db").exists():
-            shutil.copyfile(empty_store, tmp_path / name / "mlflow.db")
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / name}/mlflow.db")
+        (tmp_path / name).mkdir()
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server.new_store(tmp_path / name / "mlflow.db", empty_store))
 
     use("site")
     return use
@@ -108,7 +107,7 @@ def test_runs_keep_their_identity_and_publish_sends_none_of_them_again(site, sto
         assert run.data.params == old.data.params
         assert run.data.tags["packed.run_id"] == old.info.run_id
         assert run.data.tags["mlflow.parentRunId"] == published.pipeline
-        assert run.inputs.dataset_inputs[0].dataset.digest == "d" * 32
+        assert run.inputs.dataset_inputs[0].dataset == old.inputs.dataset_inputs[0].dataset
     client = mlflow.MlflowClient()
     history = client.get_metric_history(published.runs[0].info.run_id, "loss")
     assert sorted((value.step, value.value) for value in history) == [(0, 1.0), (1, 0.5), (2, 1 / 3)]

@@ -27,7 +27,7 @@ from mammo.tracking import live_run, mlflow_client, model_registry, model_uri, p
 from mammo.tracking.live_run import StageRun, StageSpec
 from mammo.tracking.model_registry import VersionSpec
 from mammo.tracking.verification import retire
-from tests import arrays
+from tests import arrays, mlflow_server
 
 EXPERIMENT = "tests"
 EPOCHS = [{"loss": 0.7, "val_auc": 0.5}, {"loss": 0.4, "val_auc": 0.75}]
@@ -52,8 +52,7 @@ def new_server(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatc
     """Start an empty server of that name and make it the current one."""
 
     def start(name: str) -> None:
-        shutil.copyfile(empty_store, tmp_path / f"{name}.db")
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / name}.db")
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server.new_store(tmp_path / f"{name}.db", empty_store))
 
     return start
 
@@ -371,7 +370,7 @@ def test_the_model_of_a_run_is_had_back_by_its_uri(trained):
 
 @pytest.mark.parametrize("uri", ["runs:/0123456789abcdef0123456789abcdef/light_cnn", "models:/none/1"])
 def test_a_model_that_is_not_there_is_refused_by_its_uri(server, uri):
-    with pytest.raises(InputError, match=f"{uri} cannot be downloaded from sqlite"):
+    with pytest.raises(InputError, match=f"{uri} cannot be downloaded from (sqlite|postgresql)"):
         mlflow_client.download_model(uri)
 
 
@@ -781,7 +780,7 @@ def test_the_origin_of_a_run_is_its_record_and_of_a_pipeline_all_of_them(server)
     pipeline = publishing.log_pipeline(EXPERIMENT, records, found, [])
     assert publishing.find_origin(found[0].info.run_id).records == records[:1]
     assert {record.name for record in publishing.find_origin(pipeline).records} == {record.name for record in records}
-    with pytest.raises(InputError, match="run 0000 cannot be read from sqlite"):
+    with pytest.raises(InputError, match=r"run 0000 cannot be read from (sqlite|postgresql)"):
         publishing.find_origin("0000")
 
 

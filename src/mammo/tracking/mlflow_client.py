@@ -77,13 +77,13 @@ def _await_answer(address: str) -> None:
 
 
 def _artifact_location(address: str) -> str | None:
-    """Return the folder of artifacts beside a SQLite store; MLflow's default lies in the current folder.
+    """Return the folder of artifacts beside a SQLite store, of another database in the repository; None of a server.
 
-    A queued experiment runs in a copy that DVC deletes.
+    MLflow's default lies in the current folder, and a queued experiment runs in a copy that DVC deletes.
     """
-    if not address.startswith(SQLITE):
-        return None
-    return (Path(address.removeprefix(SQLITE)).parent / ARTIFACTS).as_uri()
+    if address.startswith(SQLITE):
+        return (Path(address.removeprefix(SQLITE)).parent / ARTIFACTS).as_uri()
+    return (project_root() / ARTIFACTS).as_uri() if "+" in address.split(":")[0] else None
 
 
 @contextmanager

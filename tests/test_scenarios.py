@@ -1,0 +1,39 @@
+"""docs/scenarios.md: its tests exist, and its table is that of tests/scenarios.py, all green."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from tests import scenarios
+from tests.scenarios import DEFECTS, GOOD, POSTGRESQL, SQLITE, Scenario
+
+ALL = [*DEFECTS, *GOOD]
+ROOT = Path(__file__).resolve().parent
+
+
+@pytest.mark.parametrize("scenario", ALL, ids=lambda scenario: scenario.title)
+def test_every_test_of_a_scenario_exists(scenario: Scenario) -> None:
+    for file, names in scenario.tests.items():
+        tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+        functions = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+        assert set(names) <= functions, file
+
+
+def test_the_page_has_every_scenario_and_none_failed() -> None:
+    lines = scenarios.PAGE.read_text(encoding="utf-8").splitlines()
+    rows = [line for line in lines if line.startswith("| ") and not line.startswith("| scenario")]
+    assert [row.split(" | ")[0].removeprefix("| ") for row in rows] == [scenario.title for scenario in ALL]
+    cells = [cell for row in rows for cell in row.split(" | ")[1:3]]
+    assert all(cell == "-" or cell.startswith("passed (") for cell in cells), rows
+
+
+def test_a_failure_a_skip_and_a_lost_test_are_seen() -> None:
+    scenario = Scenario("x", {"a.py": ("test_b", "test_c")})
+    passed = {"a.py::test_b": ["passed"] * 2, "a.py::test_c": ["passed"]}
+    assert scenarios._cell(scenario, SQLITE, passed) == "passed (3)"
+    assert scenarios._cell(scenario, SQLITE, passed | {"a.py::test_c": ["passed", "failed"]}) == "failed (4)"
+    assert scenarios._cell(scenario, SQLITE, passed | {"a.py::test_c": ["skipped"]}) == "skipped (3)"
+    assert scenarios._cell(scenario, SQLITE, {}) == "not run (2)"
+    assert scenarios._cell(scenario, POSTGRESQL, None) == "not run"
+    assert scenarios._cell(Scenario("x", {}, (SQLITE,)), POSTGRESQL, {}) == "-"
