@@ -213,6 +213,19 @@ def test_a_kept_run_whose_needs_are_unknown_stops_it(history):
     assert not cached(6)
 
 
+def test_without_a_store_neither_the_champion_nor_the_last_ones_are_given_up(history):
+    Path("mlflow.db").unlink()
+    for keep in ("champion", "tagged,last:2"):
+        with pytest.raises(InputError, match="MLflow knows no finished workspace"):
+            clean(parse_keep(keep), remove=True)
+    assert all(cached(seed) for seed in range(1, 6))
+
+
+def test_without_a_champion_it_is_said(history):
+    mlflow.MlflowClient().delete_registered_model_alias("mammo-demo-lesion", "champion")
+    assert clean(parse_keep("champion"), remove=False).notes == ["no champion is registered here, so that none is kept"]
+
+
 def test_a_cache_outside_of_the_repository_is_left_alone(history, tmp_path):
     shutil.move(".dvc/cache", tmp_path / "shared")
     Path(".dvc/config.local").write_text(f"[cache]\n    dir = {tmp_path / 'shared'}\n")

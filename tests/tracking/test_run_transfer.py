@@ -290,6 +290,20 @@ def _list_of(packed: bytes) -> Callable[..., Any]:
     return lambda *words: listed
 
 
+@pytest.mark.parametrize("text", ["[", "- 1", ""])
+def test_a_model_that_mlflow_cannot_read_is_refused_before_anything_is_sent(site, store, tmp_path, text):
+    (run,) = (run for run in runs() if run.info.run_name == "train@light_cnn")
+    (output,) = mlflow.MlflowClient().get_run(run.info.run_id).outputs.model_outputs
+    location = mlflow.MlflowClient().get_logged_model(output.model_id).artifact_location
+    (Path(location.removeprefix("file://")) / "MLmodel").write_text(text)
+    run_transfer.pack(EXPERIMENT, ARCHIVE)
+    store("server")
+    with pytest.raises(InputError, match="MLmodel of the model light_cnn cannot be read"):
+        run_transfer.unpack(EXPERIMENT, ARCHIVE)
+    mlflow_client.use_store()
+    assert mlflow.get_experiment_by_name(EXPERIMENT) is None
+
+
 @pytest.mark.parametrize("content", [b"", b"no zip", b"PK\x05\x06" + b"\0" * 18])
 def test_what_is_no_archive_is_refused(store, content):
     ARCHIVE.write_bytes(content)

@@ -26,13 +26,15 @@ from mammo.core.config import load_config
 from mammo.core.errors import InputError
 from mammo.core.files import sha256
 from mammo.core.paths import DVC_LOCK, RECORDS
+from mammo.evaluation import promotion_rule
 from mammo.pipeline.code_history import md5
 from mammo.pipeline.promotion import registered_name
-from mammo.tracking import provenance, stored_runs
+from mammo.tracking import model_registry, provenance, stored_runs
+from mammo.tracking.failures import name_cure
 from mammo.tracking.mlflow_client import exclusive_lock
 from mammo.tracking.stored_runs import Run, Store
 
-CHAMPION, TAGGED, LAST = "champion", "tagged", "last:"
+CHAMPION, TAGGED, LAST = promotion_rule.CHAMPION, "tagged", "last:"
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ def parse_keep(text: str) -> Keep:
     return Keep(CHAMPION in words, TAGGED in words, int(counts[0]) if counts else 0)
 
 
+@name_cure("the registered model")
 def clean(keep: Keep, remove: bool) -> Cleaning:
     """Return what can be freed beside what is kept, and free it where `remove` is true.
 
@@ -124,6 +127,8 @@ class _Project:
         artifacts = [file for found in folders.values() for folder in found for file in folder.rglob("*")]
         names = [f"{name} ({commit[:7]})" for name, commit in revisions.items()]
         names += [f"{run.info.run_name} ({reason})" for run, reason in chosen]
+        if self._keep.champion and CHAMPION not in (reason for _, reason in chosen):
+            notes.append("no champion is registered here, so that none is kept")
         freed = _freed_bytes([*files, *artifacts])
         return Cleaning(["the workspace", *names], files, sorted(experiments), runs, freed, notes)
 
@@ -144,12 +149,19 @@ class _Project:
         return found
 
     def _chosen_pipelines(self) -> list[tuple[Run, str]]:
-        """Return the pipelines' runs that `Keep` names beside commits, and why."""
+        """Return the pipelines' runs that `Keep` names, and why; raise InputError where MLflow knows none."""
         newest = self._store.pipelines()
+        if not newest and (self._keep.last or self._keep.champion):
+            raise InputError(
+                "MLflow knows no finished workspace, so that neither the champion nor the last ones can be kept; "
+                "`dvc repro publish` sends this one, `--keep tagged` keeps the commits with a tag alone"
+            )
         chosen = [(run, f"{LAST}{self._keep.last}") for run in newest[: self._keep.last]]
-        run_id = stored_runs.champion_run(registered_name(load_config())) if self._keep.champion else None
-        if run_id is not None:
-            named = [run for run in newest if run_id in self._store.named([run])]
+        version = None
+        if self._keep.champion:
+            version = model_registry.find_version(registered_name(load_config()), CHAMPION)
+        if version is not None:
+            named = [run for run in newest if version.run_id in self._store.named([run])]
             chosen += [(run, CHAMPION) for run in named[-1:]]  # the first one that needed it registered it
         return chosen
 

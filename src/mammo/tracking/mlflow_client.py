@@ -29,6 +29,7 @@ PAGE = 1000  # runs in an answer of the server
 N_TWINS = 20  # finished runs of one record that are looked at, the newest first
 REQUEST_TIMEOUT_S = "10"  # without an answer; MLFLOW_HTTP_REQUEST_TIMEOUT sets another
 UPLOAD_TIMEOUT_S = "120"  # the same for a file, which a server may pass on to a bucket before it answers
+DATABASES = ("postgresql", "mysql", "mssql")  # without a server before them
 ARTIFACTS = "mlartifacts"  # folder beside a SQLite store
 
 
@@ -83,7 +84,7 @@ def _artifact_location(address: str) -> str | None:
     """
     if address.startswith(SQLITE):
         return (Path(address.removeprefix(SQLITE)).parent / ARTIFACTS).as_uri()
-    return (project_root() / ARTIFACTS).as_uri() if "+" in address.split(":")[0] else None
+    return (project_root() / ARTIFACTS).as_uri() if address.startswith(DATABASES) else None
 
 
 @contextmanager

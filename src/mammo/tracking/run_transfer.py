@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import mlflow
+import yaml
 from mlflow.entities import (
     Dataset,
     DatasetInput,
@@ -19,6 +20,7 @@ from mlflow.entities import (
     Param,
     Run,
 )
+from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
@@ -32,6 +34,7 @@ from mammo.tracking.run_contents import RECORD
 from mammo.tracking.verification import CONTENT
 
 PACKED_AS = "packed.run_id"  # tag: the id that an unpacked run had on the server that it comes from
+MLMODEL = "MLmodel"  # a model's description by MLflow
 N_METRICS, N_PARAMS = 1000, 100  # of one request
 
 
@@ -141,8 +144,11 @@ def unpack(experiment: str, path: Path) -> Unpacked:
 
 
 def _check_identity(packed: Mapping[str, PackedRun], folder: Path, path: Path) -> None:
-    """Raise InputError for a run whose record is not what its tag `content` says, and for parts that are not there."""
+    """Raise InputError for a run whose record is not what its tag `content` says, whose parts are not there, or whose
+    models MLflow cannot read."""
     for run in packed.values():
+        for model in run.models:
+            _check_model(model, folder / "models" / model.model_id, path)
         if missing := [part for part in run.parts if part not in packed or packed[part].tags.get(CONTENT)]:
             raise InputError(f"{path}: run {run.name} has a part {missing[0]}, which is no part in the file")
         if CONTENT not in run.tags or run.tags.get("dvc.stage") == PIPELINE:
@@ -154,6 +160,17 @@ def _check_identity(packed: Mapping[str, PackedRun], folder: Path, path: Path) -
             raise InputError(f"{path}: run {run.name} has no readable {RECORD} ({error})") from error
         if content != run.tags[CONTENT]:
             raise InputError(f"{path}: the record of run {run.name} is not that of its tag `{CONTENT}`; it was changed")
+
+
+def _check_model(model: PackedModel, folder: Path, path: Path) -> None:
+    """Raise InputError for a model without files, or whose description is none of MLflow's."""
+    if not folder.is_dir():
+        raise InputError(f"{path} has no files of the model {model.name}; pack it again")
+    if (folder / MLMODEL).is_file():
+        try:
+            Model.load(str(folder))
+        except (MlflowException, yaml.YAMLError, TypeError, ValueError, KeyError, AttributeError) as error:
+            raise InputError(f"{path}: {MLMODEL} of the model {model.name} cannot be read ({error})") from error
 
 
 class _Sender:
@@ -215,11 +232,11 @@ class _Sender:
         model = self._client.create_logged_model(
             self._experiment_id, packed.name, run_id, packed.tags, packed.params, packed.model_type
         )
-        if (folder / "MLmodel").is_file():
+        if (folder / MLMODEL).is_file():
             description = Model.load(str(folder))
             description.run_id, description.model_id = run_id, model.model_id
             description.artifact_path = model.artifact_location
-            description.save(str(folder / "MLmodel"))
+            description.save(str(folder / MLMODEL))
         with upload_timeout():
             self._client.log_model_artifacts(model.model_id, str(folder))
         self._client.finalize_logged_model(model.model_id, "READY")

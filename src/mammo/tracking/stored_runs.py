@@ -11,7 +11,6 @@ from pathlib import Path
 
 import mlflow
 from mlflow.entities import Run as Run  # of what is freed
-from mlflow.exceptions import MlflowException
 from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from mlflow.utils.uri import is_local_uri
@@ -83,14 +82,6 @@ def read_store(experiment: str) -> Store:
     versions = mlflow.MlflowClient().search_model_versions()
     registered = frozenset(str(version.run_id) for version in versions)
     return Store(list_runs(experiment), registered, address.startswith(SQLITE))
-
-
-def champion_run(name: str) -> str | None:
-    """Return the id of the run of the registered model's champion; None where there is none."""
-    try:
-        return str(mlflow.MlflowClient().get_model_version_by_alias(name, "champion").run_id)
-    except MlflowException:
-        return None
 
 
 def read_record_text(run: Run) -> str:
