@@ -4,12 +4,12 @@
 docs/scenarios.md.
 """
 
-import importlib.metadata
+import argparse
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -39,7 +39,7 @@ python -m tests.scenarios
 ```
 
 which runs all of them, on SQLite and, where `initdb` is installed, on PostgreSQL. A dash: the scenario has no such
-store. In brackets: how many tests, with their cases.
+store. In brackets: how many tests, with their cases. `--store` and `--quick` run a part, and keep the other cells.
 
 """
 
@@ -240,35 +240,55 @@ GOOD = [
         (POSTGRESQL,),
     ),
 ]
+ALL = (*DEFECTS, *GOOD)
 
 
-def main() -> None:
-    """Run the tests on both stores, and write the page; exit with 1 where one failed."""
-    outcomes = {SQLITE: run_tests(SQLITE, {})}
-    versions = [f"DVC {importlib.metadata.version('dvc')}", f"MLflow {importlib.metadata.version('mlflow')}"]
-    try:
-        with mlflow_server.postgres() as address:
-            mlflow_server.make_template(address)
-            PAGE.write_text(render(outcomes, versions), encoding="utf-8")
-            outcomes[POSTGRESQL] = run_tests(POSTGRESQL, {mlflow_server.POSTGRESQL: address})
-            versions.append(f"PostgreSQL {mlflow_server.query(address, 'SHOW server_version').split()[0]}")
-    except pytest.skip.Exception as reason:
-        sys.stderr.write(f"without PostgreSQL: {reason}\n")
-    PAGE.write_text(render(outcomes, versions), encoding="utf-8")
-    failed = [name for results in outcomes.values() for name, result in results.items() if "failed" in result]
-    if failed:
-        sys.exit(f"failed: {', '.join(failed)}")
+def main(words: Sequence[str] | None = None) -> None:
+    """Run the tests and write the page; what is not run keeps its cell. Exit with 1 where a test failed."""
+    parser = argparse.ArgumentParser(prog="python -m tests.scenarios", description=__doc__)
+    parser.add_argument("--store", choices=BOTH, help="run this one alone; default: both")
+    parser.add_argument("--quick", action="store_true", help=f"leave out tests/{WHOLE}, which takes minutes")
+    args = parser.parse_args(words)
+    chosen = [scenario for scenario in ALL if not (args.quick and WHOLE in scenario.tests)]
+    cells = read_cells(PAGE.read_text(encoding="utf-8")) if PAGE.is_file() else {}
+    if args.store in (None, SQLITE):
+        _update(cells, SQLITE, chosen, run_tests(SQLITE, chosen, {}))
+    if args.store in (None, POSTGRESQL):
+        try:
+            with mlflow_server.postgres() as address:
+                mlflow_server.make_template(address)
+                environment = {mlflow_server.POSTGRESQL: address}
+                _update(cells, POSTGRESQL, chosen, run_tests(POSTGRESQL, chosen, environment))
+        except pytest.skip.Exception as reason:
+            sys.stderr.write(f"without PostgreSQL: {reason}\n")
+    if failed := [title for (title, _), cell in cells.items() if cell.startswith("failed")]:
+        sys.exit(f"failed: {'; '.join(failed)}")
 
 
-def run_tests(store: str, environment: Mapping[str, str]) -> dict[str, list[str]]:
+def _update(
+    cells: dict[tuple[str, str], str], store: str, chosen: Iterable[Scenario], results: Mapping[str, list[str]]
+) -> None:
+    """Set the cells of a store, and write the page."""
+    cells |= {(scenario.title, store): _cell(scenario, store, results) for scenario in chosen}
+    PAGE.write_text(render(cells), encoding="utf-8")
+
+
+def read_cells(page: str) -> dict[tuple[str, str], str]:
+    """Return the cells of a page by scenario and store."""
+    rows = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| ")]
+    return {(title, store): cell for title, *cells, _ in rows for store, cell in zip(BOTH, cells, strict=True)}
+
+
+def run_tests(store: str, scenarios: Iterable[Scenario], environment: Mapping[str, str]) -> dict[str, list[str]]:
     """Run the tests that concern a store, on SQLite those that concern none too; return the results by test."""
     names = {
-        f"tests/{file}::{name}"
-        for scenario in (*DEFECTS, *GOOD)
+        (file, name)
+        for scenario in scenarios
         if store in (scenario.stores or (SQLITE,))
         for file, tests in scenario.tests.items()
         for name in tests
     }
+    ordered = sorted(names, key=_place)  # those of the whole pipeline are the hours of one day
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         words = [
@@ -284,8 +304,15 @@ def run_tests(store: str, environment: Mapping[str, str]) -> dict[str, list[str]
             f"--junitxml={report}",
         ]
         variables = os.environ | {mlflow_server.SCENARIOS: "1"} | environment
-        subprocess.run([sys.executable, *words, *sorted(names)], cwd=ROOT, env=variables)
+        nodes = [f"tests/{file}::{name}" for file, name in ordered]
+        subprocess.run([sys.executable, *words, *nodes], cwd=ROOT, env=variables)
         return read_report(report)
+
+
+def _place(test: tuple[str, str]) -> tuple[str, int]:
+    """Return the file of a test and its place there."""
+    file, name = test
+    return file, (ROOT / "tests" / file).read_text(encoding="utf-8").index(f"def {name}(")
 
 
 def read_report(path: Path) -> dict[str, list[str]]:
@@ -299,15 +326,15 @@ def read_report(path: Path) -> dict[str, list[str]]:
     return results
 
 
-def render(outcomes: Mapping[str, Mapping[str, list[str]]], versions: Iterable[str]) -> str:
-    """Return the page; outcomes: by store the results by test."""
-    lines = [HEAD + f"Last run: {', '.join(versions)}.\n"]
+def render(cells: Mapping[tuple[str, str], str]) -> str:
+    """Return the page; cells: by scenario and store."""
+    lines = [HEAD]
     for title, scenarios in (("Defects that are none any more", DEFECTS), ("What a day brings", GOOD)):
         lines += [f"## {title}\n", f"| scenario | {SQLITE} | {POSTGRESQL} | shown by |", "|---|---|---|---|"]
         for scenario in scenarios:
-            cells = [_cell(scenario, store, outcomes.get(store)) for store in BOTH]
+            shown = [cells.get((scenario.title, store), _cell(scenario, store, {})) for store in BOTH]
             tests = "<br>".join(f"`tests/{file}`: {_words(names)}" for file, names in scenario.tests.items())
-            lines.append("| " + " | ".join([scenario.title, *cells, tests]) + " |")
+            lines.append("| " + " | ".join([scenario.title, *shown, tests]) + " |")
         lines.append("")
     return "\n".join(lines)
 
@@ -316,11 +343,9 @@ def _words(names: Iterable[str]) -> str:
     return "; ".join(name.removeprefix("test_").replace("_", " ") for name in names)
 
 
-def _cell(scenario: Scenario, store: str, results: Mapping[str, list[str]] | None) -> str:
+def _cell(scenario: Scenario, store: str, results: Mapping[str, list[str]]) -> str:
     if store not in (scenario.stores or (SQLITE,)):
         return "-"
-    if results is None:
-        return "not run"
     names = [f"{file}::{name}" for file, tests in scenario.tests.items() for name in tests]
     cases = [result for name in names for result in results.get(name, ["not run"])]
     worst = next((kind for kind in ("failed", "not run", "skipped") if kind in cases), "passed")

@@ -361,46 +361,6 @@ EXPERIMENTS = {
 }
 
 
-KILLED = ("train@light_cnn", "cross_validate@light_cnn", "preprocess", "ensemble", "publish")
-KILLS = 4  # of each
-
-
-@pytest.mark.skipif(mlflow_server.SCENARIOS not in os.environ, reason="takes minutes: python -m tests.scenarios")
-def test_stages_that_are_killed_at_random_moments_end_with_the_same_bytes(repository: Repository) -> None:
-    """Each stage is begun again and killed four times, with all its processes, and then left to end."""
-    before, chance = repository.read("metrics/comparison.csv"), random.Random(20)
-    for stage in KILLED:
-        again = ["dvc", "repro", "--force", "--single-item", stage]
-        start = time.monotonic()
-        repository.run(*again)
-        seconds = time.monotonic() - start
-        for _ in range(KILLS):
-            kill_after(repository, again, chance.uniform(0, seconds))
-        repository.run(*again)
-    assert repository.stages_run() == ["publish"]
-    assert repository.read("metrics/comparison.csv") == before
-    assert repository.run("git", "status", "--porcelain") == ""
-    (pipeline,) = repository.runs("tags.`dvc.stage` = 'pipeline'")
-    named = publishing.named_runs(pipeline.data.tags)
-    assert {repository.client().get_run(run_id).info.status for run_id in named} == {"FINISHED"}
-
-
-def kill_after(repository: Repository, command: list[str], seconds: float) -> None:
-    """Start a command, and kill it with all its processes after so many seconds if it has not ended."""
-    with subprocess.Popen(
-        command,
-        cwd=repository.root,
-        env=repository.environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    ) as process:
-        try:
-            process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-
-
 def test_two_queued_experiments_and_a_repro_at_once_land_in_the_same_store(repository: Repository) -> None:
     before = {run.info.run_id for run in repository.runs()}
     for name, (_, value, others) in EXPERIMENTS.items():
@@ -500,6 +460,46 @@ def test_three_processes_at_once_that_publish_to_a_lost_store_send_each_run_once
     contents = [run.data.tags["content"] for run in own.runs() if "content" in run.data.tags]
     assert len(contents) > 20
     assert len(set(contents)) == len(contents)
+
+
+KILLED = ("train@light_cnn", "cross_validate@light_cnn", "preprocess", "ensemble", "publish")
+KILLS = 4  # of each
+
+
+@pytest.mark.skipif(mlflow_server.SCENARIOS not in os.environ, reason="takes minutes: python -m tests.scenarios")
+def test_stages_that_are_killed_at_random_moments_end_with_the_same_bytes(repository: Repository) -> None:
+    """Each stage is begun again and killed four times, with all its processes, and then left to end."""
+    before, chance = repository.read("metrics/comparison.csv"), random.Random(20)
+    for stage in KILLED:
+        again = ["dvc", "repro", "--force", "--single-item", stage]
+        start = time.monotonic()
+        repository.run(*again)
+        seconds = time.monotonic() - start
+        for _ in range(KILLS):
+            kill_after(repository, again, chance.uniform(0, seconds))
+        repository.run(*again)
+    assert repository.stages_run() == ["publish"]
+    assert repository.read("metrics/comparison.csv") == before
+    assert repository.run("git", "status", "--porcelain") == ""
+    (pipeline,) = repository.runs("tags.`dvc.stage` = 'pipeline'")
+    named = publishing.named_runs(pipeline.data.tags)
+    assert {repository.client().get_run(run_id).info.status for run_id in named} == {"FINISHED"}
+
+
+def kill_after(repository: Repository, command: list[str], seconds: float) -> None:
+    """Start a command, and kill it with all its processes after so many seconds if it has not ended."""
+    with subprocess.Popen(
+        command,
+        cwd=repository.root,
+        env=repository.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as process:
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 @pytest.mark.parametrize(
