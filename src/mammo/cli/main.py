@@ -14,6 +14,7 @@ from mammo.cli import (
     clean,
     compare,
     data,
+    evaluate,
     experiments,
     export,
     open_test,
@@ -33,8 +34,8 @@ from mammo.core.errors import InputError
 
 # As the help lists them.
 COMMANDS = (
-    *(predict, serve, audit, export, data, plan, experiments, compare, report, search, accept, reproduce, profile),
-    *(open_test, results, runs, clean, ui),
+    *(predict, evaluate, serve, audit, export, data, plan, experiments, compare, report, search, accept, reproduce),
+    *(profile, open_test, results, runs, clean, ui),
 )
 
 

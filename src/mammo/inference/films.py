@@ -58,10 +58,10 @@ def list_requests(files: Iterable[Path | str]) -> list[FilmRequest]:
     return requests
 
 
-def read_boxes(path: Path) -> dict[Path, list[Corners]]:
+def read_boxes(path: Path, folder: Path | None = None) -> dict[Path, list[Corners]]:
     """Return the boxes by file of a CSV table with the columns file, x0, y0, x1, y1; a file may have several lesions.
 
-    A relative file starts at the table's folder, or else at the current one. Raises InputError.
+    A relative file starts at `folder`, by default at the table's, or else at the current one. Raises InputError.
     """
     try:
         table = pd.read_csv(path, dtype={"file": str})
@@ -79,7 +79,7 @@ def read_boxes(path: Path) -> dict[Path, list[Corners]]:
         ) from error
     boxes: dict[Path, list[Corners]] = {}
     for name, *box in zip(table["file"], *(corners[column] for column in corners), strict=True):
-        beside = path.parent / name
+        beside = (folder or path.parent) / name
         boxes.setdefault(beside if beside.exists() else Path(name), []).append((box[0], box[1], box[2], box[3]))
     return boxes
 
