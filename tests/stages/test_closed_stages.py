@@ -124,4 +124,5 @@ def test_poisoned_test_labels_change_no_byte_that_is_published_and_no_promotion(
     clean = publish_workspace(evaluated, empty_store, monkeypatch)
     assert "members_light_cnn" in clean["comparison.csv"]
     assert "test_auc" not in clean["version"]
+    assert "The test set was closed" in clean["version"]
     assert publish_workspace(poisoned, empty_store, monkeypatch) == clean

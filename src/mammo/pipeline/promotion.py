@@ -64,7 +64,8 @@ def _promote(config: Config, records: list[Record], published: Published) -> str
         "val_specificity_operating": f"{rates[name].specificity:.4f}",
         **_test_auc(name, records),
     }
-    note = f"{name}, {verdict.alias}: {verdict.reason}. Test numbers are reported and were not looked at."
+    test = "The test set was closed" if config.evaluate.test == "closed" else "Test numbers chose nothing"
+    note = f"{name}, {verdict.alias}: {verdict.reason}. {test}."
     version = register(run, VersionSpec(registered, name, verdict.alias, tags, note))
     return f"{registered}: {name} is version {version.number}, {verdict.alias} ({verdict.reason})"
 
