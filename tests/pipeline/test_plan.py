@@ -98,6 +98,13 @@ def test_a_stage_leaves_the_time_that_it_took(monkeypatch):
     assert make_plan().seconds() == seconds
 
 
+def test_a_time_that_cannot_be_written_fails_no_stage(monkeypatch):
+    monkeypatch.setenv("DVC_STAGE", "fit")
+    Path(".dvc/tmp/durations").write_text("no folder")
+    durations.note_duration()
+    assert durations.read_duration("fit") is None
+
+
 def test_the_time_of_a_training_that_never_ran_here_is_the_servers(monkeypatch):
     plan = planning.Plan((Step("train@a", (), (), False, None), Step("report", (), (), False, None)), 2)
     asked = []

@@ -2,6 +2,7 @@
 
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -18,7 +19,8 @@ def note_duration() -> None:
     if stage is None:
         return
     seconds = time.time() - psutil.Process().create_time()
-    write_text(_path(stage), f"{seconds:.1f}\n")
+    with suppress(OSError):  # a disk that is full or read-only: the stage itself is done
+        write_text(_path(stage), f"{seconds:.1f}\n")
 
 
 def read_duration(stage: str) -> float | None:
