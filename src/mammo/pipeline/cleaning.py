@@ -22,10 +22,10 @@ from dvc.logger import set_loggers_level
 from dvc.repo import Repo, lock_repo
 from dvc.repo.experiments.utils import exp_refs, remove_exp_refs
 
-from mammo.core.config import load_config
+from mammo.core.config import PARAMS_FILE, load_config
 from mammo.core.errors import InputError
 from mammo.core.files import sha256
-from mammo.core.paths import DVC_LOCK, RECORDS
+from mammo.core.paths import DVC_LOCK, DVC_YAML, RECORDS
 from mammo.evaluation import promotion_rule
 from mammo.pipeline.code_history import md5
 from mammo.pipeline.promotion import registered_name
@@ -118,7 +118,7 @@ class _Project:
         uncommitted = [run for run, _ in chosen if _lock_tag(run) not in locks]
         notes: list[str] = []
         entries = self._run_cache_entries(uncommitted, notes)
-        files = self._unused_files(set(revisions.values()), entries, notes)
+        files = self._unused_files(self._distinct(revisions.values()), entries, notes)
         kept_locks = locks | {_lock_tag(run) for run in uncommitted}
         experiments = [str(ref) for ref in exp_refs(self._repo.scm) if self._lock_of(str(ref)) not in kept_locks]
         kept = self._store.named([*pipelines, *uncommitted]) | self._store.of_contents(_workspace_contents())
@@ -173,6 +173,15 @@ class _Project:
         if blob not in self._locks:
             self._locks[blob] = provenance.hash_lock(self._git("cat-file", "blob", blob))
         return self._locks[blob]
+
+    def _distinct(self, commits: Iterable[str]) -> set[str]:
+        """Return one commit of each pipeline and dvc.lock: DVC takes half a second to read one."""
+        files = [f":./{path}" for path in (DVC_LOCK, DVC_YAML, PARAMS_FILE)]
+        pipelines = {}
+        for commit in sorted(commits):
+            objects = [self._git("rev-parse", "--quiet", "--verify", f"{commit}{file}", check=False) for file in files]
+            pipelines[tuple(objects)] = commit
+        return set(pipelines.values())
 
     def _unused_files(self, commits: set[str], entries: list[tuple[str, str]], notes: list[str]) -> list[Path]:
         """Return the files of DVC's cache that neither the workspace, nor commits, nor run cache entries need."""
