@@ -1028,3 +1028,23 @@ def test_the_real_mass_set_has_1592_images(real_images: Located, real_root: Path
     rows = published(real_root)
     expected = malignant_by_view(rows[rows["kind"] == "mass"])
     assert real_images.cases.set_index(VIEW)["label"].astype(bool).to_dict() == expected.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("cell", "number"),
+    [
+        ("4", 4),
+        ("4.0", 4),
+        ("4a", 4),
+        ("4C", 4),
+        ("99", 99),
+        ("5a", None),
+        ("4d", None),
+        ("", None),
+        ("N/A", None),
+        ("a", None),
+    ],
+)
+def test_a_reading_is_a_number_or_missing(cell: str, number: int | None) -> None:
+    (reading,) = tables._whole_numbers(pd.Series([cell]))
+    assert (None if pd.isna(reading) else int(reading)) == number

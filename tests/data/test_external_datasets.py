@@ -713,3 +713,10 @@ def test_cmmd_a_film_without_a_side_is_excluded(copy_of):
     located = copy.locate()
     assert "new.dcm" not in set(located.files)
     assert any("unknown laterality" in reason or "no biopsy" in reason for reason in reasons(located, "cmmd_D1-0001"))
+
+
+def test_whole_numbers_are_read_as_spreadsheets_write_them(tmp_path: Path) -> None:
+    table = pd.DataFrame({"File Name": ["58.0", "58.5", "a.0", " 7.00 "], "x": ["1", "", "1.10", "-2.0"]})
+    read = _annotations.select_columns(table, ["File Name", "x"], tmp_path / "a.csv", "")
+    assert read["File Name"].to_list() == ["58", "58.5", "a.0", "7"]
+    assert read["x"].to_list() == ["1", "", "1.10", "-2.0"]

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from dicoms import write_dicom
 
 from mammo.core.config import load_config
 from mammo.core.files import describe_refused_write
@@ -158,6 +159,13 @@ def test_other_formats_are_called_what_they_are(content: bytes, kind: str, tmp_p
     (tmp_path / "a.png").write_bytes(content)
     with pytest.raises(dicom.PixelError, match=rf"a\.png: {kind}"):
         io.load(tmp_path / "a.png")
+
+
+def test_a_dicom_file_of_siemens_is_one(cohort: Path, located: Located, tmp_path: Path) -> None:
+    grey = io.read_grey(cohort / located.cases["image_path"].iloc[0])
+    path = write_dicom(tmp_path / "film.IMA", grey)
+    assert path.suffix.lower() in io.IMAGE_SUFFIXES
+    assert io.load(path).shape == grey.shape
 
 
 def test_a_reason_holds_no_address_in_memory(tmp_path: Path) -> None:

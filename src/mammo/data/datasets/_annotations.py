@@ -25,6 +25,7 @@ DENSITIES = {"A": 1, "B": 2, "C": 3, "D": 4}
 SUSPICIOUS = 4  # this BI-RADS category or a higher one is the positive class of data without pathology
 FILM = ["patient_id", "laterality", "view", "film_id"]
 BREAST = ["patient_id", "exam", "laterality"]
+WHOLE_NUMBER = r"^(\d+)\.0+$"
 NUMBERS = {"breast_density": "Int64", "birads": "Int64", "subtlety": "Int64", "label": "int64"}
 
 Box = tuple[int, int, int, int]  # top, left, bottom, right in px of the film; bottom and right excluded
@@ -138,13 +139,17 @@ def read_csv(path: Path, columns: list[str], separator: str, cure: str) -> pd.Da
 
 
 def select_columns(table: pd.DataFrame, columns: list[str], path: Path, cure: str) -> pd.DataFrame:
-    """Return `columns` as stripped text, ignoring blanks around a name; raises DatasetError for a missing one."""
+    """Return `columns` as stripped text, ignoring blanks around a name; raises DatasetError for a missing one.
+
+    A spreadsheet writes the number 58 as 58.0: a whole number becomes 58 again.
+    """
     table = table.rename(columns=lambda name: str(name).strip())
     missing = [name for name in columns if name not in table]
     if missing:
         present = ", ".join(table.columns)
         raise DatasetError(f"{path}: column(s) {', '.join(missing)} missing; it has: {present}. {cure}")
-    return pd.DataFrame({name: table[name].astype(str).str.strip() for name in columns})
+    cells = {name: table[name].astype(str).str.strip() for name in columns}
+    return pd.DataFrame({name: text.str.replace(WHOLE_NUMBER, r"\1", regex=True) for name, text in cells.items()})
 
 
 def _bad_values(rows: pd.DataFrame) -> "pd.Series[str]":

@@ -24,8 +24,8 @@ from mammo.data.images import dicom
 from mammo.data.images.dicom import PixelError
 from mammo.data.images.transforms import Film, Grey, Mask, fit, reduce_to_8_bits, stretch_to_8_bits
 
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".dcm", ".dicom", ".pgm", ".tif", ".tiff"}
-DICOM_SUFFIXES = {".dcm", ".dicom"}
+DICOM_SUFFIXES = {".dcm", ".dicom", ".ima"}  # IMA: Siemens' name of the same format
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".pgm", ".tif", ".tiff", *DICOM_SUFFIXES}
 FORMATS = ("JPEG", "PNG", "PPM", "TIFF")
 OTHER_FORMATS = {"BMP": (0, b"BM"), "GIF": (0, b"GIF8"), "WebP": (8, b"WEBP")}  # offset and bytes that identify them
 END_MARKERS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}

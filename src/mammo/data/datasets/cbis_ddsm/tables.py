@@ -170,8 +170,12 @@ def _check_header(path: Path, header: list[str]) -> None:
 
 
 def _whole_numbers(cells: "pd.Series[str]") -> "pd.Series[int]":
-    """Return readings as numbers; one that is no whole number (empty, N/A) is missing."""
-    digits = cells.str.extract(r"^(-?[0-9]{1,9})(?:\.0+)?$", expand=False)
+    """Return readings as numbers; one that is no whole number (empty, N/A) is missing, 4a, 4b and 4c are 4.
+
+    A number out of its range makes its row unusable (`schema`).
+    """
+    digits = cells.str.extract(r"^(-?[0-9]{1,9}|4(?=[a-cA-C]$))(?:\.0+|[a-cA-C])?$", expand=False)
+    digits = digits.where(~cells.str.contains(r"[a-cA-C]$", regex=True) | (digits == "4"))
     return pd.to_numeric(digits).astype("Int64")
 
 
