@@ -45,7 +45,7 @@ def test_a_head_without_bounds_is_refused(activation: str, units: int) -> None:
 
 def test_values_beyond_a_probability_are_refused_whatever_the_last_layer() -> None:
     foreign = model(1, "sigmoid")
-    stretched = keras.Model(foreign.inputs, keras.layers.Rescaling(100.0)(foreign.output))
+    stretched = keras.Model(foreign.inputs, keras.layers.Rescaling(100.0, offset=2.0)(foreign.output))
     with pytest.raises(InputError, match=r"a probability lies in 0\.\.1"):
         select_probability(stretched, None, "theirs")
 
