@@ -5,22 +5,18 @@ names, and both versions are the same program (mammo.pipeline.syntax). Anything 
 Stages that run in every `dvc repro` (always_changed) are left out.
 """
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from dvc.exceptions import DvcException, NotDvcRepoError
-from dvc.lock import LockError
-from dvc.logger import set_loggers_level
-from dvc.repo import Repo, lock_repo
 from dvc.stage import PipelineStage
 
 from mammo.core.errors import InputError
 from mammo.pipeline import stage_changes
 from mammo.pipeline.code_history import Files, History, hash_like_dvc, md5
+from mammo.pipeline.dvc_project import find_root, open_project
 from mammo.pipeline.syntax import Difference, Introspection, first_difference, introspection
 
 CODE_FOLDERS = ("src", "stages")
@@ -59,37 +55,28 @@ def accept(names: Sequence[str] = (), dry_run: bool = False) -> Result:
     names: stages or groups of stages, as `dvc status` writes them; all where there is none.
     Raise InputError without git, DVC, dvc.lock, such a stage, or while another DVC process works here.
     """
-    try:
-        with set_loggers_level(logging.WARNING), Repo(_find_root()) as repo, lock_repo(repo):
-            ignored = repo.dvcignore.is_ignored_file
-            with History(Path(repo.root_dir), lambda path: bool(ignored(str(Path(repo.root_dir, path))))) as history:
-                workspace = _Workspace(repo, history)
-                stages = _collect(repo, names)
-                judged = [(stage, workspace.judge(stage)) for stage in stages]
-                changed = [(stage, verdict) for stage, verdict in judged if verdict is not None]
-                if not dry_run:
-                    workspace.commit([(stage, verdict) for stage, verdict in changed if not verdict.reasons])
-    except LockError as error:
-        raise InputError(f"another DVC process works here; wait for it to end ({error})") from error
-    except DvcException as error:
-        raise InputError(str(error)) from error
+    _check_project(Path(find_root()))
+    with open_project() as repo:
+        ignored = repo.dvcignore.is_ignored_file
+        with History(Path(repo.root_dir), lambda path: bool(ignored(str(Path(repo.root_dir, path))))) as history:
+            workspace = _Workspace(repo, history)
+            stages = _collect(repo, names)
+            judged = [(stage, workspace.judge(stage)) for stage in stages]
+            changed = [(stage, verdict) for stage, verdict in judged if verdict is not None]
+            if not dry_run:
+                workspace.commit([(stage, verdict) for stage, verdict in changed if not verdict.reasons])
     accepted, refused = (
         tuple(verdict for _, verdict in changed if bool(verdict.reasons) == is_refused) for is_refused in (False, True)
     )
     return Result(accepted, refused, len(judged) - len(changed))
 
 
-def _find_root() -> str:
-    """Return the root of the DVC project around the current folder; raise InputError where git or DVC is missing."""
-    try:
-        root = str(Repo.find_root())
-    except NotDvcRepoError as error:
-        raise InputError(f"{Path.cwd()} is in no DVC project; go to the folder of dvc.yaml") from error
-    if not any((folder / ".git").exists() for folder in (Path(root), *Path(root).parents)):
+def _check_project(root: Path) -> None:
+    """Raise InputError for a project without git, or in which nothing has run."""
+    if not any((folder / ".git").exists() for folder in (root, *root.parents)):
         raise InputError(f"{root} is in no git repository, so the code that dvc.lock names is lost; run `dvc repro`")
-    if not Path(root, "dvc.lock").is_file():
+    if not (root / "dvc.lock").is_file():
         raise InputError(f"{root} has no dvc.lock: nothing has run that could be accepted; run `dvc repro`")
-    return root
 
 
 def _collect(repo: Any, names: Sequence[str]) -> list[Any]:

@@ -9,17 +9,12 @@ import logging
 import subprocess
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import yaml
-from dvc.exceptions import DvcException, NotDvcRepoError
-from dvc.lock import LockError
-from dvc.logger import set_loggers_level
-from dvc.repo import Repo, lock_repo
 from dvc.repo.experiments.utils import exp_refs, remove_exp_refs
 
 from mammo.core.config import PARAMS_FILE, load_config
@@ -28,6 +23,7 @@ from mammo.core.files import sha256
 from mammo.core.paths import DVC_LOCK, DVC_YAML, RECORDS
 from mammo.evaluation import promotion_rule
 from mammo.pipeline.code_history import md5
+from mammo.pipeline.dvc_project import open_project
 from mammo.pipeline.promotion import registered_name
 from mammo.tracking import model_registry, provenance, stored_runs
 from mammo.tracking.failures import name_cure
@@ -75,32 +71,23 @@ def clean(keep: Keep, remove: bool) -> Cleaning:
     Raise InputError outside of a DVC project in git, while another DVC process or an experiment runs, and where what a
     kept run needs is not known.
     """
-    with _open_project() as repo, exclusive_lock("publish"):
-        store = stored_runs.read_store(load_config().tracking.experiment)
-        project = _Project(repo, store, keep)
-        cleaning = project.find()
-        if remove:
-            stored_runs.free_artifacts(cleaning.runs)
-            project.remove_experiments(cleaning.experiments)
-            for file in cleaning.cache_files:
-                file.unlink(missing_ok=True)
-        return cleaning
+    with open_project(logging.ERROR) as repo:
+        if any(True for _ in repo.experiments.celery_queue.iter_active()):
+            raise InputError("experiments are running; wait for them (`dvc queue status`) or stop them")
+        with exclusive_lock("publish"):
+            return _clean(repo, keep, remove)
 
 
-@contextmanager
-def _open_project() -> Iterator[Any]:
-    """Open the DVC project of the current folder, locked."""
-    try:
-        with set_loggers_level(logging.ERROR), Repo() as repo, lock_repo(repo):
-            if any(True for _ in repo.experiments.celery_queue.iter_active()):
-                raise InputError("experiments are running; wait for them (`dvc queue status`) or stop them")
-            yield repo
-    except NotDvcRepoError as error:
-        raise InputError(f"{Path.cwd()} is in no DVC project; go to the folder of dvc.yaml") from error
-    except LockError as error:
-        raise InputError(f"another DVC process works here; wait for it to end ({error})") from error
-    except DvcException as error:
-        raise InputError(str(error)) from error
+def _clean(repo: Any, keep: Keep, remove: bool) -> Cleaning:
+    store = stored_runs.read_store(load_config().tracking.experiment)
+    project = _Project(repo, store, keep)
+    cleaning = project.find()
+    if remove:
+        stored_runs.free_artifacts(cleaning.runs)
+        project.remove_experiments(cleaning.experiments)
+        for file in cleaning.cache_files:
+            file.unlink(missing_ok=True)
+    return cleaning
 
 
 class _Project:

@@ -7,21 +7,18 @@ become champion, as in evaluation/promotion_rule.py.
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from dvc.exceptions import DvcException, NotDvcRepoError
-from dvc.logger import set_loggers_level
-from dvc.repo import Repo
 
 from mammo.core import row_names, schemas
-from mammo.core.config import PARAMS_FILE, Config, flatten, parse_config
+from mammo.core.config import PARAMS_FILE, Config, parse_config
 from mammo.core.errors import InputError
 from mammo.core.paths import COMPARISON, PREDICTIONS, SPLITS
 from mammo.evaluation import promotion_rule
 from mammo.metrics import discrimination
-from mammo.pipeline.revisions import Revision, open_revision
+from mammo.pipeline.dvc_project import open_project
+from mammo.pipeline.revisions import Revision, changed_parameters, open_revision
 
 BASELINE, FINISHED = "baseline", "success"
 
@@ -56,13 +53,8 @@ class Experiment:
 
 def list_experiments(all_commits: bool = False) -> list[Experiment]:
     """Return the baseline at HEAD with its experiments, the newest first; all_commits: all baselines that have any."""
-    try:
-        with set_loggers_level(logging.ERROR), Repo() as repo:
-            states = repo.experiments.show(all_commits=all_commits, hide_workspace=True)
-    except NotDvcRepoError as error:
-        raise InputError(f"{Path.cwd()} is in no DVC project; go to the folder of dvc.yaml") from error
-    except DvcException as error:
-        raise InputError(str(error)) from error
+    with open_project(logging.ERROR, locked=False) as repo:
+        states = repo.experiments.show(all_commits=all_commits, hide_workspace=True)
     return [row for state in states if not all_commits or state.experiments for row in _group(state)]
 
 
@@ -74,18 +66,13 @@ def _group(baseline: Any) -> Iterator[Experiment]:
         newest = experiments.revs[0]
         state = experiments.executor.state if experiments.executor else FINISHED
         name = experiments.name or newest.name or newest.rev[:7]
-        yield _describe(name, newest, state, _compare(parameters, _parameters(newest)))
+        yield _describe(name, newest, state, changed_parameters(parameters, _parameters(newest)))
 
 
 def _parameters(state: Any) -> dict[str, Any]:
-    """Return the values of params.yaml by dotted key; none where DVC could not read them."""
+    """Return params.yaml as nested values; none where DVC could not read them."""
     content = state.data.params.get(PARAMS_FILE.as_posix(), {}) if state.data else {}
-    return flatten(content.get("data") or {})
-
-
-def _compare(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    keys = dict.fromkeys([*now, *before])
-    return {key: (before.get(key), now.get(key)) for key in keys if before.get(key) != now.get(key)}
+    return content.get("data") or {}
 
 
 def _describe(name: str, state: Any, kind: str, changes: dict[str, tuple[Any, Any]]) -> Experiment:

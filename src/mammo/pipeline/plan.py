@@ -1,6 +1,5 @@
 """The stages that `dvc repro` will run, why, and how long each took last time; nothing is run."""
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,10 +7,6 @@ from typing import Any
 
 from dvc.dependency.base import DependencyDoesNotExistError
 from dvc.dependency.param import ParamsDependency
-from dvc.exceptions import DvcException, NotDvcRepoError
-from dvc.lock import LockError
-from dvc.logger import set_loggers_level
-from dvc.repo import Repo, lock_repo
 from dvc.repo.reproduce import get_active_graph, plan_repro
 from dvc.scm import Git
 from dvc.stage.cache import RunCacheNotFoundError
@@ -19,8 +14,8 @@ from dvc_data.hashfile.hash_info import HashInfo
 
 from mammo.core.config import flatten, load_config
 from mammo.core.durations import read_duration
-from mammo.core.errors import InputError
 from mammo.pipeline.code_history import History
+from mammo.pipeline.dvc_project import open_project
 from mammo.pipeline.stage_changes import list_changes, path_below_root, read_files
 
 ALWAYS, COMMAND, NEVER_RUN = "always runs", "its command in dvc.yaml changed", "it has not run yet (not in dvc.lock)"
@@ -60,17 +55,10 @@ def make_plan(names: Sequence[str] = ()) -> Plan:
     A stage that reads an output of a planned one is planned too; DVC leaves it out where that output comes out the
     same. Raise InputError outside of a DVC project, for an unknown stage, or while another DVC process works here.
     """
-    try:
-        with set_loggers_level(logging.WARNING), Repo() as repo, lock_repo(repo):
-            targets = [stage for name in names for stage in repo.stage.collect(name)]
-            stages = plan_repro(get_active_graph(repo.index.graph), targets or None)
-            steps = _Workspace(repo).plan(stages)
-    except NotDvcRepoError as error:
-        raise InputError(f"{Path.cwd()} is in no DVC project; go to the folder of dvc.yaml") from error
-    except LockError as error:
-        raise InputError(f"another DVC process works here; wait for it to end ({error})") from error
-    except DvcException as error:
-        raise InputError(str(error)) from error
+    with open_project() as repo:
+        targets = [stage for name in names for stage in repo.stage.collect(name)]
+        stages = plan_repro(get_active_graph(repo.index.graph), targets or None)
+        steps = _Workspace(repo).plan(stages)
     return Plan(tuple(steps), len(stages))
 
 

@@ -14,7 +14,7 @@ import pandera.pandas as pa
 import yaml
 
 from mammo.core import row_names, schemas
-from mammo.core.config import PARAMS_FILE, Config, flatten, load_config, parse_config
+from mammo.core.config import PARAMS_FILE, Config, load_config, parse_config
 from mammo.core.errors import InputError
 from mammo.core.files import read_splits, read_table
 from mammo.core.paths import COMPARISON, ENSEMBLES, OUT_OF_FOLD, PREDICTIONS, SPLITS
@@ -23,7 +23,7 @@ from mammo.metrics import auc_tests
 from mammo.metrics.auc_tests import PairedTest
 from mammo.metrics.clustered_means import clustered_means
 from mammo.metrics.resampling import LabelledRows, Resampling
-from mammo.pipeline.revisions import Revision, open_revision
+from mammo.pipeline.revisions import Revision, changed_parameters, open_revision
 from mammo.reporting.comparison import read_comparison
 
 RATES = ("sensitivity", "specificity")
@@ -94,11 +94,9 @@ def compare_with(name: str) -> Comparison:
                 "they report other samples, and are not compared"
             )
         differences, skipped = _compare_rows(before, now, name)
-        old, new = (flatten(values) for values in (revision.read_parameters(), _read_parameters()))
-    keys = [key for key in dict.fromkeys([*new, *old]) if old.get(key) != new.get(key)]
+        parameters = changed_parameters(revision.read_parameters(), _read_parameters())
     changed = _adjust([row for row in differences if row.auc.difference != 0 or any(v[0] for v in row.rates.values())])
     unchanged = [row.row for row in differences if row.row not in {other.row for other in changed}]
-    parameters = {key: (old.get(key), new.get(key)) for key in keys}
     return Comparison(name, revision.commit, changed, unchanged, skipped, parameters)
 
 

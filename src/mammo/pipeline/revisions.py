@@ -2,7 +2,7 @@
 
 import io
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,14 +10,15 @@ from typing import Any
 import pandas as pd
 import pandera.pandas as pa
 import yaml
-from dvc.exceptions import DvcException, NotDvcRepoError
+from dvc.exceptions import DvcException
 from dvc.logger import set_loggers_level
 from dvc.repo import Repo
 from pandera.dtypes import is_string
 
-from mammo.core.config import PARAMS_FILE
+from mammo.core.config import PARAMS_FILE, flatten
 from mammo.core.errors import InputError
 from mammo.core.schemas import check_table
+from mammo.pipeline.dvc_project import find_root
 
 
 class Revision:
@@ -57,13 +58,19 @@ class Revision:
         return dict(yaml.safe_load(self.read_text(PARAMS_FILE)) or {})
 
 
+def changed_parameters(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return (before, now) by dotted key where two contents of params.yaml differ; None stands for an unset one."""
+    old, new = flatten(before), flatten(now)
+    keys = dict.fromkeys([*new, *old])
+    return {key: (old.get(key), new.get(key)) for key in keys if old.get(key) != new.get(key)}
+
+
 @contextmanager
 def open_revision(name: str) -> Iterator[Revision]:
     """Open a commit, branch, tag or experiment of this DVC project; raise InputError where there is none."""
+    root = find_root()
     try:
-        with set_loggers_level(logging.ERROR), Repo(Repo.find_root(), rev=name) as repo:
+        with set_loggers_level(logging.ERROR), Repo(root, rev=name) as repo:
             yield Revision(name, repo)
-    except NotDvcRepoError as error:
-        raise InputError(f"{Path.cwd()} is in no DVC project; go to the folder of dvc.yaml") from error
     except DvcException as error:
         raise InputError(f"{name}: {error}; name a commit, branch, tag or experiment (`dvc exp list`)") from error
