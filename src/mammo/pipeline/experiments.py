@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from mammo.core import row_names, schemas
-from mammo.core.config import PARAMS_FILE, Config, parse_config
+from mammo.core.config import PARAMS_FILE, parse_config
 from mammo.core.errors import InputError
 from mammo.core.paths import COMPARISON, PREDICTIONS, SPLITS
 from mammo.evaluation import promotion_rule
@@ -91,18 +91,15 @@ def select_row(revision: Revision) -> Selected:
     table = revision.read_csv(COMPARISON).set_index("model")
     rows = {name: _validation_rows(revision, name) for name in row_names.candidate_names(config)}
     folds = revision.read_table(SPLITS, schemas.SPLITS)
-    reaching = {name for name, table in rows.items() if _reaches_floors(table, folds, config)}
-    aucs = {name: float(discrimination.auc(rows[name]["label"], rows[name]["prob"])) for name in reaching or rows}
-    name = max(aucs, key=lambda row: aucs[row])
+    rates = {name: promotion_rule.measure_rates(table, folds, config.evaluate) for name, table in rows.items()}
+    aucs = {name: float(discrimination.auc(table["label"], table["prob"])) for name, table in rows.items()}
+    contender = promotion_rule.choose_contender(rows, rates, config.tracking.champion)
+    name = contender or max(aucs, key=lambda row: aucs[row])
     if name not in table.index:
         raise InputError(f"{COMPARISON} of {revision.name} has no row {name}; it is of another run")
-    return Selected(name, aucs[name], bool(reaching), dict(table.loc[name]))
+    return Selected(name, aucs[name], contender is not None, dict(table.loc[name]))
 
 
 def _validation_rows(revision: Revision, name: str) -> pd.DataFrame:
     predictions = revision.read_table(PREDICTIONS / f"{name}.csv", schemas.PREDICTIONS)
     return promotion_rule.select_validation_rows(predictions)
-
-
-def _reaches_floors(rows: pd.DataFrame, folds: pd.DataFrame, config: Config) -> bool:
-    return promotion_rule.measure_rates(rows, folds, config.evaluate).reach(config.tracking.champion)
