@@ -8,17 +8,20 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import cv2
 import finished
+import keras
 import numpy as np
 import pytest
 import requests
 from PIL import Image
 
 import mammo
+from mammo.core.errors import InputError
 from mammo.inference import bundle
 from mammo.inference.predictor import Predictor
 from mammo.serving import audit_log
@@ -178,6 +181,20 @@ def test_a_box_that_is_none_is_refused(box: str, reason: str, server: Server, fi
     answer = server.post("/v1/predict", params={"box": box}, data=film[0])
     assert answer.status_code == 422
     assert reason in answer.json()["detail"]
+
+
+def test_a_model_of_breasts_refuses_single_films_as_the_command_line_does(lesions: Predictor, film, tmp_path) -> None:
+    data, _, _ = film
+    about = lesions.about.model_copy(update={"unit": "breast"})
+    model = keras.Sequential([keras.Input(about.image_shape), keras.layers.Flatten(), keras.layers.Dense(1, "sigmoid")])
+    pairs = replace(lesions, model=model, about=about)
+    (tmp_path / "film.png").write_bytes(data)
+    with pytest.raises(InputError, match="reads the CC and MLO view of a breast together") as refused:
+        pairs.predict(tmp_path / "film.png")
+    with serving(pairs) as server:
+        for route in ("/v1/predict", "/v1/explain"):
+            answer = server.post(route, data=data)
+            assert (answer.status_code, answer.json()["detail"]) == (422, str(refused.value))
 
 
 def test_forms_that_say_something_else_are_refused(server: Server, film: tuple[bytes, str, float]) -> None:

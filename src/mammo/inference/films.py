@@ -102,6 +102,15 @@ def add_boxes(requests: list[FilmRequest], boxes: Boxes, model: str) -> list[Fil
     return with_boxes + [FilmRequest(path, error=f"{path}: has a box, but is not among the files") for path in unused]
 
 
+def check_single_films(about: About) -> None:
+    """Raise InputError for a model that takes no single film."""
+    if about.unit == "breast":
+        raise InputError(
+            f"{about.name} reads the CC and MLO view of a breast together, and single films are given; "
+            "use a model that was trained with `ingest.unit: lesion` or `image`"
+        )
+
+
 def prepare_request(request: FilmRequest, about: About) -> PreparedFilm:
     """Read and prepare one film; an error becomes part of the result."""
     if request.error:

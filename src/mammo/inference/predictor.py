@@ -36,6 +36,7 @@ from mammo.inference.films import (
     FilmRequest,
     PreparedFilm,
     add_boxes,
+    check_single_films,
     list_requests,
     prepare_film,
     prepare_request,
@@ -126,11 +127,7 @@ class Predictor:
 
     def _with_boxes(self, requests: list[FilmRequest], box: Corners | None, boxes: Boxes | None) -> list[FilmRequest]:
         name = self.about.name
-        if self.about.unit == "breast":
-            raise InputError(
-                f"{name} reads the CC and MLO view of a breast together, and single films are given; "
-                "use a model that was trained with `ingest.unit: lesion` or `image`"
-            )
+        check_single_films(self.about)
         if self.about.unit == "image":
             if box is not None or boxes is not None:
                 raise InputError(f"{name} reads whole films; leave the box out")

@@ -3,16 +3,18 @@
 import asyncio
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 
 from mammo.core.errors import InputError
 from mammo.data.images.preprocess import Square
 from mammo.inference import heat_maps
-from mammo.inference.films import FilmRequest, PreparedFilm, prepare_and_check
+from mammo.inference.about import About
+from mammo.inference.films import check_single_films, prepare_and_check
 from mammo.inference.heat_maps import HeatMapDrawer
 from mammo.inference.predictor import Ensemble, Predictor
 from mammo.serving.batching import Batcher
@@ -21,6 +23,8 @@ from mammo.serving.messages import FilmAnswer, ModelDescription, ModelVersion
 from mammo.serving.requests import Upload
 from mammo.serving.service_metrics import ServiceMetrics
 from mammo.serving.settings import ServiceSettings
+
+Decoded = TypeVar("Decoded")
 
 
 class FilmError(Exception):
@@ -78,11 +82,8 @@ class Service:
 
     async def prepare(self, upload: Upload) -> tuple[Square, str]:
         """Return a film as the model takes it, and why it can be no mammogram; raises FilmError."""
-        work = partial(_prepare, upload, self.predictor, self.settings.max_pixels)
-        film = await asyncio.get_running_loop().run_in_executor(self._decoders, work)
-        if film.square is None:
-            raise FilmError(film.error)
-        return film.square, film.rejection_reason
+        work = partial(_prepare, upload, self.predictor.about, self.settings.max_pixels)
+        return await self._decode(work)
 
     async def explain(self, upload: Upload) -> bytes:
         """Return a PNG of the prepared film beside where the model looked; raises FilmError, or BusyError."""
@@ -98,7 +99,10 @@ class Service:
 
     async def view(self, upload: Upload) -> FilmView:
         """Return a film's pixels for a screen; raises FilmError."""
-        work = partial(view_film, upload.path, upload.data, self.settings.max_pixels)
+        return await self._decode(partial(view_film, upload.path, upload.data, self.settings.max_pixels))
+
+    async def _decode(self, work: Callable[[], Decoded]) -> Decoded:
+        """Return what `work` makes of a film, in a thread that decodes; raises FilmError for its InputError."""
         try:
             return await asyncio.get_running_loop().run_in_executor(self._decoders, work)
         except InputError as error:
@@ -120,19 +124,15 @@ class Service:
         )
 
 
-def _prepare(upload: Upload, predictor: Predictor, max_pixels: int) -> PreparedFilm:
-    """Decode and prepare one film; an error becomes part of the result."""
-    request = FilmRequest(upload.path, upload.box)
-    try:
-        image = parse_film(upload.path, upload.data, max_pixels)
-        _check_box(upload, predictor)
-        return PreparedFilm(request, *prepare_and_check(image, upload.box, predictor.about))
-    except InputError as error:
-        return PreparedFilm(request, error=str(error))
+def _prepare(upload: Upload, about: About, max_pixels: int) -> tuple[Square, str]:
+    """Decode and prepare one film; raises InputError."""
+    image = parse_film(upload.path, upload.data, max_pixels)
+    check_single_films(about)
+    _check_box(upload, about)
+    return prepare_and_check(image, upload.box, about)
 
 
-def _check_box(upload: Upload, predictor: Predictor) -> None:
-    about = predictor.about
+def _check_box(upload: Upload, about: About) -> None:
     if about.unit == "lesion" and upload.box is None:
         raise InputError(f"{upload.path}: {about.name} reads lesions; say where one is: box=x0,y0,x1,y1")
     if about.unit == "image" and upload.box is not None:
