@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from scipy.special import expit, logit
 
 from mammo.core.config import PreprocessConfig, Unit
-from mammo.core.errors import InputError
+from mammo.core.errors import InputError, list_issues
 from mammo.data.images import preprocess
 
 CONFORMAL_TOLERANCE = 1e-8  # MAPIE's own
@@ -130,7 +130,7 @@ def read_about(path: Path, source: object) -> About:
     try:
         return About.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        issues = "; ".join(f"{'.'.join(map(str, issue['loc']))}: {issue['msg']}" for issue in error.errors())
+        issues = "; ".join(list_issues(error))
         raise BundleError(
             f"{source}: {path.name} is not of this version of mammo ({issues}); export it again"
         ) from None

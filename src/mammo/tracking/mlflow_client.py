@@ -71,6 +71,11 @@ def use_store() -> str:
     return address
 
 
+def is_missing(address: str) -> bool:
+    """Return whether the address is of a SQLite file that is not there; MLflow would create it to read it."""
+    return address.startswith(SQLITE) and not Path(address.removeprefix(SQLITE)).is_file()
+
+
 def _await_answer(address: str) -> None:
     """Ask a server once, without trying again, whether it answers at all; raises MlflowException or OSError."""
     if address.startswith("http"):

@@ -16,12 +16,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mammo.core.errors import InputError
+from mammo.core.errors import InputError, list_issues
 from mammo.core.files import atomic_write, sha256
 
 LIST = "runs.json"
 LARGEST_LIST = 500_000_000  # bytes
-EPOCH_OF_ZIP = (1980, 1, 1, 0, 0, 0)
+ISSUES_SHOWN = 3
 BLOCK = 2**20
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,64}$")]  # it becomes a folder
 
@@ -94,7 +94,7 @@ def write_archive(path: Path, runs: Sequence[PackedRun], folder: Path) -> None:
         atomic_write(path) as unfinished,
         zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as out,
     ):
-        out.writestr(zipfile.ZipInfo(LIST, EPOCH_OF_ZIP), json.dumps(listed.model_dump()), zipfile.ZIP_DEFLATED)
+        out.writestr(LIST, json.dumps(listed.model_dump()))
         for name, file in files.items():
             out.write(file, name)
 
@@ -129,12 +129,8 @@ def _read_list(archive: zipfile.ZipFile, path: Path) -> RunList:
     try:
         return RunList.model_validate(json.loads(text))
     except (ValueError, RecursionError) as error:
-        reason = "; ".join(_describe(error)) if isinstance(error, ValidationError) else str(error)
+        reason = "; ".join(list_issues(error)[:ISSUES_SHOWN]) if isinstance(error, ValidationError) else str(error)
         raise InputError(f"{path}: {LIST} is not of this version of mammo ({reason}); pack it again") from None
-
-
-def _describe(error: ValidationError) -> list[str]:
-    return [f"{'.'.join(map(str, issue['loc']))}: {issue['msg']}" for issue in error.errors()[:3]]
 
 
 def _check_names(archive: zipfile.ZipFile, files: Mapping[str, Member], path: Path) -> None:

@@ -1,12 +1,11 @@
 """How long stages took, by their runs on the server."""
 
 from collections.abc import Iterable
-from pathlib import Path
 
 import mlflow
 
-from mammo.tracking.failures import FAILURES, SQLITE, is_outage_known
-from mammo.tracking.mlflow_client import search_finished, use_store
+from mammo.tracking.failures import FAILURES, is_outage_known
+from mammo.tracking.mlflow_client import is_missing, search_finished, use_store
 
 N_RUNS = 20  # of a stage that are looked at, the newest first
 
@@ -18,7 +17,7 @@ def read_run_times(experiment: str, names: Iterable[str]) -> dict[str, float]:
     answers.
     """
     address = use_store()
-    if is_outage_known() or (address.startswith(SQLITE) and not Path(address.removeprefix(SQLITE)).is_file()):
+    if is_outage_known() or is_missing(address):
         return {}
     try:
         found = mlflow.get_experiment_by_name(experiment)

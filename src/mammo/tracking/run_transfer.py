@@ -31,7 +31,7 @@ from mammo.tracking.mlflow_client import connect, exclusive_lock, list_runs, sea
 from mammo.tracking.publishing import PIPELINE, PROMOTION, RUN_IDS_TAG, adopt, named_runs
 from mammo.tracking.run_archive import PackedInput, PackedModel, PackedRun, read_archive, to_plain, write_archive
 from mammo.tracking.run_contents import RECORD
-from mammo.tracking.verification import CONTENT
+from mammo.tracking.verification import CONTENT, is_finished
 
 PACKED_AS = "packed.run_id"  # tag: the id that an unpacked run had on the server that it comes from
 MLMODEL = "MLmodel"  # a model's description by MLflow
@@ -73,7 +73,7 @@ def pack(experiment: str, path: Path, run_ids: Sequence[str] = ()) -> list[str]:
 
 def _choose(runs: Mapping[str, Run], run_ids: Sequence[str]) -> list[Run]:
     """Return the finished runs among those, the stages' before the pipelines'."""
-    finished = {key: run for key, run in runs.items() if run.info.status == "FINISHED" and CONTENT in run.data.tags}
+    finished = {key: run for key, run in runs.items() if is_finished(run)}
     if unknown := [run_id for run_id in run_ids if run_id not in finished]:
         raise InputError(
             f"run {unknown[0]} is no finished run of a stage or a pipeline; `make ui` lists those that are"

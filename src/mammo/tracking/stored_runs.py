@@ -18,10 +18,10 @@ from mlflow.utils.uri import is_local_uri
 from mammo.core.errors import InputError
 from mammo.core.paths import project_root
 from mammo.tracking.failures import FAILURES, SQLITE, name_cure
-from mammo.tracking.mlflow_client import download_artifact, list_runs, use_store
+from mammo.tracking.mlflow_client import download_artifact, is_missing, list_runs, use_store
 from mammo.tracking.publishing import PIPELINE, named_runs
 from mammo.tracking.run_contents import RECORD
-from mammo.tracking.verification import CONTENT, RETIRED
+from mammo.tracking.verification import CONTENT, RETIRED, is_finished
 
 FREED = "artifacts_freed"  # tag of a run whose files were freed: its metrics stay, and no look-up shows it
 LOCK = "dvc.lock"  # tag of a pipeline's run
@@ -39,7 +39,7 @@ class Store:
 
     def pipelines(self) -> list[Run]:
         """Return the finished runs of pipelines, the newest first."""
-        found = [run for run in self.runs.values() if _is_finished(run) and run.data.tags["dvc.stage"] == PIPELINE]
+        found = [run for run in self.runs.values() if is_finished(run) and run.data.tags["dvc.stage"] == PIPELINE]
         return sorted(found, key=lambda run: (-run.info.end_time, run.info.run_id))
 
     def named(self, pipelines: Iterable[Run]) -> set[str]:
@@ -51,7 +51,7 @@ class Store:
     def of_contents(self, contents: Iterable[str]) -> set[str]:
         """Return the ids of the finished runs of these records."""
         wanted = set(contents)
-        return {key for key, run in self.runs.items() if _is_finished(run) and run.data.tags[CONTENT] in wanted}
+        return {key for key, run in self.runs.items() if is_finished(run) and run.data.tags[CONTENT] in wanted}
 
     def freeable(self, kept: set[str]) -> list[Run]:
         """Return the finished and retired runs that are not among `kept` and registered, with their parts."""
@@ -59,7 +59,7 @@ class Store:
         whole = {
             key: run
             for key, run in self.runs.items()
-            if key not in kept and (_is_finished(run) or RETIRED in run.data.tags)
+            if key not in kept and (is_finished(run) or RETIRED in run.data.tags)
         }
         parts = {key: run for key, run in self.runs.items() if run.data.tags.get(MLFLOW_PARENT_RUN_ID) in whole}
         plain = {
@@ -68,16 +68,12 @@ class Store:
         return list((whole | plain).values())
 
 
-def _is_finished(run: Run) -> bool:
-    return run.info.status == "FINISHED" and CONTENT in run.data.tags
-
-
 @name_cure()
 def read_store(experiment: str) -> Store:
     """Read the runs of the experiment; none where there is no store yet."""
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # one a run
     address = use_store()
-    if address.startswith(SQLITE) and not Path(address.removeprefix(SQLITE)).is_file():
+    if is_missing(address):
         return Store({}, frozenset(), True)
     versions = mlflow.MlflowClient().search_model_versions()
     registered = frozenset(str(version.run_id) for version in versions)

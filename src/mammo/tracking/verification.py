@@ -23,6 +23,11 @@ SYSTEM_METRICS = "system/"  # of the machine; in no record
 RELATIVE_TOLERANCE = 1e-12  # of a float that went through a database
 
 
+def is_finished(run: Run) -> bool:
+    """Return whether a run is whole and not retired: only then it keeps the tag CONTENT."""
+    return run.info.status == "FINISHED" and CONTENT in run.data.tags
+
+
 def describe_difference(run: Run, record: Record) -> str | None:
     """Return the first thing that a finished run says otherwise than its record; None where the two agree.
 
