@@ -138,10 +138,10 @@ def _files(target: Target, place: Path, report: Report) -> None:
 def _damaged_files(film: Grey) -> Iterator[tuple[str, tuple[bytes, tuple[str, ...]]]]:
     rng = np.random.default_rng(0)
     for suffix in (".jpg", ".png", ".tif"):
-        content, middle = _encode(film, suffix), len(_encode(film, suffix)) // 2
-        yield f"cut{suffix}", (content[:middle], (REFUSED,))
-        yield f"cut with an end{suffix}", (content[:middle] + content[-12:], (REFUSED,))
-        yield f"zeros inside{suffix}", (content[:middle] + bytes(400) + content[middle + 400 :], (REFUSED,))
+        content = _encode(film, suffix)
+        yield f"cut{suffix}", (_cut(content), (REFUSED,))
+        yield f"cut with an end{suffix}", (_cut(content) + content[-12:], (REFUSED,))
+        yield f"zeros inside{suffix}", (_zeros_inside(content), (REFUSED,))
         yield f"empty{suffix}", (b"", (REFUSED,))
         yield f"text{suffix}", (b"no image at all", (REFUSED,))
     png = _encode(film, ".png")
@@ -158,6 +158,14 @@ def _damaged_files(film: Grey) -> Iterator[tuple[str, tuple[bytes, tuple[str, ..
     yield "gif.png", (b"GIF89a" + bytes(60), (REFUSED,))
     yield "bmp.png", (_encode(film, ".bmp"), (REFUSED,))
     yield "deep.png", (_encode(film.astype(np.uint16) * 257, ".png"), (SAME,))
+
+
+def _cut(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def _zeros_inside(content: bytes) -> bytes:
+    return _cut(content) + bytes(400) + content[len(content) // 2 + 400 :]
 
 
 def _encode(picture: npt.NDArray[np.unsignedinteger], suffix: str) -> bytes:  # type: ignore[type-arg]
@@ -469,20 +477,15 @@ def _changes(
     film, mask = io.read_grey(root / one["image_path"]), io.foreground(io.load(root / one["mask_path"]))
     yield "untouched", "film", lambda content: content
     for column in ("film", "mask"):
-        yield "cut", column, lambda content: content[: len(content) // 2]
-        yield "cut with an end", column, lambda content: content[: len(content) // 2] + b"\xff\xd9"
-        yield (
-            "zeros inside",
-            column,
-            lambda content: content[: len(content) // 2] + bytes(400) + content[len(content) // 2 + 400 :],
-        )
+        yield "cut", column, _cut
+        yield "cut with an end", column, lambda content: _cut(content) + b"\xff\xd9"
+        yield "zeros inside", column, _zeros_inside
         yield "empty", column, lambda content: b""
         yield "text", column, lambda content: b"no image"
     pictures = {"noise": rng.integers(0, 256, film.shape, np.uint8), "negative": 255 - film, "black": 0 * film}
     for name, picture in pictures.items():
         yield name, "film", lambda content, picture=picture: _encode(picture, ".jpg")
     corner = np.zeros_like(mask)
-    corner[-60:-30, -60:-30] = corner[-60:-30, 30:60] = 0
     far = int(np.argmin(cv2.blur(film, (61, 61))[80:-80, 80:-80].min(axis=0))) + 80
     corner[80:120, far : far + 30] = 1
     masks = {

@@ -316,6 +316,18 @@ def test_the_status_is_clean_but_for_publish(repository: Repository) -> None:
     assert repository.run("dvc", "status").split() == ["publish:", "always", "changed"]
 
 
+def start_killable(repository: Repository, command: list[str]) -> subprocess.Popen[bytes]:
+    """Start a command in a process group of its own, so that it can be killed with all its processes."""
+    return subprocess.Popen(
+        command,
+        cwd=repository.root,
+        env=repository.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
 def results_of(run: mlflow.entities.Run) -> dict[str, float]:
     """The metrics without those of the machine that ran it."""
     return {name: value for name, value in run.data.metrics.items() if not name.startswith("system/")}
@@ -325,14 +337,7 @@ def test_a_killed_training_goes_on_as_the_same_run(repository: Repository) -> No
     change(repository.root / "params.yaml", {"models": {"light_cnn": {"epochs": 25}}})
     condition = "attributes.run_name = 'train@light_cnn' AND attributes.status = 'RUNNING'"
     training = ["dvc", "repro", "--single-item", "train@light_cnn"]
-    with subprocess.Popen(
-        training,
-        cwd=repository.root,
-        env=repository.environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    ) as process:
+    with start_killable(repository, training) as process:
         deadline = time.monotonic() + 120
         while not any("val_auc" in run.data.metrics for run in repository.runs(condition)):
             assert process.poll() is None
@@ -488,14 +493,7 @@ def test_stages_that_are_killed_at_random_moments_end_with_the_same_bytes(reposi
 
 def kill_after(repository: Repository, command: list[str], seconds: float) -> None:
     """Start a command, and kill it with all its processes after so many seconds if it has not ended."""
-    with subprocess.Popen(
-        command,
-        cwd=repository.root,
-        env=repository.environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    ) as process:
+    with start_killable(repository, command) as process:
         try:
             process.wait(seconds)
         except subprocess.TimeoutExpired:
