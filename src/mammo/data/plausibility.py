@@ -111,10 +111,11 @@ def _examine_case(root: Path, case: dict[str, object], checks: Checks) -> _Exami
         reason = next((reason for film, masks in films for reason in _film_doubts(root, film, masks, checks)), "")
         if reason:
             return _Examined(reason)
-        told = [told for film, masks in films for mask in masks if (told := _ask_crop(root, film, mask, checks))]
+        asked = (_ask_crop(root, film, mask, checks) for film, masks in films for mask in masks)
+        told = [reason for reason in asked if reason is not None]
     except PixelError as error:
         return _Examined(str(error).replace(f"{root}/", ""))
-    return _Examined(crop_reason=next(filter(None, (reason for (reason,) in told)), ""), witnesses=len(told))
+    return _Examined(crop_reason=next(filter(None, told), ""), witnesses=len(told))
 
 
 def _film_doubts(root: Path, film: Encoded, masks: list[Encoded], checks: Checks) -> Iterator[str]:
@@ -128,7 +129,7 @@ def _film_doubts(root: Path, film: Encoded, masks: list[Encoded], checks: Checks
             yield f"{mask.path.relative_to(root).as_posix()}: {reason}"
 
 
-def _ask_crop(root: Path, film: Encoded, mask: Encoded, checks: Checks) -> tuple[str] | None:
+def _ask_crop(root: Path, film: Encoded, mask: Encoded, checks: Checks) -> str | None:
     """Return what the crop of a mask says, an empty text where it matches; None where it cannot tell, or is missing."""
     path = checks.crops.get(mask.path.relative_to(root).as_posix())
     if path is None:
@@ -137,10 +138,10 @@ def _ask_crop(root: Path, film: Encoded, mask: Encoded, checks: Checks) -> tuple
     if correlation is None:
         return None
     if correlation >= checks.limits.crop_correlation:
-        return ("",)
+        return ""
     return (
         f"{path}: the crop shows something else than the film at its mask (correlation {correlation:.2f}, at least "
-        f"{checks.limits.crop_correlation:g}): film, mask or crop is of another row",
+        f"{checks.limits.crop_correlation:g}): film, mask or crop is of another row"
     )
 
 

@@ -26,11 +26,14 @@ def average_members(folds: pd.DataFrame) -> pd.DataFrame:
 
 def split_held_out(folds: pd.DataFrame) -> list[pd.DataFrame]:
     """Return the held-out fold (schemas.PREDICTIONS, split "oof") of each member: other rows for each of a draw."""
-    held_out = folds[folds["split"] == "oof"]
-    return [schemas.select_columns(rows, schemas.PREDICTIONS) for _, rows in held_out.groupby(["repeat", "fold"])]
+    return _by_member(folds, "oof")
 
 
 def split_members(folds: pd.DataFrame) -> list[pd.DataFrame]:
     """Return the test rows (schemas.PREDICTIONS) of each member; none where the members predicted no test row."""
-    test = folds[folds["split"] == "test"]
-    return [schemas.select_columns(rows, schemas.PREDICTIONS) for _, rows in test.groupby(["repeat", "fold"])]
+    return _by_member(folds, "test")
+
+
+def _by_member(folds: pd.DataFrame, split: str) -> list[pd.DataFrame]:
+    wanted = folds[folds["split"] == split]
+    return [schemas.select_columns(rows, schemas.PREDICTIONS) for _, rows in wanted.groupby(["repeat", "fold"])]

@@ -106,9 +106,10 @@ def _worries(content: Content, row: pd.Series) -> Iterator[str]:
 
 
 def _look_worries(content: Content, row: pd.Series) -> Iterator[str]:
-    if (verdict := judge_drop(row.to_dict())) in (DOES_NOT_LOOK, LITTLE):
+    verdict = judge_drop(row.to_dict())
+    if verdict in (DOES_NOT_LOOK, LITTLE):
         yield f"Without the lesion its AUC is {row['auc_without_lesion']:.3f}: {verdict}."
-    if not judge_drop(row.to_dict()):
+    if not verdict:
         yield "Nobody has measured its AUC without the lesion: nothing shows that it looks at the lesion."
     border = content.row(BORDER)
     if border is not None and pd.notna(border["auc_low"]) and border["auc_low"] > 0.5:

@@ -174,8 +174,8 @@ def _whole_numbers(cells: "pd.Series[str]") -> "pd.Series[int]":
 
     A number out of its range makes its row unusable (`schema`).
     """
-    digits = cells.str.extract(r"^(-?[0-9]{1,9}|4(?=[a-cA-C]$))(?:\.0+|[a-cA-C])?$", expand=False)
-    digits = digits.where(~cells.str.contains(r"[a-cA-C]$", regex=True) | (digits == "4"))
+    plain = cells.str.replace(r"^4[a-cA-C]$", "4", regex=True)
+    digits = plain.str.extract(r"^(-?[0-9]{1,9})(?:\.0+)?$", expand=False)
     return pd.to_numeric(digits).astype("Int64")
 
 
