@@ -49,3 +49,11 @@ def test_each_member_has_its_own_scores_of_the_test_rows():
     members = fold_members.split_members(FOLDS)
     assert [member["prob"].tolist() for member in members] == [[0.2], [0.4], [0.6], [0.8]]
     assert not fold_members.split_members(FOLDS[FOLDS["split"] != "test"])
+
+
+def test_each_draw_of_the_folds_scores_all_training_patients():
+    draws = fold_members.split_draws(FOLDS)
+    assert [dict(zip(draw["sample_id"], draw["prob"], strict=True)) for draw in draws] == [
+        {"a": 0.9, "b": 0.4},
+        {"a": 0.7, "b": 0.2},
+    ]

@@ -34,6 +34,12 @@ def split_members(folds: pd.DataFrame) -> list[pd.DataFrame]:
     return _by_member(folds, "test")
 
 
+def split_draws(folds: pd.DataFrame) -> list[pd.DataFrame]:
+    """Return the held-out rows (schemas.PREDICTIONS, split "oof") of each draw of the folds: all training patients."""
+    held_out = folds[folds["split"] == "oof"]
+    return [schemas.select_columns(rows, schemas.PREDICTIONS) for _, rows in held_out.groupby("repeat")]
+
+
 def _by_member(folds: pd.DataFrame, split: str) -> list[pd.DataFrame]:
     wanted = folds[folds["split"] == split]
     return [schemas.select_columns(rows, schemas.PREDICTIONS) for _, rows in wanted.groupby(["repeat", "fold"])]

@@ -86,13 +86,18 @@ def read_retrainings(name: str, config: Config) -> list[pd.DataFrame]:
 
 
 def read_members(name: str, config: Config) -> list[pd.DataFrame]:
-    """Read the predictions of the members of a row that is a mean over members on rows that they have in common.
+    """Read the predictions of the trainings that a row is a mean over, on rows that they have in common.
 
-    Empty for other rows, and while the test set is closed: members have no other rows in common.
+    Open: each member's of the test rows. Closed: the held-out rows of each draw of the folds, where there are two or
+    more (`cross_validate.repeats`); the members of one draw have no rows in common. Empty for other rows.
     """
-    if not _has_members(name, config) or config.evaluate.test == "closed":
+    if not _has_members(name, config):
         return []
-    return fold_members.split_members(_read_folds(name.removeprefix(MEMBERS)))
+    folds = _read_folds(name.removeprefix(MEMBERS))
+    if config.evaluate.test == "open":
+        return fold_members.split_members(folds)
+    draws = fold_members.split_draws(folds)
+    return draws if len(draws) > 1 else []
 
 
 def _has_members(name: str, config: Config) -> bool:
