@@ -1,11 +1,12 @@
-"""Time the training of frozen VGG16s: `python benchmarks/feature_cache.py [epochs | folds]` (minutes on two cores).
+"""Time trainings on stored features: `python benchmarks/feature_cache.py [epochs | folds | blocks]` (minutes).
 
 Prints side by side ten epochs of a head: the notebook way (each epoch decodes and resizes image files and runs the
 whole network), the whole network on images of the array store, and the head on the base's vectors: with as many
 augmented copies of the training images as params.yaml says (the base then runs COPIES times instead of once per epoch),
 trained once more with another learning rate (the vectors lie in the cache), and with one copy. Then a cross-validation
 with a logistic regression as its head, in seconds of CPU: with a cache for each fold and predictions by the whole
-network, with one cache for all folds, and once more.
+network, with one cache for all folds, and once more. Last, in seconds of CPU, epochs of ResNet50V2 up to conv4 at
+224 px whose last two blocks learn: the whole network, and these blocks on the stored feature maps of the frozen ones.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter, process_time
@@ -177,9 +179,45 @@ def time_folds() -> None:
     assert np.allclose(*[aucs[run] for run in list(runs)[:2]], atol=1e-3), aucs
 
 
+def note_time(times: list[float], *epoch: object) -> None:
+    """Append the seconds of CPU so far."""
+    times.append(process_time())
+
+
+def time_blocks() -> None:
+    """Print seconds of CPU for an epoch of the two last blocks of ResNet50V2, after one that fills the cache."""
+    config, noise = parameters(), cohort()
+    samples = Samples(noise.index, np.repeat(np.repeat(noise.images, 7, axis=1), 7, axis=2))
+    blocks = {
+        "architecture": "resnet50_v2",
+        "cut_after": "conv5_block1_preact_relu",
+        "weights": "none",
+        "trainable": ["conv4_block5", "conv4_block6"],
+        "head_units": [],
+        "input_px": 224,
+        "crops": [0.75],
+        "learning_rate": 1e-5,
+    }
+    config = replace(config, train=config.train.model_copy(update={"feature_copies": 1}))
+    keras.utils.disable_interactive_logging()
+    times = {}
+    for name, cached in {"whole network": False, "blocks on stored feature maps": True}.items():
+        model_config = config.model.model_copy(update={**blocks, "cache_frozen": cached})
+        model = models.build(model_config, samples.image_shape, seed=0)
+        ends: list[float] = []
+        with TemporaryDirectory() as folder:
+            os.environ["DVC_ROOT"] = folder
+            run = replace(config, model=model_config, train=config.train.model_copy(update={"epochs": 3}))
+            trainer.fit(model, samples, run, Path(folder) / "work", partial(note_time, ends))
+        times[name] = float(np.diff(ends[1:]).mean())
+    count = int((samples.index["split"] == "train").sum())
+    print(f"an epoch of {count} images of 448 px, resnet50_v2 with two free blocks, monitored on {SAMPLES - count}")
+    show(times, "whole network")
+
+
 def main(parts: list[str]) -> None:
-    """Print the parts that are named, or both."""
-    for name, work in {"epochs": time_epochs, "folds": time_folds}.items():
+    """Print the parts that are named, or all."""
+    for name, work in {"epochs": time_epochs, "folds": time_folds, "blocks": time_blocks}.items():
         if not parts or name in parts:
             work()
 

@@ -1,7 +1,9 @@
 """A frozen base sees each image once, whichever folds, flips and trainings ask for its vector."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -13,6 +15,7 @@ from mammo.data.samples import Samples
 from mammo.training import feature_cache, folds, predict, split_predictions
 from mammo.training.backend import use_deterministic_kernels
 from mammo.training.feature_cache import AugmentedFeatures, FrozenBase
+from mammo.training.health import TrainingError
 from mammo.training.result import TrainingData
 from tests import arrays
 
@@ -190,3 +193,46 @@ def test_the_folds_of_a_random_frozen_base_have_one_base_and_the_seeds_have_one_
     assert folds.initial_seed(fold_config) == 5
     assert folds.initial_seed(replace(fold_config, model=arrays.LIGHT)) == 7
     assert folds.initial_seed(parameters().reseed(7)) == 7
+
+
+def residual(learning: str) -> keras.Model:
+    """A block that adds to its input what a normalisation and a convolution make of it, before a head."""
+    image = keras.Input(arrays.SHAPE)
+    x = keras.layers.Conv2D(2, 3, name="stem")(image)
+    y = keras.layers.Conv2D(2, 3, padding="same", name="inner")(keras.layers.BatchNormalization(name="norm")(x))
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(keras.layers.Add(name="sum")([x, y]))
+    model = keras.Model(image, keras.layers.Dense(1, name="logit")(x))
+    for layer in model.layers:
+        layer.trainable = layer.name in (learning, "logit")
+    return model
+
+
+@pytest.mark.parametrize(("learning", "cut"), [("inner", "stem"), ("logit", "pool")])
+def test_features_are_stored_where_the_image_has_one_way_to_all_that_learns(learning, cut):
+    assert feature_cache.find_cut(residual(learning)) == cut
+
+
+def test_a_model_that_learns_from_its_first_layer_on_has_no_stored_features():
+    model = residual("stem")
+    with pytest.raises(TrainingError, match=r"cache_frozen.*`trainable`"):
+        feature_cache.find_cut(model)
+
+
+def test_feature_maps_are_stored_in_half_the_bytes_and_read_as_they_were_computed(samples):
+    model = residual("inner")
+    base = FrozenBase(model, "stem")
+    stored = base.extract(samples.take("val"))
+    whole = base.network.predict(samples.take("val").pixels(np.arange(len(stored))).astype(np.float32), verbose=0)
+    assert stored[:].shape == whole.shape
+    np.testing.assert_allclose(stored[:], whole, rtol=1e-3, atol=1e-3)
+    assert base.table.vectors_path.stat().st_size == whole.size * 2
+
+
+def test_features_too_large_for_16_bits_or_for_the_disk_are_refused_with_the_cure(samples, monkeypatch):
+    model = residual("inner")
+    model.get_layer("stem").set_weights([weight + 1e4 for weight in model.get_layer("stem").get_weights()])
+    with pytest.raises(TrainingError, match=r"stem.*16 bits.*cache_frozen: false"):
+        FrozenBase(model, "stem").extract(samples.take("val"))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
+    with pytest.raises(TrainingError, match=r"GB are free at .*train\.feature_copies"):
+        FrozenBase(residual("inner"), "stem").extract(samples.take("val"))

@@ -448,6 +448,29 @@ def test_a_head_that_starts_as_the_logistic_solution_is_there_before_the_base_le
         np.testing.assert_allclose(weight, other, atol=1e-4)
 
 
+def partly_frozen() -> keras.Model:
+    """light_cnn whose first block does not learn."""
+    model = light()
+    for name in ("block1_conv", "block1_norm"):
+        model.get_layer(name).trainable = False
+    return model
+
+
+def test_stored_features_of_frozen_blocks_train_the_same_model_within_16_bits(samples, tmp_path, monkeypatch):
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    whole, stored = partly_frozen(), partly_frozen()
+    settings = arrays.light(augmentation_strength=0.0, learning_rate=0.001)
+    expected = fit(whole, samples, model_config=settings, epochs=2)
+    result = fit(stored, samples, model_config=settings.model_copy(update={"cache_frozen": True}), epochs=2)
+    for row, other in zip(result.history, expected.history, strict=True):
+        assert row["loss"] == pytest.approx(other["loss"], abs=2e-3)
+    assert any(not np.array_equal(a, b) for a, b in zip(light().get_weights(), stored.get_weights(), strict=True))
+    np.testing.assert_array_equal(
+        stored.get_layer("block1_conv").get_weights(), light().get_layer("block1_conv").get_weights()
+    )
+    np.testing.assert_allclose(predict_probabilities(stored, samples), predict_probabilities(whole, samples), atol=5e-3)
+
+
 def test_logistic_regression_ends_up_in_the_model(tmp_path, monkeypatch):
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     samples = arrays_samples()

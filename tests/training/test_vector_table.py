@@ -12,7 +12,7 @@ VECTORS = np.arange(15, dtype=np.float32).reshape(5, 3)
 
 
 def filled(folder: Path, keys: slice = slice(None)) -> VectorTable:
-    table = VectorTable(folder, 3)
+    table = VectorTable(folder, (3,))
     table.add(KEYS[keys], VECTORS[keys])
     return table
 
@@ -32,9 +32,9 @@ def test_a_key_counts_once_and_keeps_its_first_vector(tmp_path):
 
 
 def test_processes_share_the_rows_that_each_of_them_adds(tmp_path):
-    first, second = filled(tmp_path, slice(2)), VectorTable(tmp_path, 3)
+    first, second = filled(tmp_path, slice(2)), VectorTable(tmp_path, (3,))
     second.add(KEYS[1:], VECTORS[1:])
-    for table in (first, second, VectorTable(tmp_path, 3)):
+    for table in (first, second, VectorTable(tmp_path, (3,))):
         np.testing.assert_array_equal(table.take(KEYS)[:], VECTORS)
 
 
@@ -46,7 +46,7 @@ def test_what_a_killed_process_left_half_written_does_not_count(tmp_path, torn):
     if torn == "keys.bin":
         with (tmp_path / "keys.bin").open("ab") as file:
             file.write(KEYS[2][:9])
-    again = VectorTable(tmp_path, 3)
+    again = VectorTable(tmp_path, (3,))
     assert again.find_rows(KEYS).tolist() == [0, 1, *[MISSING] * 3]
     again.add(KEYS[2:], VECTORS[2:])
     for reader in (table, again):
@@ -54,4 +54,12 @@ def test_what_a_killed_process_left_half_written_does_not_count(tmp_path, torn):
 
 
 def test_an_empty_table_gives_no_rows(tmp_path):
-    assert VectorTable(tmp_path, 3).take([])[:].shape == (0, 3)
+    assert VectorTable(tmp_path, (3,)).take([])[:].shape == (0, 3)
+
+
+def test_feature_maps_come_back_in_their_shape_and_in_16_bits(tmp_path):
+    maps = np.arange(24, dtype=np.float32).reshape(2, 2, 3, 2) / 3
+    VectorTable(tmp_path, (2, 3, 2), "float16").add(KEYS[:2], maps)
+    taken = VectorTable(tmp_path, (2, 3, 2), "float16").take(KEYS[1::-1])
+    np.testing.assert_array_equal(taken[:], maps[::-1].astype(np.float16))
+    assert (tmp_path / "vectors.bin").stat().st_size == maps.size * 2

@@ -169,6 +169,7 @@ class ModelDefaultsConfig(_Section):
     crops: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1)]
     pool_max: bool
     cut_after: str | None
+    cache_frozen: bool
     optimizer: Literal["adamw", "logistic_regression"]
     inverse_l2: Positive
 

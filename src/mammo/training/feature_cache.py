@@ -1,4 +1,7 @@
-"""The feature vectors of a frozen base, computed once per image: heads then train and predict on vectors.
+"""What frozen layers make of an image, computed once: what learns then trains, and heads predict, on stored features.
+
+Of a frozen base these are vectors (the layer `pool`). Where the upper blocks of a base learn as well
+(`models.*.cache_frozen`), they are the feature maps of the last layer before those blocks, in 16 bits.
 
 A training image has `train.feature_copies` augmented versions; epoch e uses version e modulo their number. A vector
 depends on the base, on its own image and on the place of its row among all rows outside the test set, and on no fold:
@@ -7,9 +10,11 @@ trainings and cross-validations of one base share what is cached in .dvc/tmp/mam
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
-from itertools import islice
+from itertools import islice, takewhile
+from typing import Any
 
 import keras
 import numpy as np
@@ -20,6 +25,7 @@ from mammo.core import resume
 from mammo.core.config import TrainingConfig
 from mammo.data.samples import Samples
 from mammo.training import augmentation
+from mammo.training.health import TrainingError
 from mammo.training.result import TrainingData
 from mammo.training.vector_table import KEY_BYTES, MISSING, Floats, Positions, Vectors, VectorTable
 
@@ -29,14 +35,14 @@ VECTOR = "pool"  # the layer that ends the base
 Rows = Iterator[tuple[int, npt.NDArray[np.float32]]]  # position, image (h, w, 1)
 
 
-def build_base(model: keras.Model) -> keras.Model:
-    """Return `model` up to its layer `pool`: image to vector."""
-    return keras.Model(model.inputs, model.get_layer(VECTOR).output)
+def build_base(model: keras.Model, cut: str = VECTOR) -> keras.Model:
+    """Return `model` up to its layer `cut`: image to vector, or to feature map."""
+    return keras.Model(model.inputs, model.get_layer(cut).output)
 
 
-def build_head(model: keras.Model) -> keras.Model:
-    """Return `model` from its layer `pool` on: vector to probability. It shares the weights of `model`."""
-    return keras.Model(model.get_layer(VECTOR).output, model.output)
+def build_head(model: keras.Model, cut: str = VECTOR) -> keras.Model:
+    """Return `model` from its layer `cut` on: vector to probability. It shares the weights of `model`."""
+    return keras.Model(model.get_layer(cut).output, model.output)
 
 
 def base_layers(model: keras.Model) -> list[keras.layers.Layer]:
@@ -49,14 +55,42 @@ def has_frozen_base(model: keras.Model) -> bool:
     return any(layer.name == VECTOR for layer in model.layers) and not build_base(model).trainable_weights
 
 
-class FrozenBase:
-    """The base of a model as it is now, from images to vectors, which are computed where the cache lacks them."""
+def find_cut(model: keras.Model) -> str:
+    """Return the name of the last layer that has all that learns behind it, and is the only way of the image there.
 
-    def __init__(self, model: keras.Model):
-        self.network = build_base(model)
+    Raise TrainingError where nothing that has weights lies before such a layer.
+    """
+    before = list(takewhile(lambda layer: not layer.trainable_weights, model.layers))
+    for layer in reversed(before):
+        if _leads_to_all_that_learns(model, layer.name) and build_base(model, layer.name).weights:
+            return str(layer.name)
+    raise TrainingError(
+        "cache_frozen: no frozen layer lies before all layers that learn; it needs one entry in `crops`, and a "
+        "`trainable` that leaves the lower blocks out"
+    )
+
+
+def _leads_to_all_that_learns(model: keras.Model, cut: str) -> bool:
+    """Return whether the part of `model` behind `cut` needs nothing else, and holds all weights that learn."""
+    try:
+        tail = build_head(model, cut)
+    except ValueError:  # Keras' answer where the image reaches the output on another way too
+        return False
+    return len(tail.trainable_weights) == len(model.trainable_weights)
+
+
+class FrozenBase:
+    """The frozen part of a model as it is now, up to its layer `cut`; features are computed where the cache has none.
+
+    Vectors are stored as float32, feature maps as float16.
+    """
+
+    def __init__(self, model: keras.Model, cut: str = VECTOR):
+        self.network, self.cut = build_base(model, cut), cut
         backend = (keras.__version__, keras.backend.backend(), *resume.source_texts(augmentation))
         folder = resume.cache_folder("features", resume.content_key(_hash_base(self.network), *backend))
-        self.table = VectorTable(folder, self.network.output_shape[-1])
+        shape = self.network.output_shape[1:]
+        self.table = VectorTable(folder, shape, "float32" if len(shape) == 1 else "float16")
 
     def extract(self, samples: Samples) -> Vectors:
         """Return the vectors (n, channels) of the images."""
@@ -72,15 +106,32 @@ class FrozenBase:
         ]
 
     def look_up(self, keys: list[bytes], load: Callable[[Positions], Rows], description: str) -> Vectors:
-        """Return the vectors under `keys`; load: yields the images at positions of `keys` that have none yet."""
+        """Return the features under `keys`; load: yields the images at positions of `keys` that have none yet."""
         missing = np.flatnonzero(self.table.find_rows(keys) == MISSING)
+        self._check_space(len(missing))
         images = load(missing)
         with tqdm(total=len(missing), desc=description, mininterval=1, disable=not len(missing)) as bar:
             while batch := list(islice(images, BATCH)):
-                vectors = self._run(np.stack([image for _, image in batch]))
-                self.table.add([keys[position] for position, _ in batch], vectors)
+                features = self._run(np.stack([image for _, image in batch]))
+                self.table.add([keys[position] for position, _ in batch], self._to_stored(features))
                 bar.update(len(batch))
         return self.table.take(keys)
+
+    def _check_space(self, count: int) -> None:
+        """Raise TrainingError where the features of `count` images do not fit on the disk."""
+        needed, free = count * self.table.row_bytes, shutil.disk_usage(self.table.vectors_path).free
+        if needed > free:
+            raise TrainingError(
+                f"{count} stored features of layer {self.cut} take {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are "
+                f"free at {self.table.vectors_path.parent}: lower train.feature_copies, or set `cache_frozen: false`"
+            )
+
+    def _to_stored(self, features: Floats) -> npt.NDArray[Any]:
+        with np.errstate(over="ignore"):
+            stored = features.astype(self.table.dtype)
+        if np.isinf(stored).any() and np.isfinite(features).all():
+            raise TrainingError(f"layer {self.cut}: values too large for 16 bits; set `cache_frozen: false`")
+        return stored
 
     def _run(self, images: Floats) -> Floats:
         padded = np.pad(images, [(0, BATCH - len(images)), (0, 0), (0, 0), (0, 0)], mode="edge")
@@ -88,7 +139,7 @@ class FrozenBase:
 
 
 class AugmentedFeatures:
-    """The training images as vectors, in `count` augmented versions, one per epoch in turn."""
+    """The training images as stored features, in `count` augmented versions, one per epoch in turn."""
 
     def __init__(self, base: FrozenBase, data: TrainingData, config: TrainingConfig):
         changes, strength = config.train.augmentation, config.model.augmentation_strength
@@ -104,7 +155,7 @@ class AugmentedFeatures:
         return _hash_rows(self.data.train)
 
     def __call__(self, epoch: int) -> Vectors:
-        """Return the vectors (n, channels) of all training rows for an epoch (from 0)."""
+        """Return the features (n, ...) of all training rows for an epoch (from 0)."""
         copy = epoch % self.count
         if copy not in self.versions:
             self.versions[copy] = self._extract(copy) if self.layers else self.base.extract(self.data.train)

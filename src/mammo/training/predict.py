@@ -1,5 +1,6 @@
 """The predictions of a model: probabilities and prediction tables."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -9,6 +10,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from mammo.data.samples import Samples
+from mammo.training.vector_table import Vectors
 
 BATCH = 64
 FLIPS: list[tuple[int, ...]] = [(), (1,), (2,), (1, 2)]  # axes of (n, h, w, 1)
@@ -27,6 +29,16 @@ def predict_probabilities(
         images = samples.pixels(np.arange(start, min(start + BATCH, len(samples.index))))
         views = [np.flip(images, axes) for axes in FLIPS] if flips else [images]
         parts.append(np.mean([predict_batch(model, view) for view in views], axis=0))
+    return np.concatenate(parts)[:, 0].astype(np.float64) if parts else np.empty(0)
+
+
+def predict_stored(head: keras.Model, views: Sequence[Vectors]) -> npt.NDArray[np.float64]:
+    """Return the probability (n,) that `head` reads from stored features; views: those of each mirror image."""
+    parts = []
+    for start in range(0, len(views[0]), BATCH):
+        batch = slice(start, start + BATCH)
+        probs = [predict_batch(head, features[batch].astype(np.float32)) for features in views]
+        parts.append(np.mean(probs, axis=0))
     return np.concatenate(parts)[:, 0].astype(np.float64) if parts else np.empty(0)
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from mammo.data.samples import Samples
 from mammo.training.feature_cache import FrozenBase, build_head, has_frozen_base
-from mammo.training.predict import BATCH, FLIPS, predict_batch, predict_probabilities
+from mammo.training.predict import FLIPS, predict_probabilities, predict_stored
 
 HELD_OUT = ("val", "test")  # splits that a trained model predicts
 
@@ -39,9 +39,5 @@ def predict_cached(model: keras.Model, samples: Samples, flips: bool) -> npt.NDA
     """
     if not has_frozen_base(model):
         return predict_probabilities(model, samples, flips, progress=True)
-    base, head, parts = FrozenBase(model), build_head(model), []
-    views = base.extract_mirrored(samples, FLIPS if flips else FLIPS[:1])
-    for start in range(0, len(samples.index), BATCH):
-        batch = slice(start, start + BATCH)
-        parts.append(np.mean([predict_batch(head, vectors[batch]) for vectors in views], axis=0))
-    return np.concatenate(parts)[:, 0].astype(np.float64) if parts else np.empty(0)
+    views = FrozenBase(model).extract_mirrored(samples, FLIPS if flips else FLIPS[:1])
+    return predict_stored(build_head(model), views)

@@ -82,21 +82,27 @@ def _frozen_base(model: keras.Model, frozen: bool) -> Iterator[None]:
 
 
 def _build_trainee(model: keras.Model, data: TrainingData, config: TrainingConfig, frozen: bool) -> Trainee:
-    """Return the head on vectors of the frozen base, or the whole model behind its augmentation, on the device."""
-    if not frozen:
-        strength = config.model.augmentation_strength
-        layers = augmentation.build_layers(config.train.augmentation, strength, config.seed)
-        network = prepend_augmentation(layers, model)
-        return Trainee(
-            network, None, [*layers, *model.layers], lambda: predict.predict_probabilities(model, data.validation)
-        )
-    head, base = feature_cache.build_head(model), feature_cache.FrozenBase(model)
-    features, vectors = feature_cache.AugmentedFeatures(base, data, config), base.extract(data.validation)[:]
+    """Return what learns, on stored features of what does not; or the whole model behind its augmentation."""
+    if frozen:
+        return _build_trainee_on_features(model, data, config, feature_cache.VECTOR)
+    if config.model.cache_frozen:
+        return _build_trainee_on_features(model, data, config, feature_cache.find_cut(model))
+    layers = augmentation.build_layers(config.train.augmentation, config.model.augmentation_strength, config.seed)
+    network = prepend_augmentation(layers, model)
     return Trainee(
-        head,
+        network, None, [*layers, *model.layers], lambda: predict.predict_probabilities(model, data.validation)
+    )
+
+
+def _build_trainee_on_features(model: keras.Model, data: TrainingData, config: TrainingConfig, cut: str) -> Trainee:
+    """Return the part of `model` behind its layer `cut`, on the stored output of that layer."""
+    network, base = feature_cache.build_head(model, cut), feature_cache.FrozenBase(model, cut)
+    features, validation = feature_cache.AugmentedFeatures(base, data, config), base.extract(data.validation)
+    return Trainee(
+        network,
         lambda epoch, positions: features(epoch)[positions],
-        list(head.layers),
-        lambda: keras.ops.convert_to_numpy(head.predict_on_batch(vectors))[:, 0].astype(np.float64),
+        list(network.layers),
+        lambda: predict.predict_stored(network, [validation]),
     )
 
 
