@@ -16,6 +16,7 @@ import cv2
 import finished
 import keras
 import numpy as np
+import pydicom
 import pytest
 import requests
 from PIL import Image
@@ -26,6 +27,7 @@ from mammo.inference import bundle
 from mammo.inference.predictor import Predictor
 from mammo.serving import audit_log
 from mammo.serving.settings import hash_key
+from tests.dicoms import write_mammogram
 from tests.service import Server, serving
 
 KEY = "a-key-of-enough-length"
@@ -144,6 +146,40 @@ def test_a_heat_map_is_that_of_the_command_line(server: Server, lesions: Predict
     assert answer.content == Path(row["heat_map"]).read_bytes()
 
 
+@pytest.fixture(scope="module")
+def mammogram(film: tuple[bytes, str, float], tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The same film as DICOM."""
+    pixels = cv2.imdecode(np.frombuffer(film[0], np.uint8), cv2.IMREAD_UNCHANGED)
+    return write_mammogram(tmp_path_factory.mktemp("dicom") / "film.dcm", pixels).read_bytes()
+
+
+def test_a_dicom_film_gets_the_answer_of_its_pixels(server: Server, film, mammogram: bytes) -> None:
+    """No file lies behind what comes over HTTP: its header is read from memory as well."""
+    answer = server.post(f"/v1/predict?box={film[1]}", data=mammogram)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["films"][0]["prob"] == pytest.approx(film[2], abs=0.02)  # JPEG is decoded at a reduced size
+
+
+def test_a_heat_map_comes_as_a_dicom_object_of_the_films_study(server: Server, film, mammogram: bytes) -> None:
+    path, source = f"/v1/explain?box={film[1]}", pydicom.dcmread(io.BytesIO(mammogram))
+    for kind, modality in [("seg", "SEG"), ("sr", "SR"), ("sc", "OT")]:
+        answer = server.post(f"{path}&result={kind}", data=mammogram, headers={"Accept": "application/dicom"})
+        assert answer.headers["Content-Type"] == "application/dicom"
+        result = pydicom.dcmread(io.BytesIO(answer.content))
+        assert (result.Modality, result.StudyInstanceUID) == (modality, source.StudyInstanceUID)
+    every = server.post(path, data=mammogram, headers={"Accept": 'multipart/related; type="application/dicom"'})
+    kind, boundary = every.headers["Content-Type"].split("; boundary=")
+    assert kind == 'multipart/related; type="application/dicom"'
+    parts = every.content.split(f"--{boundary}".encode())[1:-1]
+    stored = [pydicom.dcmread(io.BytesIO(part.partition(b"\r\n\r\n")[2].removesuffix(b"\r\n"))) for part in parts]
+    assert [result.Modality for result in stored] == ["SR", "SEG", "OT"]
+    assert server.post(path, data=mammogram).headers["Content-Type"] == "image/png"
+    no_study = server.post(path, data=film[0], headers={"Accept": "application/dicom"})
+    assert (no_study.status_code, "is no DICOM file" in no_study.text) == (422, True)
+    described = server.get("/openapi.json").json()["paths"]["/v1/explain"]["post"]["responses"]["200"]["content"]
+    assert set(described) == {"image/png", "application/dicom", "multipart/related"}
+
+
 # Refusals
 
 
@@ -195,6 +231,17 @@ def test_a_model_of_breasts_refuses_single_films_as_the_command_line_does(lesion
         for route in ("/v1/predict", "/v1/explain"):
             answer = server.post(route, data=data)
             assert (answer.status_code, answer.json()["detail"]) == (422, str(refused.value))
+
+
+def test_a_model_without_the_layers_of_heat_maps_says_so_and_reports_without(lesions: Predictor, mammogram) -> None:
+    about = lesions.about.model_copy(update={"unit": "image"})
+    model = keras.Sequential([keras.Input(about.image_shape), keras.layers.Flatten(), keras.layers.Dense(1, "sigmoid")])
+    with serving(replace(lesions, model=model, about=about)) as server:
+        answer = server.post("/v1/explain", data=mammogram)
+        assert (answer.status_code, "has no heat map of its own" in answer.text) == (422, True)
+        as_dicom = {"data": mammogram, "headers": {"Accept": "application/dicom"}}
+        assert server.post("/v1/explain?result=seg", **as_dicom).status_code == 422
+        assert server.post("/v1/explain?result=sr", **as_dicom).status_code == 200
 
 
 def test_forms_that_say_something_else_are_refused(server: Server, film: tuple[bytes, str, float]) -> None:
@@ -298,7 +345,9 @@ def test_who_has_no_key_is_refused_and_answers_are_logged_without_pixels(lesions
         assert server.get("/health/ready").status_code == 200
         for header in ({"X-API-Key": KEY}, {"Authorization": f"Bearer {KEY}"}):
             assert server.post(path, data=data, headers=header).status_code == 200
-    assert audit_log.verify(log).lines == 2
+        assert server.post(f"/v1/explain?box={box}", data=data, headers=header).status_code == 200
+    assert audit_log.verify(log).lines == 3
+    assert [json.loads(line)["event"] for line in log.read_text().splitlines()] == ["predict", "predict", "explain"]
     entry = json.loads(log.read_text().splitlines()[0])
     assert entry["user"] == "ada"
     assert entry["films"][0]["prob"] == pytest.approx(prob, abs=1e-6)

@@ -29,12 +29,28 @@ from mammo.cli import (
     search,
     serve,
     ui,
+    watch,
 )
 from mammo.core.errors import InputError
 
 # As the help lists them.
 COMMANDS = (
-    *(predict, evaluate, serve, audit, export, data, plan, experiments, compare, report, search, accept, reproduce),
+    *(
+        predict,
+        evaluate,
+        serve,
+        watch,
+        audit,
+        export,
+        data,
+        plan,
+        experiments,
+        compare,
+        report,
+        search,
+        accept,
+        reproduce,
+    ),
     *(profile, open_test, results, runs, clean, ui),
 )
 

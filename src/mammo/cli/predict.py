@@ -14,6 +14,9 @@ from mammo.core.tensorflow_log import set_log_level
 if TYPE_CHECKING:
     import pandas as pd
 
+    from mammo.inference.dicom_results.maker import ResultWriter
+    from mammo.inference.predictor import Predictor
+
 HASH_LENGTH = 12  # characters of a hash in a table
 # Of the printed table, where not empty.
 COLUMNS = ("file", "box", "prob", "calibrated", "threshold", "call", "set", "answer", "heat_map")
@@ -49,6 +52,12 @@ def add_parser(subparsers: Subparsers) -> None:
     box.add_argument("--boxes", metavar="CSV", type=Path, help="a table: file, x0, y0, x1, y1; a row per lesion")
     parser.add_argument("--confidence", type=float, help="of the prediction sets (default: .9 where the model has it)")
     parser.add_argument("--heat-maps", metavar="FOLDER", type=Path, help="write a heat map per row there, as PNG")
+    parser.add_argument(
+        "--dicom",
+        metavar="FOLDER",
+        type=Path,
+        help="write the results of each DICOM film there: report (SR), heat map (SEG) and picture (SC) of its study",
+    )
     parser.add_argument("--method", default="layercam", help="of the heat maps (default: %(default)s)")
     parser.add_argument("--workers", type=parse_count, default=os.cpu_count() or 1, help="threads that read files")
     output.add_options(parser)
@@ -64,13 +73,23 @@ def run(args: argparse.Namespace) -> None:
     boxes = None if args.boxes is None else films.read_boxes(args.boxes)
     heat_maps = None if args.heat_maps is None else HeatMapSettings(args.heat_maps, args.method)
     model = replace(predictor.load(args.model, args.output), workers=args.workers)
+    writer = _open_result_writer(model, args)
     predictions = model.predict(args.files, args.box, boxes, confidence=args.confidence, heat_maps=heat_maps)
     output.write(args, predictions, predictions, lambda: [_table(predictions)])
-    errors = predictions["error"].dropna()
+    errors = [*predictions["error"].dropna(), *(writer.write(predictions) if writer else [])]
     for message in errors:
         print(f"error: {output.printable(message)}", file=sys.stderr)
     if len(errors):
         sys.exit(f"{len(errors)} of {len(predictions)} failed")
+
+
+def _open_result_writer(model: "Predictor", args: argparse.Namespace) -> "ResultWriter | None":
+    """Return what writes results as DICOM; None where none are asked for."""
+    if args.dicom is None:
+        return None
+    from mammo.inference.dicom_results import maker  # highdicom takes a second
+
+    return maker.open_writer(model, args.dicom, args.method, args.files)
 
 
 def _table(predictions: "pd.DataFrame") -> Any:

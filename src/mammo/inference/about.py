@@ -15,6 +15,7 @@ from mammo.data.images import preprocess
 
 CONFORMAL_TOLERANCE = 1e-8  # MAPIE's own
 BENIGN, MALIGNANT, REFER = "benign", "malignant", "refer"
+NOTICE = "For research only. Not a medical device; not for diagnosis."
 
 Floats = npt.NDArray[np.float64]
 

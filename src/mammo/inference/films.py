@@ -127,17 +127,18 @@ def prepare_and_check(image: Encoded, corners: Corners | None, about: About) -> 
 
     Both rest on one decoding and one outline of the breast.
     """
-    located = _locate(image, corners, about)
+    located = locate(image, corners, about)
     rejection_reason = input_check.rejection_reason(image, located.film, located.breast)
     return preprocess.cut_square(located, about.preprocess), rejection_reason
 
 
 def prepare_film(image: Encoded, corners: Corners | None, about: About) -> Square:
     """Return a film as the model takes it; raises PixelError."""
-    return preprocess.cut_square(_locate(image, corners, about), about.preprocess)
+    return preprocess.cut_square(locate(image, corners, about), about.preprocess)
 
 
-def _locate(image: Encoded, corners: Corners | None, about: About) -> Located:
+def locate(image: Encoded, corners: Corners | None, about: About) -> Located:
+    """Return a decoded film with what a model takes of it; raises PixelError."""
     box = None if corners is None else _box_on_film(image, corners)
     return preprocess.locate_film(image, box, about.unit, about.preprocess)
 

@@ -13,9 +13,15 @@ import pandas as pd
 
 from mammo.core.errors import InputError
 from mammo.core.files import atomic_write
+from mammo.data.images import placement, preprocess
+from mammo.data.images.io import Encoded
+from mammo.data.images.placement import Values
 from mammo.data.images.preprocess import Square
 from mammo.data.samples import Samples
 from mammo.explain.saliency import CAMS, METHODS, Explainer
+from mammo.inference import films
+from mammo.inference.about import About
+from mammo.inference.films import Corners
 from mammo.reporting.figures import overlays
 
 METHOD = "layercam"
@@ -40,14 +46,20 @@ class HeatMapDrawer:
 
     def draw(self, squares: list[Square], prob: npt.NDArray[np.float64]) -> list[bytes]:
         """Return a PNG of each film beside its heat map."""
-        images = Samples(pd.DataFrame(index=range(len(squares))), np.stack([square.image for square in squares]))
-        pixels = images.pixels(np.arange(len(squares)))
+        pixels = _pixels(squares)
         pictures = []
         for grey, square, heat, value in zip(pixels[..., 0], squares, self._maps(pixels), prob, strict=True):
             size_px = max(MIN_PANEL_PX, *grey.shape)
             caption = f"{self.method}, prob {value:.2f}"
             pictures.append(overlays.encode_heat_map(grey.astype(np.uint8), square.mask, heat, caption, size_px))
         return pictures
+
+    def map_film(self, film: Encoded, corners: Corners | None, about: About) -> Values:
+        """Return the heat map of a film, or of a box in it, where it lies on the film: (h, w) in 0..1."""
+        located = films.locate(film, corners, about)
+        square = preprocess.cut_square(located, about.preprocess)
+        (heat,) = self._maps(_pixels([square]))
+        return placement.place_on_film(heat, located, film.shape, about.preprocess)
 
     def _maps(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """Return the maps (n, h, w): what a method draws at random must not depend on what else is in the batch."""
@@ -81,6 +93,12 @@ class HeatMapWriter:
         path = next(path for path in map(self.folder.joinpath, names) if path not in self.taken)
         self.taken.add(path)
         return path
+
+
+def _pixels(squares: list[Square]) -> npt.NDArray[Any]:
+    """Return squares as a model takes them: (n, h, w, 1)."""
+    images = Samples(pd.DataFrame(index=range(len(squares))), np.stack([square.image for square in squares]))
+    return images.pixels(np.arange(len(squares)))
 
 
 def make_drawer(model: keras.Model, method: str = METHOD) -> HeatMapDrawer:

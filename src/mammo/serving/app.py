@@ -5,26 +5,27 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
-from fastapi import APIRouter, Depends, FastAPI, Header, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Header, Query, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
+from mammo.inference.about import NOTICE
 from mammo.inference.predictor import Predictor
 from mammo.serving import inference_protocol
 from mammo.serving.audit_log import AuditLog
 from mammo.serving.batching import BusyError
 from mammo.serving.body_limits import BodyLimits
-from mammo.serving.messages import NOTICE, FilmAnswer, ModelDescription, Prediction, Refusal
+from mammo.serving.messages import FilmAnswer, ModelDescription, Prediction, Refusal
 from mammo.serving.requests import BOX, FILE, Upload, read_uploads
-from mammo.serving.service import FilmError, Service, hash_uploads
+from mammo.serving.service import FilmError, Service, format_now, make_entry
 from mammo.serving.service_metrics import ServiceMetrics
 from mammo.serving.settings import ServiceSettings
 
@@ -47,11 +48,13 @@ REFUSALS = {
 RESPONSES: dict[int | str, dict[str, Any]] = {
     status: {"model": Refusal, "description": why} for status, why in REFUSALS.items()
 }
+DICOM, MULTIPART = "application/dicom", "multipart/related"
+BINARY = {"schema": {"type": "string", "format": "binary"}}
 BODY = {
     "requestBody": {
         "required": True,
         "content": {
-            **{kind: {"schema": {"type": "string", "format": "binary"}} for kind in ("image/*", "application/dicom")},
+            **dict.fromkeys(("image/*", DICOM), BINARY),
             "multipart/form-data": {
                 "schema": {
                     "type": "object",
@@ -63,6 +66,16 @@ BODY = {
                 }
             },
         },
+    }
+}
+EXPLANATIONS = {
+    "responses": {
+        "200": {
+            "description": f"a PNG. With `Accept: {DICOM}`: the object that `result` names: a report (sr), the "
+            f'heat map on the grid of the film (seg), or a picture (sc). With `Accept: {MULTIPART}; type="{DICOM}"`: '
+            "all of them, as STOW-RS takes them",
+            "content": dict.fromkeys(("image/png", DICOM, MULTIPART), BINARY),
+        }
     }
 }
 PAGE = Path(__file__).with_name("page")
@@ -94,8 +107,9 @@ def create_app(predictor: Predictor, settings: ServiceSettings | None = None) ->
     _add_refusals(app)
     app.include_router(_health_routes(service, metrics))
     allowed = [Depends(_authentication(settings))]
-    app.include_router(_answer_routes(service, metrics), dependencies=allowed)
-    app.include_router(_picture_routes(service), dependencies=allowed)
+    journal = _Journal(metrics, None if settings.audit_log is None else AuditLog(settings.audit_log))
+    app.include_router(_answer_routes(service, journal), dependencies=allowed)
+    app.include_router(_picture_routes(service, journal), dependencies=allowed)
     app.include_router(inference_protocol.build_router(service), dependencies=allowed)
     app.add_api_route("/", _show_page, include_in_schema=False)
     app.mount("/page", StaticFiles(directory=PAGE), "page")
@@ -147,9 +161,22 @@ def _health_routes(service: Service, metrics: ServiceMetrics) -> APIRouter:
     return router
 
 
-def _answer_routes(service: Service, metrics: ServiceMetrics) -> APIRouter:
+@dataclass(frozen=True)
+class _Journal:
+    """Where each inference is counted, and kept if there is an audit log."""
+
+    metrics: ServiceMetrics
+    audit_log: AuditLog | None
+
+    async def keep(self, event: str, answer: Prediction, uploads: list[Upload], user: str) -> None:
+        """Keep an answer: hashes of the films, never pixels or names."""
+        self.metrics.count_answers(answer.films)
+        if self.audit_log is not None:
+            await asyncio.to_thread(self.audit_log.append, make_entry(event, answer, uploads, user))
+
+
+def _answer_routes(service: Service, journal: _Journal) -> APIRouter:
     router, settings = APIRouter(prefix="/v1", tags=["answers"], responses=RESPONSES), service.settings
-    audit_log = None if settings.audit_log is None else AuditLog(settings.audit_log)
 
     @router.get("/model")
     def model() -> ModelDescription:
@@ -162,16 +189,14 @@ def _answer_routes(service: Service, metrics: ServiceMetrics) -> APIRouter:
         uploads = await read_uploads(request, settings)
         start = time.perf_counter()
         films = await _limit_time(service.answer(uploads), settings.answer_timeout_s)
-        metrics.count_answers(films)
         answer = _make_answer(films, service, request, time.perf_counter() - start)
-        if audit_log is not None:
-            await asyncio.to_thread(audit_log.append, _audit_entry(answer, uploads, request.state.user))
+        await journal.keep("predict", answer, uploads, request.state.user)
         return answer
 
     return router
 
 
-def _picture_routes(service: Service) -> APIRouter:
+def _picture_routes(service: Service, journal: _Journal) -> APIRouter:
     router, settings = APIRouter(prefix="/v1", tags=["answers"], responses=RESPONSES), service.settings
 
     async def one_film(request: Request) -> Upload:
@@ -180,12 +205,20 @@ def _picture_routes(service: Service) -> APIRouter:
             raise HTTPException(422, f"{len(uploads)} films; send one")
         return uploads[0]
 
-    @router.post("/explain", openapi_extra=BODY, response_class=Response)
-    async def explain(request: Request) -> Response:
-        """Return a PNG: the prepared film, beside where the model looked."""
-        upload = await one_film(request)
-        picture = await _limit_time(service.explain(upload), settings.answer_timeout_s)
-        return Response(picture, media_type="image/png")
+    @router.post("/explain", openapi_extra=BODY | EXPLANATIONS, response_class=Response)
+    async def explain(
+        request: Request,
+        accept: Annotated[str, Header()] = "",
+        result: Annotated[Literal["sr", "seg", "sc"], Query(description="which DICOM object")] = "seg",
+    ) -> Response:
+        """Return where the model looked, as `Accept` says: a PNG, one DICOM object, or all of them for a STOW-RS."""
+        upload, start = await one_film(request), time.perf_counter()
+        as_dicom = DICOM in accept
+        work: Awaitable[tuple[FilmAnswer, Any]] = service.report(upload) if as_dicom else service.explain(upload)
+        film, content = await _limit_time(work, settings.answer_timeout_s)
+        answer = _make_answer([film], service, request, time.perf_counter() - start)
+        await journal.keep("explain", answer, [upload], request.state.user)
+        return _dicom_response(content, accept, result) if as_dicom else Response(content, media_type="image/png")
 
     @router.post("/film", openapi_extra=BODY, response_class=Response)
     async def film(request: Request) -> Response:
@@ -196,6 +229,18 @@ def _picture_routes(service: Service) -> APIRouter:
         return Response(view.pixels, media_type="application/octet-stream", headers=headers)
 
     return router
+
+
+def _dicom_response(objects: Mapping[str, bytes], accept: str, kind: str) -> Response:
+    """Return one object, or all of them in the form in which DICOMweb stores them (PS3.18, 8.6.1.2)."""
+    if MULTIPART in accept:
+        boundary = uuid.uuid4().hex
+        head = f"--{boundary}\r\nContent-Type: {DICOM}\r\n\r\n".encode()
+        body = b"".join(head + content + b"\r\n" for content in objects.values()) + f"--{boundary}--\r\n".encode()
+        return Response(body, media_type=f'{MULTIPART}; type="{DICOM}"; boundary={boundary}')
+    if kind not in objects:
+        raise HTTPException(422, f"there is no {kind} of this model, which has no heat map of its own")
+    return Response(objects[kind], media_type=DICOM)
 
 
 async def _limit_time(answers: Awaitable[Answer], seconds: float) -> Answer:
@@ -213,23 +258,6 @@ def _make_answer(films: list[FilmAnswer], service: Service, request: Request, se
     )
 
 
-def _audit_entry(answer: Prediction, uploads: list[Upload], user: str) -> dict[str, Any]:
-    """Return what is kept of an answer: hashes of the films, never pixels or names."""
-    return {
-        "event": "predict",
-        "time": _now(),
-        "user": user,
-        "request_id": answer.request_id,
-        "inputs_sha256": hash_uploads(uploads),
-        "model": answer.model.model_dump(),
-        "films": [film.model_dump() for film in answer.films],
-    }
-
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-
-
 def _add_observation(app: FastAPI, metrics: ServiceMetrics) -> None:
     """Give each request an id, the headers of safety, and its place in metrics and log; no name or pixel is logged."""
 
@@ -242,7 +270,7 @@ def _add_observation(app: FastAPI, metrics: ServiceMetrics) -> None:
         route = getattr(request.scope.get("route"), "path", "unknown")
         metrics.requests.labels(route, response.status_code).inc()
         metrics.seconds.labels(route).observe(seconds)
-        event = {"time": _now(), "request_id": request.state.id, "user": request.state.user, "route": route}
+        event = {"time": format_now(), "request_id": request.state.id, "user": request.state.user, "route": route}
         log.info(json.dumps(event | {"status": response.status_code, "seconds": round(seconds, 4)}))
         response.headers.update(HEADERS | {REQUEST_ID: request.state.id})
         return response

@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-NOTICE = "For research only. Not a medical device; not for diagnosis."
+from mammo.inference.about import NOTICE
 
 
 class _Message(BaseModel):

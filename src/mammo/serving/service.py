@@ -3,28 +3,32 @@
 import asyncio
 import hashlib
 import math
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from mammo.core.errors import InputError
 from mammo.data.images.preprocess import Square
-from mammo.inference import heat_maps
 from mammo.inference.about import About
+from mammo.inference.dicom_results.maker import ResultMaker, open_maker
+from mammo.inference.dicom_results.results import Film, encode
+from mammo.inference.dicom_results.source import read_source
 from mammo.inference.films import check_single_films, prepare_and_check
-from mammo.inference.heat_maps import HeatMapDrawer
-from mammo.inference.predictor import Ensemble, Predictor
+from mammo.inference.predictor import Predictor
 from mammo.serving.batching import Batcher
 from mammo.serving.film_view import FilmView, parse_film, view_film
-from mammo.serving.messages import FilmAnswer, ModelDescription, ModelVersion
+from mammo.serving.messages import FilmAnswer, ModelDescription, ModelVersion, Prediction
 from mammo.serving.requests import Upload
 from mammo.serving.service_metrics import ServiceMetrics
 from mammo.serving.settings import ServiceSettings
 
 Decoded = TypeVar("Decoded")
+Floats = npt.NDArray[np.float64]
 
 
 class FilmError(Exception):
@@ -36,16 +40,14 @@ class Service:
 
     def __init__(self, predictor: Predictor, settings: ServiceSettings, metrics: ServiceMetrics):
         self.predictor, self.settings = predictor, settings
-        self.version = ModelVersion(
-            name=predictor.about.name, version=predictor.about.record, model_sha256=predictor.about.model_sha256
-        )
+        self.version = describe_version(predictor.about)
         self.dtype = np.dtype(np.uint8 if predictor.about.preprocess.bits == 8 else np.uint16)
         self.ready = False
         self.batcher = Batcher(
             predictor.probabilities, settings.max_queue, settings.max_batch, metrics.batch_sizes.observe
         )
         self._decoders = ThreadPoolExecutor(settings.workers, "decode")
-        self._drawer: HeatMapDrawer | None = None
+        self._maker: ResultMaker | None = None
         self._drawing = asyncio.Lock()
 
     async def start(self) -> None:
@@ -70,32 +72,42 @@ class Service:
         """Return the answer to each film; raises FilmError, or BusyError where too many wait."""
         films = await asyncio.gather(*(self.prepare(upload) for upload in uploads))
         prob = await asyncio.gather(*(self.batcher.predict(square.image) for square, _ in films))
-        readings = self.predictor.read_probabilities([upload.path for upload in uploads], np.array(prob))
-        answers = []
-        for upload, (_, doubt), reading in zip(uploads, films, readings, strict=True):
-            if "error" in reading:
-                raise FilmError(str(reading["error"]))
-            box = ",".join(map(str, upload.box)) if upload.box else None
-            filled = {name: None if _is_missing(value) else value for name, value in reading.items()}
-            answers.append(FilmAnswer.model_validate(filled | {"box": box, "doubt": doubt or None}))
-        return answers
+        return read_answers(self.predictor, uploads, np.array(prob), [doubt for _, doubt in films])
 
     async def prepare(self, upload: Upload) -> tuple[Square, str]:
         """Return a film as the model takes it, and why it can be no mammogram; raises FilmError."""
-        work = partial(_prepare, upload, self.predictor.about, self.settings.max_pixels)
+        work = partial(prepare_upload, upload, self.predictor.about, self.settings.max_pixels)
         return await self._decode(work)
 
-    async def explain(self, upload: Upload) -> bytes:
-        """Return a PNG of the prepared film beside where the model looked; raises FilmError, or BusyError."""
-        if isinstance(self.predictor.model, Ensemble):
-            raise FilmError(f"{self.version.name} has no heat map of its own; serve one of its members")
-        square, _ = await self.prepare(upload)
+    async def explain(self, upload: Upload) -> tuple[FilmAnswer, bytes]:
+        """Return the answer, and a PNG of the prepared film beside where the model looked.
+
+        Raises FilmError, or BusyError.
+        """
+        square, doubt = await self.prepare(upload)
+        maker = await self._result_maker()
+        if maker.drawer is None:
+            raise FilmError(f"{self.version.name} has no heat map of its own; of an ensemble, serve a member")
         prob = np.array([await self.batcher.predict(square.image)])
+        (answer,) = read_answers(self.predictor, [upload], prob, [doubt])
+        async with self._drawing:
+            (picture,) = await asyncio.to_thread(maker.drawer.draw, [square], prob)
+        return answer, picture
+
+    async def report(self, upload: Upload) -> tuple[FilmAnswer, dict[str, bytes]]:
+        """Return the answer, and its DICOM objects by kind (dicom_results); raises FilmError, or BusyError."""
+        await self._decode(partial(read_source, upload.path, upload.data))
+        (answer,) = await self.answer([upload])
+        maker = await self._result_maker()
+        async with self._drawing:
+            results = await self._decode(partial(maker.make, Film(upload.path, upload.data), [answer.model_dump()]))
+            return answer, {kind: await asyncio.to_thread(encode, result) for kind, result in results.items()}
+
+    async def _result_maker(self) -> ResultMaker:
         async with self._drawing:  # one at a time: gradients take as much memory as they get
-            if self._drawer is None:
-                self._drawer = await asyncio.to_thread(heat_maps.make_drawer, self.predictor.model)
-            (picture,) = await asyncio.to_thread(self._drawer.draw, [square], prob)
-        return picture
+            if self._maker is None:
+                self._maker = await asyncio.to_thread(open_maker, self.predictor)
+            return self._maker
 
     async def view(self, upload: Upload) -> FilmView:
         """Return a film's pixels for a screen; raises FilmError."""
@@ -124,8 +136,23 @@ class Service:
         )
 
 
-def _prepare(upload: Upload, about: About, max_pixels: int) -> tuple[Square, str]:
-    """Decode and prepare one film; raises InputError."""
+def read_answers(
+    predictor: Predictor, uploads: Sequence[Upload], prob: Floats, doubts: Sequence[str]
+) -> list[FilmAnswer]:
+    """Return what the model's probabilities (n,) of films say; raises FilmError for one that is no number."""
+    readings = predictor.read_probabilities([upload.path for upload in uploads], prob)
+    answers = []
+    for upload, doubt, reading in zip(uploads, doubts, readings, strict=True):
+        if "error" in reading:
+            raise FilmError(str(reading["error"]))
+        box = ",".join(map(str, upload.box)) if upload.box else None
+        filled = {name: None if _is_missing(value) else value for name, value in reading.items()}
+        answers.append(FilmAnswer.model_validate(filled | {"box": box, "doubt": doubt or None}))
+    return answers
+
+
+def prepare_upload(upload: Upload, about: About, max_pixels: int) -> tuple[Square, str]:
+    """Return a film as the model takes it, and why it can be no mammogram; raises InputError."""
     image = parse_film(upload.path, upload.data, max_pixels)
     check_single_films(about)
     _check_box(upload, about)
@@ -139,9 +166,27 @@ def _check_box(upload: Upload, about: About) -> None:
         raise InputError(f"{upload.path}: {about.name} reads whole films; leave the box out")
 
 
-def hash_uploads(uploads: Sequence[Upload]) -> list[str]:
-    """Return the SHA-256 of each film's bytes."""
-    return [hashlib.sha256(upload.data).hexdigest() for upload in uploads]
+def make_entry(event: str, answer: Prediction, uploads: Sequence[Upload], user: str) -> dict[str, Any]:
+    """Return what an audit log keeps of an answer: hashes of the films, never pixels or names."""
+    return {
+        "event": event,
+        "time": format_now(),
+        "user": user,
+        "request_id": answer.request_id,
+        "inputs_sha256": [hashlib.sha256(upload.data).hexdigest() for upload in uploads],
+        "model": answer.model.model_dump(),
+        "films": [film.model_dump() for film in answer.films],
+    }
+
+
+def format_now() -> str:
+    """Return the time as logs have it: UTC, to the second."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def describe_version(about: About) -> ModelVersion:
+    """Return which model answers."""
+    return ModelVersion(name=about.name, version=about.record, model_sha256=about.model_sha256)
 
 
 def _is_missing(value: object) -> bool:

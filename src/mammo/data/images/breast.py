@@ -81,11 +81,16 @@ def breast_square(
     box = bounding_box(breast)
     shape = crop(breast, box)
     image, marks = enhance(crop(film, box)) * shape, crop(lesions, box)
-    # By the outline: in a dense breast the brightest half may be the nipple's.
-    left, right = np.array_split(shape, 2, axis=1)
-    if right.sum(dtype=np.int64) > left.sum(dtype=np.int64):
+    if lies_right(shape):
         image, marks = np.fliplr(image), np.fliplr(marks)
     return resize(_pad_square(image), size_px), resize_mask(_pad_square(marks), size_px)
+
+
+def lies_right(shape: Mask) -> bool:
+    """Say whether the chest wall of a breast, cut out as (h, w) 0/1, is on the right."""
+    # By the outline: in a dense breast the brightest half may be the nipple's.
+    left, right = np.array_split(shape, 2, axis=1)
+    return bool(right.sum(dtype=np.int64) > left.sum(dtype=np.int64))
 
 
 def _pad_square(image: Film) -> Film:

@@ -72,10 +72,14 @@ def is_dicom(file: BinaryIO) -> bool:
     return content == prefix
 
 
-def read_tags(path: Path, *keywords: str) -> dict[str, str]:
-    """Return the header's values of `keywords` (e.g. SeriesInstanceUID) as text, empty where one is missing."""
+def read_tags(path: Path, *keywords: str, data: bytes | None = None) -> dict[str, str]:
+    """Return the header's values of `keywords` (e.g. SeriesInstanceUID) as text, empty where one is missing.
+
+    data: the file's content, where it is in memory already.
+    """
     with _name_damage(path, "not a DICOM file"):
-        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(keywords))
+        file = path if data is None else io.BytesIO(data)
+        header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(keywords))
         return {keyword: str(header.get(keyword, "")) for keyword in keywords}
 
 

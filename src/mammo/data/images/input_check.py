@@ -33,7 +33,7 @@ def rejection_reason(image: Encoded, film: Film | None = None, subject: Mask | N
     """
     io.refuse_tiny(image)
     if image.format == "DICOM":
-        modality = dicom.read_tags(image.path, "Modality")["Modality"]
+        modality = dicom.read_tags(image.path, "Modality", data=image.data)["Modality"]
         if modality not in ("", MODALITY):
             return f"its DICOM header says modality {modality}, not {MODALITY}"
     return film_rejection_reason(io.decode(image, _reduction(image)) if film is None else film, subject)

@@ -46,7 +46,7 @@ def draw_panel(image: Grey, mask: Grey, size_px: int, heat: Heat | None = None) 
     spread = None if heat is None else spread_heat(heat)
     if spread is not None:
         level = _resize(np.rint(255 * spread).astype(np.uint8), size_px, cv2.INTER_LINEAR)
-        panel = _lay_over(panel, level)
+        panel = lay_over(panel, level)
     marked = _resize((mask > 0).astype(np.uint8), size_px, cv2.INTER_NEAREST)
     outlines, _ = cv2.findContours(marked, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     return np.asarray(cv2.drawContours(np.ascontiguousarray(panel), outlines, -1, OUTLINE_COLOUR, 1), np.uint8)
@@ -69,10 +69,10 @@ def explain_empty(heat: Heat) -> str:
 def draw_bar(width_px: int, height_px: int, grey: int = 110) -> Colours:
     """Return the colour bar of a heat map over an even grey, from least to most: (height_px, width_px, 3)."""
     level = np.rint(np.linspace(0, 255, width_px)).astype(np.uint8)[np.newaxis].repeat(height_px, axis=0)
-    return _lay_over(np.full((height_px, width_px, 3), grey, np.uint8), level)
+    return lay_over(np.full((height_px, width_px, 3), grey, np.uint8), level)
 
 
-def _lay_over(picture: Colours, level: Grey) -> Colours:
+def lay_over(picture: Colours, level: Grey) -> Colours:
     """Colour a picture (h, w, 3) by a map (h, w) from 0 to 255, the more opaque the larger it is."""
     weight = level * np.float32(OPACITY / 255)
     return np.asarray(cv2.blendLinear(picture, cv2.applyColorMap(level, HEAT_COLOURS), 1 - weight, weight), np.uint8)
