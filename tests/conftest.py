@@ -1,6 +1,8 @@
 """Fixtures that several test files share: a small synthetic cohort, and the real mammograms where they lie."""
 
+import gc
 import os
+import runpy
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -12,7 +14,13 @@ from hypothesis import settings
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import imports
+
 from mammo.data.sources import demo
+
+# Of the processes that tests start, and of this one, which has started.
+os.environ["PYTHONPATH"] = imports.python_path(*filter(None, [os.environ.get("PYTHONPATH")]))
+runpy.run_path(str(imports.PROCESSES / "sitecustomize.py"))
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 # A deadline measures how busy the machine is. --hypothesis-profile fast: see tests/examples.py.
@@ -29,6 +37,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Order the files by their cost, so that every worker has work until the end."""
     rank = {f"test_{name}.py": number for number, name in enumerate(DEAREST)}
     items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
+
+
+def pytest_collection() -> None:
+    """Look for no garbage among what the test files import: that would be a quarter of the imports' time."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Look for garbage again among what the tests make, after as many objects as the tracing of a model makes."""
+    gc.freeze()
+    gc.set_threshold(50_000, 10, 10)
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

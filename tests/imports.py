@@ -1,11 +1,18 @@
 """Which files of this repository a module imports, directly or through others, read from the source."""
 
 import ast
+import os
 from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PLACES = {"mammo": ROOT / "src" / "mammo", "stages": ROOT / "stages"}
+PROCESSES = ROOT / "tests" / "processes"
+
+
+def python_path(*folders: Path | str) -> str:
+    """PYTHONPATH of a process that imports from `folders`, and has no JAX (tests/processes)."""
+    return os.pathsep.join(map(str, (*folders, PROCESSES)))
 
 
 def file_of(module: str) -> Path | None:

@@ -71,7 +71,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run_python(copy: Path, words: Sequence[str], folder: Path) -> str:
     """Run Python on the copied code and return what it prints; fail with all of its output."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_"))}
-    environment |= {"PYTHONPATH": os.pathsep.join([str(copy / "src"), str(copy)])}
+    environment |= {"PYTHONPATH": imports.python_path(copy / "src", copy)}
     done = subprocess.run([sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

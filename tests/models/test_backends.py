@@ -8,9 +8,12 @@ from pathlib import Path
 import imports
 import keras
 import numpy as np
+import pytest
 
 from mammo import models
 from tests import arrays
+
+pytestmark = pytest.mark.usefixtures("shallow_light_cnn")
 
 TRAIN_AND_PREDICT = """
 import sys
@@ -42,10 +45,11 @@ def test_a_model_goes_to_the_other_backend_is_trained_there_and_comes_back(tmp_p
     model = models.build(arrays.LIGHT, arrays.SHAPE, seed=0)
     models.save(model, tmp_path / "here.keras")
     other = "tensorflow" if keras.backend.backend() == "jax" else "jax"
+    path = imports.python_path(imports.ROOT / "src", imports.ROOT)
     finished = subprocess.run(
         [sys.executable, "-c", TRAIN_AND_PREDICT, str(tmp_path)],
         cwd=imports.ROOT,
-        env=os.environ | {"KERAS_BACKEND": other, "PYTHONPATH": f"{imports.ROOT / 'src'}{os.pathsep}{imports.ROOT}"},
+        env=os.environ | {"KERAS_BACKEND": other, "PYTHONPATH": path},
         capture_output=True,
         text=True,
     )

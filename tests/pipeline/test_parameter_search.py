@@ -316,7 +316,7 @@ def store(workspace: Path, tmp_path: Path, empty_store: Path, monkeypatch: pytes
 
 
 def start(*words: str) -> "subprocess.Popen[str]":
-    environment = os.environ | {"PYTHONPATH": f"{imports.ROOT / 'src'}:{imports.ROOT}"}
+    environment = os.environ | {"PYTHONPATH": imports.python_path(imports.ROOT / "src", imports.ROOT)}
     command = [sys.executable, "-m", "mammo", "search", "light_cnn", *WORDS, *words]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 

@@ -8,6 +8,7 @@ import atexit
 import importlib.util
 import json
 import os
+import runpy
 import sys
 from pathlib import Path
 
@@ -135,6 +136,10 @@ def leave():
         reads = {"keys": sorted(KEYS), **{kind: sorted(paths) for kind, paths in FILES.items()}}
         place.write_text(json.dumps(reads, indent=1))
 
+
+for folder in os.environ["PYTHONPATH"].split(os.pathsep)[1:]:  # Python runs the first sitecustomize alone
+    if (other := Path(folder) / "sitecustomize.py").is_file():
+        runpy.run_path(str(other))
 
 if "RECORD_READS" in os.environ:
     sys.meta_path.insert(0, ConfigHook())

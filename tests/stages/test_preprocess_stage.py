@@ -73,7 +73,8 @@ class Project:
     def start(self, note: str, seconds_each: float = 0) -> subprocess.Popen[str]:
         foreign = {name for name in os.environ if name.startswith(("DVC_", "MLFLOW_", "GIT_"))}
         environment = {key: value for key, value in os.environ.items() if key not in foreign}
-        environment |= {"DVC_ROOT": str(self.folder), "PYTHONPATH": f"{imports.ROOT}:{imports.ROOT / 'src'}"}
+        environment |= {"PYTHONPATH": imports.python_path(imports.ROOT, imports.ROOT / "src")}
+        environment |= {"DVC_ROOT": str(self.folder)}
         environment |= {"MLFLOW_TRACKING_URI": f"sqlite:///{self.folder / 'mlflow.db'}"}
         words = [sys.executable, "-c", SLOWED, str(self.folder / note), str(seconds_each)]
         return subprocess.Popen(

@@ -149,7 +149,7 @@ def test_several_pipelines_at_once_lose_and_double_nothing(tmp_path: Path) -> No
     for number in range(AT_ONCE):
         (tmp_path / f"pipeline{number}").mkdir()
         command = [sys.executable, "-c", PIPELINE, str(number), str(barrier), str(AT_ONCE)]
-        environment = os.environ | {"PYTHONPATH": str(imports.ROOT / "src")}
+        environment = os.environ | {"PYTHONPATH": imports.python_path(imports.ROOT / "src")}
         started.append(
             subprocess.Popen(
                 command,

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import get_args
 
+import imports
 import keras
 import numpy as np
 import numpy.typing as npt
@@ -298,7 +299,7 @@ def train_in_a_process(folder: Path, phases: str, die_at: int) -> int:
             f"tests.train_until(Path({str(folder)!r}), {phases!r}, {die_at}, tests.kill_this_process)",
         ]
     )
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'src'}", "DVC_ROOT": str(folder)}
+    environment = os.environ | {"PYTHONPATH": imports.python_path(ROOT, ROOT / "src"), "DVC_ROOT": str(folder)}
     return subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment, capture_output=True).returncode
 
 
