@@ -21,6 +21,7 @@ from tests import mlflow_server
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "scenarios.md"
 SQLITE, POSTGRESQL = "SQLite", "PostgreSQL"
+NOT_RUN = "not run"
 BOTH = (SQLITE, POSTGRESQL)
 WHOLE = "stages/test_whole_pipeline.py"
 RUNS, SERVERS, FAILURES = "tracking/test_runs.py", "tracking/test_servers.py", "tracking/test_failures.py"
@@ -39,7 +40,8 @@ python -m tests.scenarios
 ```
 
 which runs all of them, on SQLite and, where `initdb` is installed, on PostgreSQL. A dash: the scenario has no such
-store. In brackets: how many tests, with their cases. `--store` and `--quick` run a part, and keep the other cells.
+store. In brackets: how many tests, with their cases. `--store`, `--quick` and `--missing` run a part, and keep the
+other cells.
 
 """
 
@@ -248,12 +250,14 @@ def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.scenarios", description=__doc__)
     parser.add_argument("--store", choices=BOTH, help="run this one alone; default: both")
     parser.add_argument("--quick", action="store_true", help=f"leave out tests/{WHOLE}, which takes minutes")
+    parser.add_argument("--missing", action="store_true", help="run those alone whose cell says `not run`")
     args = parser.parse_args(words)
-    chosen = [scenario for scenario in ALL if not (args.quick and WHOLE in scenario.tests)]
     cells = read_cells(PAGE.read_text(encoding="utf-8")) if PAGE.is_file() else {}
     if args.store in (None, SQLITE):
+        chosen = choose(SQLITE, cells, args.quick, args.missing)
         _update(cells, SQLITE, chosen, run_tests(SQLITE, chosen, {}))
     if args.store in (None, POSTGRESQL):
+        chosen = choose(POSTGRESQL, cells, args.quick, args.missing)
         try:
             with mlflow_server.postgres() as address:
                 mlflow_server.make_template(address)
@@ -263,6 +267,16 @@ def main(words: Sequence[str] | None = None) -> None:
             sys.stderr.write(f"without PostgreSQL: {reason}\n")
     if failed := [title for (title, _), cell in cells.items() if cell.startswith("failed")]:
         sys.exit(f"failed: {'; '.join(failed)}")
+
+
+def choose(store: str, cells: Mapping[tuple[str, str], str], quick: bool, missing: bool) -> list[Scenario]:
+    """Return the scenarios to run on a store; quick: none of the whole pipeline, missing: none that was run there."""
+    chosen = [scenario for scenario in ALL if not (quick and WHOLE in scenario.tests)]
+    return [scenario for scenario in chosen if not missing or _was_not_run(scenario, store, cells)]
+
+
+def _was_not_run(scenario: Scenario, store: str, cells: Mapping[tuple[str, str], str]) -> bool:
+    return cells.get((scenario.title, store), NOT_RUN).startswith(NOT_RUN)
 
 
 def _update(
@@ -347,8 +361,8 @@ def _cell(scenario: Scenario, store: str, results: Mapping[str, list[str]]) -> s
     if store not in (scenario.stores or (SQLITE,)):
         return "-"
     names = [f"{file}::{name}" for file, tests in scenario.tests.items() for name in tests]
-    cases = [result for name in names for result in results.get(name, ["not run"])]
-    worst = next((kind for kind in ("failed", "not run", "skipped") if kind in cases), "passed")
+    cases = [result for name in names for result in results.get(name, [NOT_RUN])]
+    worst = next((kind for kind in ("failed", NOT_RUN, "skipped") if kind in cases), "passed")
     return f"{worst} ({len(cases)})"
 
 

@@ -35,3 +35,12 @@ def test_a_failure_a_skip_and_a_lost_test_are_seen() -> None:
     assert scenarios._cell(scenario, SQLITE, passed | {"a.py::test_c": ["skipped"]}) == "skipped (3)"
     assert scenarios._cell(scenario, SQLITE, {}) == "not run (2)"
     assert scenarios._cell(Scenario("x", {}, (SQLITE,)), POSTGRESQL, {}) == "-"
+
+
+def test_missing_chooses_what_was_not_run_on_that_store() -> None:
+    cells = {(scenario.title, store): "passed (1)" for scenario in ALL for store in (SQLITE, POSTGRESQL)}
+    cells[scenarios.GOOD[0].title, POSTGRESQL] = "not run (1)"
+    assert scenarios.choose(SQLITE, cells, quick=False, missing=True) == []
+    assert scenarios.choose(POSTGRESQL, cells, quick=False, missing=True) == [scenarios.GOOD[0]]
+    assert scenarios.choose(POSTGRESQL, cells, quick=True, missing=True) == []
+    assert scenarios.choose(SQLITE, {}, quick=False, missing=True) == list(ALL)
