@@ -38,7 +38,8 @@ from mammo.training import folds
 from mammo.training.backend import use_deterministic_kernels
 
 RESULTS = Path("docs/results")
-PLAIN = {"augmentation_strength": 0.0, "crops": [0.75]}  # a frozen base: one context, no augmentation
+# A frozen base: one context, no augmentation.
+PLAIN: dict[str, object] = {"augmentation_strength": 0.0, "crops": [0.75], "mirrored_rows": False}
 
 
 @dataclass(frozen=True)
@@ -72,12 +73,20 @@ VARIANTS = {
     "frozen, all contexts": Variant(
         "frozen_features", "contexts 2.0, 1.5, 1.2 and 1.0", "frozen", PLAIN | {"crops": [1.0, 0.75, 0.6, 0.5]}
     ),
-    "frozen, augmented": Variant("frozen_features", "four augmented copies", "frozen", {"crops": [0.75]}),
+    "frozen, augmented": Variant(
+        "frozen_features", "four augmented copies", "frozen", PLAIN | {"augmentation_strength": 1.0}
+    ),
+    "frozen, mirrored": Variant(
+        "frozen_features",
+        "all contexts, and the mirror images of each sample as rows",
+        "frozen, all contexts",
+        PLAIN | {"crops": [1.0, 0.75, 0.6, 0.5], "mirrored_rows": True},
+    ),
     "frozen, noise": Variant(
         "frozen_features",
         "noise of SD 2 % on the copies",
         "frozen, augmented",
-        {"crops": [0.75]},
+        PLAIN | {"augmentation_strength": 1.0},
         {"augmentation.noise": 0.02},
     ),
     "mobilenet_v2, head": Variant(

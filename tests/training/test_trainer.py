@@ -487,6 +487,21 @@ def test_logistic_regression_ends_up_in_the_model(tmp_path, monkeypatch):
     assert len(result.history) == 1
 
 
+def test_mirror_images_are_rows_of_the_logistic_regression(tmp_path, monkeypatch):
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    samples = arrays_samples()
+    changes = {"head_units": [], "augmentation_strength": 0.0, "mirrored_rows": True}
+    model_config = basic(optimizer="logistic_regression", inverse_l2=0.01).model_copy(update=changes)
+    model = models.build(model_config, arrays.SHAPE, 5)
+    fit(model, samples, model_config=model_config)
+    train = samples.take("train")
+    views = feature_cache.FrozenBase(model).extract_mirrored(train, predict.FLIPS)
+    reference = make_pipeline(StandardScaler(), LogisticRegression(C=0.01 / 4, class_weight="balanced", max_iter=2000))
+    reference.fit(np.concatenate([vectors[:] for vectors in views]), np.tile(train.labels, 4))
+    expected = reference.predict_proba(views[0][:])[:, 1]
+    np.testing.assert_allclose(predict_probabilities(model, train), expected, atol=1e-4)
+
+
 def test_logistic_regression_needs_a_frozen_base(samples):
     with pytest.raises(TrainingError, match="trainable"):
         fit(light(), samples, model_config=arrays.light(optimizer="logistic_regression"))

@@ -172,6 +172,7 @@ class ModelDefaultsConfig(_Section):
     cache_frozen: bool
     optimizer: Literal["adamw", "logistic_regression"]
     inverse_l2: Positive
+    mirrored_rows: bool
 
 
 class ModelConfig(ModelDefaultsConfig):

@@ -1,5 +1,7 @@
 """Logistic regression on the vectors of a frozen base, as the head of a model."""
 
+from collections.abc import Sequence
+
 import keras
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +12,7 @@ from mammo.core.config import TrainingConfig
 from mammo.training import feature_cache, health
 from mammo.training.feature_cache import AugmentedFeatures, FrozenBase
 from mammo.training.health import TrainingError
+from mammo.training.predict import FLIPS
 from mammo.training.result import EpochCallback, TrainingData, TrainingResult
 from mammo.training.vector_table import Vectors
 
@@ -22,14 +25,18 @@ def fit_logistic_head(
 ) -> TrainingResult:
     """Fit a logistic regression with an L2 penalty on the frozen base's vectors, and write it into the model's head.
 
-    Every augmented copy is a row; `inverse_l2` is divided by the number of copies, so that it does not depend on it.
+    Every augmented copy is a row, and with `mirrored_rows` every mirror image; `inverse_l2` is divided by the number of
+    versions of an image, so that it does not depend on it.
     Raise TrainingError where the head has hidden layers.
     """
     if config.model.head_units:
         raise TrainingError(f"{LOGISTIC_REGRESSION} fits a linear head; it needs `head_units: []`")
     base = FrozenBase(model)
     features = AugmentedFeatures(base, data, config)
-    scaler, regression = _fit_regression(features, data.train.labels, config)
+    versions = [features(copy) for copy in range(features.count)]
+    if config.model.mirrored_rows:
+        versions += base.extract_mirrored(data.train, FLIPS[1:])
+    scaler, regression = _fit_regression(versions, data.train.labels, config)
     norm = model.get_layer("pool_norm")
     gamma = np.sqrt((scaler.var_ + norm.epsilon) / np.where(scaler.var_ > 0, scaler.var_, 1))
     norm.set_weights([gamma, np.zeros_like(scaler.mean_), scaler.mean_, scaler.var_])
@@ -44,14 +51,15 @@ def fit_logistic_head(
 
 
 def _fit_regression(
-    features: AugmentedFeatures, labels: npt.NDArray[np.int64], config: TrainingConfig
+    versions: Sequence[Vectors], labels: npt.NDArray[np.int64], config: TrainingConfig
 ) -> tuple[StandardScaler, LogisticRegression]:
-    vectors = np.concatenate([features(copy)[:] for copy in range(features.count)])
+    """Return both, fitted on `versions` of the same rows, whose labels (n,) are `labels`."""
+    vectors = np.concatenate([version[:] for version in versions])
     scaler = StandardScaler().fit(vectors)
     class_weight = None if config.train.balance == "none" else "balanced"
-    inverse_l2 = config.model.inverse_l2 / features.count
+    inverse_l2 = config.model.inverse_l2 / len(versions)
     regression = LogisticRegression(C=inverse_l2, class_weight=class_weight, max_iter=MAX_ITERATIONS)
-    return scaler, regression.fit(scaler.transform(vectors), np.tile(labels, features.count))
+    return scaler, regression.fit(scaler.transform(vectors), np.tile(labels, len(versions)))
 
 
 def _training_loss(head: keras.Model, vectors: Vectors, labels: npt.NDArray[np.int64]) -> float:
