@@ -1,6 +1,7 @@
 """The evaluation as one self-contained HTML page, and a card per model, from tables, records and figures."""
 
 import dataclasses
+import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from mammo.core.paths import (
     PAIRED_TESTS,
     PIXELS,
     PREDICTIONS,
+    RAW,
     REPORT,
     REPORT_FIGURES,
     REPORT_PAGE,
@@ -35,6 +37,7 @@ from mammo.core.paths import (
     data_fingerprint,
 )
 from mammo.core.records import Record, read_record
+from mammo.data import sources
 from mammo.data.samples import open_store
 from mammo.evaluation import operating_point, prediction_tables, promotion_rule, reader
 from mammo.evaluation.comparison_rows import tabulate_roc
@@ -45,11 +48,16 @@ from mammo.reporting import evaluation_report, model_card
 from mammo.reporting.evaluation_report.content import Content, MappedCase, package_versions, read_tables
 from mammo.reporting.evaluation_report.subgroups import IMAGES_PER_KIND
 from mammo.reporting.figures import contact_sheets, evaluation, overlays, png, saliency, training
+from mammo.reporting.figures.film_places import FilmPlaces
 from mammo.reporting.figures.saliency import MappedSamples
 from mammo.tracking import live_run, provenance, publishing
 from stages import run
 
 ROC_TITLE = "ROC on the reported samples"
+TRAININGS = ("train", row_names.CONTINUED)  # stages whose models are rows by their own names
+log = logging.getLogger(__name__)
+
+Sheets = tuple[list[MappedCase], list[MappedCase]]  # of the checked samples, and of those off the lesion
 
 
 def main() -> None:
@@ -59,7 +67,8 @@ def main() -> None:
     with fresh_folder(REPORT) as folder:
         figures = folder / REPORT_FIGURES.name
         curves = _draw_trainings(figures / "train", records, config)
-        maps = {name: draw_saliency(figures / "gradcam" / name, name, config) for name in config.models}
+        places = open_places(config)
+        maps = {name: draw_saliency(figures / "gradcam" / name, name, config, places) for name in config.models}
         content = dataclasses.replace(
             _content(records, config),
             training_curves=curves,
@@ -82,11 +91,11 @@ def main() -> None:
 def _draw_trainings(folder: Path, records: Sequence[Record], config: Config) -> dict[str, bytes]:
     """Draw every training's figures into <folder>/<model>/; return the training curves as PNG by model."""
     curves: dict[str, bytes] = {}
-    best_epochs = {record.model or record.stage: record.metrics.get("best_epoch") for record in records}
+    kept = find_kept_epochs(records)
     for name in row_names.table_row_names(config.models):
         history = pd.read_csv(HISTORY / f"{name}.csv")
         figures = {
-            "history": training.draw_history(history, int(best_epochs[name] or 1), name),
+            "history": training.draw_history(history, kept[name], name),
             **_draw_validation(name),
             "augmentation": _draw_augmentations(name),
         }
@@ -95,6 +104,13 @@ def _draw_trainings(folder: Path, records: Sequence[Record], config: Config) -> 
             saved = png.save_figure(figure, folder / name / f"{title}.png", colours)
             curves |= {name: saved} if title == "history" else {}
     return curves
+
+
+def find_kept_epochs(records: Iterable[Record]) -> dict[str, int]:
+    """Return the epoch, counted from 1, whose weights each training kept, by the name of its row."""
+    trained = [record for record in records if record.stage in TRAININGS]
+    epochs = {record.model or record.stage: record.metrics["best_epoch"] for record in trained}
+    return {name: int(epoch) for name, epoch in epochs.items() if epoch is not None}
 
 
 def _draw_rows(figures: Path, content: Content, config: Config) -> Content:
@@ -135,7 +151,18 @@ def _draw_augmentations(name: str) -> Figure:
     return contact_sheets.draw_augmentations({change: examples[change] for change in examples.dtype.names})
 
 
-def draw_saliency(folder: Path, name: str, config: Config) -> tuple[list[MappedCase], list[MappedCase]]:
+def open_places(config: Config) -> FilmPlaces | None:
+    """Return what draws the whole films; None, with a warning, where a download is no longer on this machine."""
+    root = sources.load_source(config.ingest.source).root(config.ingest, RAW)
+    if not root.is_dir():
+        log.warning("the sheets of heat maps are drawn without the whole films: %s does not exist", root)
+        return None
+    cases = read_table(CASES, schemas.CASES).set_index("sample_id", drop=False)
+    rows = {str(name): {str(key): value for key, value in row.items()} for name, row in cases.iterrows()}
+    return FilmPlaces(rows, root, config.ingest.unit, config.preprocess)
+
+
+def draw_saliency(folder: Path, name: str, config: Config, places: FilmPlaces | None) -> Sheets:
     """Draw overlays.png and shortcuts.png of a model by the first method, and those of the others with its name.
 
     Return the samples of both sheets of the first method, each with its map beside it.
@@ -147,11 +174,11 @@ def draw_saliency(folder: Path, name: str, config: Config) -> tuple[list[MappedC
     scores, checked = (
         pd.read_csv(GRADCAM / name / f"{table}.csv", dtype={"sample_id": str}) for table in ("scores", "perturbation")
     )
-    cases: tuple[list[MappedCase], list[MappedCase]] = [], []
+    cases: Sheets = [], []
     for method in config.gradcam.methods:
         maps = np.load(saliency_files.maps_path(GRADCAM / name, method, config.gradcam), mmap_mode="r")
         rows = scores[scores["method"] == method].reset_index(drop=True)
-        samples = MappedSamples(rows, images, masks, maps)
+        samples = MappedSamples(rows, images, masks, maps, places)
         suffix = saliency_files.file_suffix(method, config.gradcam)
         overlays = saliency.draw_overlays(samples, set(checked["sample_id"]))
         png.save_figure(overlays, folder / f"overlays{suffix}.png", png.PHOTO_COLOURS)
@@ -162,7 +189,7 @@ def draw_saliency(folder: Path, name: str, config: Config) -> tuple[list[MappedC
     return cases
 
 
-def _map_cases(samples: MappedSamples, checked: Collection[str]) -> tuple[list[MappedCase], list[MappedCase]]:
+def _map_cases(samples: MappedSamples, checked: Collection[str]) -> Sheets:
     """Encode the checked samples, and those whose maps lie furthest off the lesion, for the page."""
     scores, worst = samples.scores, saliency.rank_worst(samples)
     decisions = {at: saliency.title_decision(scores.iloc[at]) for at in saliency.choose_checked(samples, checked)}
@@ -175,7 +202,7 @@ def _encode_cases(samples: MappedSamples, titles: Mapping[int, str]) -> list[Map
     cases = []
     for at, title in titles.items():
         heat = samples.maps[at].astype(np.float32)
-        image = overlays.encode_case(samples.images[at], samples.masks[at], heat)
+        image = overlays.encode_case(samples.images[at], samples.masks[at], heat, samples.draw_place(at))
         caption = "; ".join(part for part in (*title.split("\n"), overlays.explain_empty(heat)) if part)
         cases.append(MappedCase(caption, png.encode_webp(image)))
     return cases

@@ -78,10 +78,10 @@ def test_a_confusion_matrix_without_a_class_draws():
     assert [text.get_text() for text in figure.axes[0].texts] == ["2\n100%", "0\n0%", "0\n0%", "0\n0%"]
 
 
-def test_the_best_epoch_is_marked_where_people_count_from_one():
+def test_the_kept_epoch_is_marked_where_people_count_from_one():
     for axes in history().axes:
-        (best,) = [line for line in axes.lines if line.get_label() == "best"]
-        assert set(best.get_xdata()) == {3}
+        (kept,) = [line for line in axes.lines if line.get_label() == "kept"]
+        assert set(kept.get_xdata()) == {3}
 
 
 def test_roc_curves_run_from_corner_to_corner_and_show_the_operating_point():

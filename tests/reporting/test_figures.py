@@ -225,7 +225,7 @@ def test_the_opacity_follows_the_map_and_a_high_floor_is_no_veil():
     assert not (panel[:, 56:] == 90).all()
 
 
-@pytest.mark.parametrize(("level", "words"), [(0.0, "nothing in the image speaks for malignant"), (0.5, "even")])
+@pytest.mark.parametrize(("level", "words"), [(0.0, "nothing speaks for malignant"), (0.5, "even")])
 def test_a_map_that_shows_nothing_says_why(level: float, words: str):
     image, mask = np.full((64, 64), 90, np.uint8), np.zeros((64, 64), np.uint8)
     heat = np.full((64, 64), level, np.float32)

@@ -1,11 +1,19 @@
 """Sheets of saliency maps: the chosen samples, and those whose map lies furthest off the lesion."""
 
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import imports
 import numpy as np
 import pandas as pd
 import pytest
 
+from mammo.core.config import load_config
+from mammo.data.images.preprocess import View
 from mammo.explain.shortcuts import REGIONS
-from mammo.reporting.figures import png, saliency
+from mammo.reporting.figures import film_places, png, saliency
+from mammo.reporting.figures.film_places import FilmPlaces
 from mammo.reporting.figures.saliency import MappedSamples
 from tests import arrays
 
@@ -48,3 +56,46 @@ def test_shortcuts_show_the_worst_first_beside_an_even_map() -> None:
 @pytest.mark.parametrize("share", [0.2, np.nan])
 def test_maps_on_the_lesion_have_no_sheet_of_shortcuts(share: float) -> None:
     assert saliency.draw_shortcuts(mapped([share] * 5)) is None
+
+
+# The place of the crop on its film
+
+PREPROCESS = load_config(imports.ROOT / "params.yaml").preprocess
+
+
+def view_of_a_lesion() -> View:
+    """A film of 400 x 300 px whose breast is its left half, with a lesion of 40 x 20 px."""
+    lesions, breast = np.zeros((400, 300), np.uint8), np.zeros((400, 300), np.uint8)
+    lesions[100:140, 60:80], breast[:, :150] = 1, 1
+    return View(np.full((400, 300), 9000, np.uint16), breast, lesions)
+
+
+def test_the_window_is_the_square_around_the_lesion_or_the_breast() -> None:
+    view = view_of_a_lesion()
+    assert film_places.find_window(view, "lesion", 2.0) == (80, 30, 160, 110)
+    assert film_places.find_window(view, "image", 2.0) == (0, 0, 400, 150)
+
+
+def test_the_window_is_outlined_on_the_film_and_what_leaves_it_is_cut() -> None:
+    def blue(window: tuple[int, int, int, int]) -> tuple[int, ...]:
+        picture = film_places.draw_place(view_of_a_lesion(), window)
+        assert picture.shape == (film_places.HEIGHT_PX, 188, 3)
+        rows, columns = np.nonzero((picture == film_places.WINDOW_COLOUR).all(axis=2))
+        return rows.min(), columns.min(), rows.max(), columns.max()
+
+    np.testing.assert_allclose(blue((80, 30, 160, 110)), (50, 19, 99, 68), atol=2)
+    assert blue((-80, -90, 500, 400)) == (0, 0, film_places.HEIGHT_PX - 1, 187)
+
+
+def test_sheets_show_the_film_of_each_sample_once_read(tmp_path: Path) -> None:
+    view = view_of_a_lesion()
+    cv2.imwrite(str(tmp_path / "film.png"), np.random.default_rng(0).integers(0, 256, view.film.shape, np.uint8))
+    cv2.imwrite(str(tmp_path / "mask.png"), 255 * view.lesions)
+    case = {"image_path": "film.png", "mask_path": "mask.png", "view": "CC"}
+    places = FilmPlaces(dict.fromkeys("abcde", case), tmp_path, "lesion", PREPROCESS)
+    alone = mapped([0.1] * 5)
+    sheet = saliency.draw_overlays(replace(alone, places=places), {"d", "b"})
+    assert set(places.drawn) == {"b", "d"}
+    assert sheet.get_figwidth() > saliency.draw_overlays(alone, {"d", "b"}).get_figwidth()
+    (tmp_path / "film.png").unlink()
+    assert places.draw("d") is places.drawn["d"]

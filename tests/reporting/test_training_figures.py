@@ -2,10 +2,12 @@
 
 import numpy as np
 import pandas as pd
+from reporting.test_evaluation_report import record
 
 from mammo.metrics import discrimination
 from mammo.metrics.discrimination import WATCH_THRESHOLD
 from mammo.reporting.figures import training
+from stages import report
 
 VALIDATION = pd.DataFrame({"label": [0, 0, 0, 1, 1], "prob": [0.1, 0.4, 0.7, 0.5, 0.9]})
 
@@ -21,3 +23,10 @@ def test_the_roc_curve_marks_the_watched_threshold() -> None:
     counts = discrimination.counts(VALIDATION["label"], VALIDATION["prob"] >= WATCH_THRESHOLD)
     point = [1 - discrimination.specificity(*counts), discrimination.sensitivity(*counts)]
     assert any(np.allclose(line.get_xydata(), [point]) for line in axes.lines if len(line.get_xydata()) == 1)
+
+
+def test_a_training_keeps_its_epoch_whatever_other_records_its_model_has() -> None:
+    trained = [record("train", "light_cnn", metrics={"best_epoch": 7.0})]
+    continued = [record("continue_training", None, metrics={"best_epoch": 2.0})]
+    others = [record(stage, "light_cnn", metrics={"auc": 0.5}) for stage in ("evaluate", "gradcam", "seeds")]
+    assert report.find_kept_epochs([*trained, *continued, *others]) == {"light_cnn": 7, "continue_training": 2}

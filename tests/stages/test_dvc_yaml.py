@@ -1,11 +1,14 @@
 """A cached result is right only if `deps` of dvc.yaml name all code that it rests on, and quick only if no more."""
 
+import configparser
+import re
 from typing import Any
 
 import dependencies
 import imports
 import pytest
 import yaml
+from dvc_render.vega import VegaRenderer
 
 from mammo.core import plugins
 from mammo.core.config import load_config
@@ -77,7 +80,7 @@ def test_what_no_stage_rests_on_is_neutral() -> None:
             "src/mammo/training/augmentation.py",
             ["train", "continue_training", "seeds", "cross_validate", "retrained_maps"],
         ),
-        ("src/mammo/data/images/dicom.py", ["ingest", "preprocess", "data_report", "external"]),
+        ("src/mammo/data/images/dicom.py", ["ingest", "preprocess", "data_report", "external", "report"]),
     ],
 )
 def test_an_edit_reruns_what_it_can_alter(edited: str, rerun: list[str]) -> None:
@@ -125,3 +128,21 @@ def test_the_lock_holds_every_stage_of_the_default() -> None:
         }.get(stage.get("foreach", ""), [""])
         expected |= {f"{name}@{key}" if key else name for key in keys}
     assert set(lock) == expected
+
+
+def test_the_page_of_dvc_plots_holds_what_dvc_would_load_from_the_internet() -> None:
+    config = configparser.ConfigParser()
+    config.read(imports.ROOT / ".dvc/config")
+    page = (imports.ROOT / ".dvc" / config["plots"]["html_template"]).read_text(encoding="utf-8")
+    held = re.findall(r"<script>/\*! ([\w-]+@[\d.]+) \*/", page)
+    assert held == re.findall(r"/npm/([\w-]+@[\d.]+)", VegaRenderer.SCRIPTS)
+    assert len(held) == 3
+    assert "{plot_divs}" in page and "{scripts}" not in page
+    assert not re.search(r"<script[^>]+src=", page)
+
+
+def test_every_plot_has_a_template_of_this_repository() -> None:
+    """DVC's own have seven colours, and ticks at half epochs."""
+    plots = [plot for stage in STAGES.values() for plot in stage.get("plots", [])] + DVC["plots"]
+    named = {settings["template"] for plot in plots for settings in plot.values()}
+    assert named == {path.stem for path in (imports.ROOT / ".dvc/plots").glob("*.json")}

@@ -89,7 +89,7 @@ def test_the_report_draws_the_chosen_samples_by_each_method(
     explained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(explained.parents[2])
-    report.draw_saliency(tmp_path, "light_cnn", load_config())
+    report.draw_saliency(tmp_path, "light_cnn", load_config(), None)
     assert (tmp_path / "overlays.png").is_file()
     assert (tmp_path / "overlays_smoothgrad.png").is_file()
 

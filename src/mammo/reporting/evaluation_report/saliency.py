@@ -15,7 +15,8 @@ from mammo.reporting.evaluation_report.content import Content, MappedCase
 from mammo.reporting.page import Block, Cell, Fold, Note, Picture, Pictures, Section, Table
 
 HEAT_LEGEND = (
-    "left the sample, right its map from black over red to yellow, each map by itself; grey is where it is coolest. "
+    "left the whole film with what the model gets outlined in blue, then that part with the lesion in green, then its "
+    "map from black over red to yellow, each map by itself; grey is where it is coolest. "
     "TP, FN, FP, TN: true or false positive or negative at the operating point."
 )
 LOCALISATION = {

@@ -17,7 +17,9 @@ LESION_COLOUR = "#00ff88"
 TILE_PX = 250
 SHEET_DPI = 144  # of a contact sheet, whose pixels are then those of its PNG
 HEAD_LINE_PX, GAP_PX, BAR_PX, BAR_WIDTH_PX = 20, 12, 46, 220
-TITLE_POINTS, TITLE_CHARACTERS = 8, 30
+TITLE_POINTS, TITLE_CHARACTERS = 8, 30  # a line of so many fits over TILE_PX
+HEAT_LEGEND = "heat: least to most, each map by itself"
+PLACE_LEGEND = "; beside it the whole film, blue: what the model gets"
 CHANGE_PX, CHANGE_NAME_PX = 150, 260  # of the sheet of augmentations
 
 Pixels = npt.NDArray[np.unsignedinteger[Any]]  # uint8 or uint16
@@ -35,45 +37,50 @@ def draw_contact_sheet(
     masks: npt.NDArray[np.uint8],
     titles: Sequence[str],
     heat: npt.NDArray[np.float32] | None = None,
+    places: Sequence[Colours] = (),
 ) -> Figure:
     """Draw a contact sheet: images (n, h, w), the lesion's outline, and a heat map (n, h, w) in 0..1 where given.
 
-    A map that shows nothing says why under its title. With maps the sheet has a colour bar.
+    A map that shows nothing says why under its title. With maps the sheet has a colour bar. places: of film_places,
+    one per image, as (h, w, 3) blue, green, red; each stands at the left of its image.
     """
     panels = [
-        overlays.draw_panel(image, mask, TILE_PX, None if heat is None else heat[number])[..., ::-1]
+        overlays.draw_panel(image, mask, TILE_PX, None if heat is None else heat[number])
         for number, (image, mask) in enumerate(zip(images, masks, strict=True))
     ]
+    if places:
+        panels = [overlays.stand_beside(*pair) for pair in zip(places, panels, strict=True)]
     notes = [""] * len(panels) if heat is None else [overlays.explain_empty(one) for one in heat]
     heads = [f"{title}\n{note}" if note else title for title, note in zip(titles, notes, strict=True)]
-    return draw_panels(panels, heads, bar=heat is not None)
+    legend = "" if heat is None else f"{HEAT_LEGEND}{PLACE_LEGEND if places else ''}"
+    return draw_panels([panel[..., ::-1] for panel in panels], heads, legend)
 
 
-def draw_panels(panels: Sequence[Colours], titles: Sequence[str], bar: bool = False) -> Figure:
-    """Draw images (h, w, 3) of one height in fours, each under its title; `bar` adds the heat map's colour bar.
+def draw_panels(panels: Sequence[Colours], titles: Sequence[str], legend: str = "") -> Figure:
+    """Draw images (h, w, 3) of one height in fours, each under its title; `legend` stands beside a colour bar.
 
     All of it is one image in one pair of axes, which takes a tenth of the time of axes for each.
     """
     height, width = panels[0].shape[0], max(panel.shape[1] for panel in panels)
     columns, head = min(4, len(panels)), HEAD_LINE_PX * (1 + max(title.count("\n") for title in titles)) + GAP_PX
     rows = -(-len(panels) // columns)
-    foot = BAR_PX if bar else GAP_PX
+    foot = BAR_PX if legend else GAP_PX
     sheet = np.full((rows * (height + head) + foot, columns * (width + GAP_PX) + GAP_PX, 3), 255, np.uint8)
     figure, axes = _new_sheet(sheet.shape)
     for number, (panel, title) in enumerate(zip(panels, titles, strict=True)):
         top, left = head + (number // columns) * (height + head), GAP_PX + (number % columns) * (width + GAP_PX)
         sheet[top : top + height, left : left + panel.shape[1]] = panel
-        _write_title(axes, (left, top), title, columns)
-    if bar:
-        _draw_bar(axes, sheet)
+        _write_title(axes, (left, top), title, TITLE_CHARACTERS * width // TILE_PX if columns > 1 else None)
+    if legend:
+        _draw_bar(axes, sheet, legend)
     axes.imshow(sheet, interpolation="none", aspect="auto")
     return figure
 
 
-def _write_title(axes: Axes, place: tuple[int, int], title: str, columns: int) -> None:
-    """Write a title above the panel at `place` (left, top), in px; long words are cut where other panels follow."""
-    if columns > 1:
-        title = "\n".join(shorten_middle(line, TITLE_CHARACTERS) for line in title.split("\n"))
+def _write_title(axes: Axes, place: tuple[int, int], title: str, length: int | None) -> None:
+    """Write a title above the panel at `place` (left, top), in px, its lines cut to a length where one is given."""
+    if length is not None:
+        title = "\n".join(shorten_middle(line, length) for line in title.split("\n"))
     axes.text(place[0], place[1] - 5, title, fontsize=TITLE_POINTS, va="bottom", linespacing=1.15)
 
 
@@ -83,12 +90,11 @@ def shorten_middle(text: str, length: int) -> str:
     return text if len(text) <= length else f"{text[:half]}…{text[-half:]}"
 
 
-def _draw_bar(axes: Axes, sheet: Colours) -> None:
-    """Draw the colour bar into the foot of a sheet, and its ends beside it."""
+def _draw_bar(axes: Axes, sheet: Colours, legend: str) -> None:
+    """Draw the colour bar into the foot of a sheet, and its legend beside it."""
     top = sheet.shape[0] - BAR_PX + 16
     sheet[top : top + 14, GAP_PX : GAP_PX + BAR_WIDTH_PX] = overlays.draw_bar(BAR_WIDTH_PX, 14)[..., ::-1]
-    text = "heat: least to most, each map by itself"
-    axes.text(GAP_PX + BAR_WIDTH_PX + 8, top + 7, text, fontsize=TITLE_POINTS, va="center")
+    axes.text(GAP_PX + BAR_WIDTH_PX + 8, top + 7, legend, fontsize=TITLE_POINTS, va="center")
 
 
 def draw_augmentations(examples: Mapping[str, npt.NDArray[np.uint8]]) -> Figure:

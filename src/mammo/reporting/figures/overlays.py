@@ -10,18 +10,21 @@ HEAT_COLOURS = cv2.COLORMAP_INFERNO
 OPACITY = 0.75  # of the heat map where it is highest
 EVEN = 1e-3  # of 0..1: a map that varies less is even
 CAPTION_PX = 26  # height of the strip that holds the caption
+PLACE_GAP_PX = 4  # between the whole film and what was cut out of it
 
 Grey = npt.NDArray[np.uint8]
 Colours = npt.NDArray[np.uint8]  # (h, w, 3): blue, green, red
 Heat = npt.NDArray[np.floating]
 
 
-def encode_case(image: Grey, mask: Grey, heat: Heat | None = None) -> bytes:
+def encode_case(image: Grey, mask: Grey, heat: Heat | None = None, place: Colours | None = None) -> bytes:
     """Encode one sample as a PNG of THUMBNAIL_PX a panel.
 
-    image, mask: (h, w), the mask nonzero inside the lesion; heat: (h, w) in 0..1.
+    image, mask: (h, w), the mask nonzero inside the lesion; heat: (h, w) in 0..1; place: of film_places, (h, w, 3),
+    shown first.
     """
-    return _encode(_draw_panels(image, mask, heat, THUMBNAIL_PX))
+    panels = _draw_panels(image, mask, heat, THUMBNAIL_PX)
+    return _encode(panels if place is None else stand_beside(place, panels))
 
 
 def encode_heat_map(image: Grey, mask: Grey, heat: Heat, caption: str, size_px: int) -> bytes:
@@ -62,7 +65,7 @@ def spread_heat(heat: Heat) -> npt.NDArray[np.float32] | None:
 def explain_empty(heat: Heat) -> str:
     """Return why a map (h, w) shows nothing; empty where it shows something."""
     if not np.any(heat):
-        return "empty: nothing in the image speaks for malignant"
+        return "empty: nothing speaks for malignant"
     return "" if spread_heat(heat) is not None else "even: no place counts more than another"
 
 
@@ -76,6 +79,14 @@ def lay_over(picture: Colours, level: Grey) -> Colours:
     """Colour a picture (h, w, 3) by a map (h, w) from 0 to 255, the more opaque the larger it is."""
     weight = level * np.float32(OPACITY / 255)
     return np.asarray(cv2.blendLinear(picture, cv2.applyColorMap(level, HEAT_COLOURS), 1 - weight, weight), np.uint8)
+
+
+def stand_beside(place: Colours, panel: Colours) -> Colours:
+    """Return a panel (h, w, 3) with a picture of the whole film at its left, of the same height, and a gap."""
+    height = panel.shape[0]
+    width = max(1, round(place.shape[1] * height / place.shape[0]))
+    film = cv2.resize(place, (width, height), interpolation=cv2.INTER_AREA)
+    return np.asarray(np.hstack([film, np.full((height, PLACE_GAP_PX, 3), 255, np.uint8), panel]), np.uint8)
 
 
 def _draw_panels(image: Grey, mask: Grey, heat: Heat | None, size_px: int) -> Colours:

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from mammo.explain import shortcuts
 from mammo.reporting.figures import contact_sheets
+from mammo.reporting.figures.film_places import FilmPlaces
 
 WORST = 4  # samples per region on the sheet of shortcuts
 
@@ -18,12 +19,20 @@ Positions = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class MappedSamples:
-    """Test samples with the maps of one method: rows of scores.csv; images, masks and maps (n, h, w)."""
+    """Test samples with the maps of one method: rows of scores.csv; images, masks and maps (n, h, w).
+
+    places: draws the whole film of a sample; None: sheets show what the model gets alone.
+    """
 
     scores: pd.DataFrame
     images: npt.NDArray[np.uint8]
     masks: npt.NDArray[np.uint8]
     maps: npt.NDArray[np.float16]
+    places: FilmPlaces | None = None
+
+    def draw_place(self, position: int) -> npt.NDArray[np.uint8] | None:
+        """Return the whole film of the sample at a position, as film_places draws it."""
+        return None if self.places is None else self.places.draw(str(self.scores["sample_id"].iloc[position]))
 
 
 def choose_checked(samples: MappedSamples, sample_ids: Collection[str]) -> Positions:
@@ -53,9 +62,9 @@ def draw_shortcuts(samples: MappedSamples) -> Figure | None:
 
 
 def _draw(samples: MappedSamples, positions: Positions, titles: list[str]) -> Figure:
-    return contact_sheets.draw_contact_sheet(
-        samples.images[positions], samples.masks[positions], titles, samples.maps[positions].astype(np.float32)
-    )
+    maps = samples.maps[positions].astype(np.float32)
+    places = [place for place in map(samples.draw_place, positions) if place is not None]
+    return contact_sheets.draw_contact_sheet(samples.images[positions], samples.masks[positions], titles, maps, places)
 
 
 def title_region(row: pd.Series, region: str) -> str:

@@ -10,11 +10,11 @@ from mammo.metrics.discrimination import WATCH_THRESHOLD
 from mammo.reporting.figures import evaluation, style
 
 
-def draw_history(history: pd.DataFrame, best_epoch: int, title: str) -> Figure:
-    """Draw loss and clinical validation metrics over the epochs, with the best epoch and restarts marked.
+def draw_history(history: pd.DataFrame, kept_epoch: int, title: str) -> Figure:
+    """Draw loss and clinical validation metrics over the epochs, with restarts and the kept weights' epoch marked.
 
     history: one row per epoch with loss, val_loss, val_auc, val_sensitivity, val_specificity and optionally restarts,
-    their number so far; best_epoch: counted from 1.
+    their number so far; kept_epoch: counted from 1.
     """
     table = history.set_axis(pd.RangeIndex(1, len(history) + 1))
     figure = Figure(figsize=(3.6, 4.8))
@@ -31,7 +31,7 @@ def draw_history(history: pd.DataFrame, best_epoch: int, title: str) -> Figure:
     lower.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))  # there are no half epochs
     restarts = list(table.index[table.get("restarts", pd.Series(0.0, table.index)).diff() > 0])
     for axes in (upper, lower):
-        axes.axvline(best_epoch, color="#999999", linestyle=":", label="best")
+        axes.axvline(kept_epoch, color="#999999", linestyle=":", label="kept")
         for number, epoch in enumerate(restarts):
             axes.axvline(epoch - 0.5, color="#d62728", linestyle="--", label="restart" if number == 0 else None)
         axes.legend(fontsize=8, frameon=False)
