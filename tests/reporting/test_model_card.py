@@ -8,12 +8,12 @@ from reporting import test_evaluation_report as run
 from mammo.reporting import model_card
 
 SECTIONS = [
+    "Metrics",
     "Model details",
     "Intended use",
     "Out-of-scope use",
     "Data",
     "Training",
-    "Metrics",
     "Calibration",
     "Ethical considerations",
     "Limits",
@@ -47,6 +47,20 @@ def test_every_section_is_there(name: str):
 def test_the_same_inputs_give_the_same_bytes(tmp_path):
     model_card.write(tmp_path / "cards" / "light_cnn.md", "light_cnn", run.content())
     assert (tmp_path / "cards" / "light_cnn.md").read_text(encoding="utf-8") == card()
+
+
+def test_a_card_leads_with_picture_and_metrics_and_folds_parameters(tmp_path):
+    content = run.content()
+    model_card.write(tmp_path / "light_cnn.md", "light_cnn", content)
+    assert (tmp_path / "light_cnn.png").read_bytes() == content.roc_curves["light_cnn"]
+    text = card()
+    assert text.index("](light_cnn.png)") < text.index("| AUC |") < text.index("## Model details")
+    folded = "".join(part.split("</details>")[0] for part in text.split("<details>")[1:])
+    for parameter in ("learning_rate", "data/models/light_cnn.keras", "numpy"):
+        assert text.count(f"| {parameter} |") == folded.count(f"| {parameter} |") == 1
+    model_card.write(tmp_path / "bare" / "light_cnn.md", "light_cnn", run.content(roc_curves={}))
+    assert [path.name for path in (tmp_path / "bare").iterdir()] == ["light_cnn.md"]
+    assert "](light_cnn.png)" not in card(roc_curves={})
 
 
 def test_numbers_are_those_of_the_tables():

@@ -1,7 +1,7 @@
 """A finished model with all that is needed to use it elsewhere: a folder or a zip file, without the pipeline.
 
-model.keras, bundle.json (`About`), record.json (of the training), model_card.md, LICENSE, README.md, the further
-formats of inference/export.py, and SHA256SUMS over all of them.
+model.keras, bundle.json (`About`), record.json (of the training), model_card.md with its picture, LICENSE, README.md,
+the further formats of inference/export.py, and SHA256SUMS over all of them.
 """
 
 import lzma
@@ -54,6 +54,8 @@ def write(name: str, out: Path, add_files: Callable[[Path, About], None] | None 
         shutil.copyfile(model_path(name), folder / MODEL)
         shutil.copyfile(training_record_path(name), folder / "record.json")
         shutil.copyfile(card, folder / "model_card.md")
+        if (picture := card.with_suffix(".png")).is_file():  # the card shows it by this name
+            shutil.copyfile(picture, folder / picture.name)
         shutil.copyfile(LICENCE, folder / "LICENSE")
         (folder / "README.md").write_text(_readme(about, out), encoding="utf-8")
         (folder / ABOUT).write_text(about.model_dump_json(indent=1) + "\n", encoding="utf-8")

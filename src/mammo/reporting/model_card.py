@@ -1,7 +1,7 @@
 """A model card per model, generated from its records and from the tables of the evaluation.
 
-Sections after Mitchell et al., Model Cards for Model Reporting, FAT* 2019. What a card says about data, training and
-limits is read from what was recorded; no sentence in it is kept by hand per model.
+Sections after Mitchell et al., Model Cards for Model Reporting, FAT* 2019; picture and metrics lead. What a card says
+about data, training and limits is read from what was recorded; no sentence in it is kept by hand per model.
 """
 
 import math
@@ -12,7 +12,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mammo.core import row_names, schemas
-from mammo.core.files import write_text
+from mammo.core.files import atomic_write, write_text
 from mammo.core.records import Record
 from mammo.core.row_names import ENSEMBLE, TWO_VIEWS, is_baseline
 from mammo.reporting import comparison
@@ -39,8 +39,15 @@ def names(content: Content) -> list[str]:
 
 
 def write(path: Path, name: str, content: Content) -> None:
-    """Write the card of one model as Markdown."""
+    """Write the card of one model as Markdown, and its ROC curve as <name>.png beside it where it was drawn."""
     write_text(path, render(name, content))
+    if name in content.roc_curves:
+        with atomic_write(path.with_name(_picture_name(name))) as unfinished:
+            unfinished.write_bytes(content.roc_curves[name])
+
+
+def _picture_name(name: str) -> str:
+    return f"{name}.png"
 
 
 def render(name: str, content: Content) -> str:
@@ -55,6 +62,7 @@ def render(name: str, content: Content) -> str:
     return template.render(
         name=name,
         content=content,
+        picture=_picture_name(name) if name in content.roc_curves else "",
         architecture=_architecture(name, content),
         trained=trained,
         training_facts=_training_facts(trained),
