@@ -13,7 +13,7 @@ PIP := pip install --quiet --disable-pip-version-check --no-compile
 KERAS_TESTS := $(addprefix tests/,models training explain/test_saliency.py explain/test_sanity_checks.py tracking/test_runs.py \
 	stages/test_continue_training.py stages/test_external_stage.py)
 
-.PHONY: help setup setup-dev run test test-fast test-jax lint types notebook docs ui lock clean
+.PHONY: help setup setup-dev run test test-fast test-jax test-site lint types notebook docs ui lock clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## ?/\t/' | expand -t 12
@@ -34,6 +34,9 @@ test-fast: setup-dev         ## all tests but the slow ones, with a fifth of the
 
 test-jax: setup-dev          ## the tests of all that trains or predicts, on Keras' JAX backend
 	KERAS_BACKEND=jax $(PYTEST) $(KERAS_TESTS)
+
+test-site: setup-dev         ## the site (make docs first) in a browser
+	MAMMO_SITE=site pytest tests/test_site.py
 
 lint: setup-dev              ## ruff: lint and format; the order of the packages (import-linter)
 	ruff check .
@@ -67,7 +70,11 @@ clean:           ## remove the virtual environment and all computed data, not do
 	rm -rf $(VENV) .dvc/cache .dvc/tmp
 	find data -mindepth 1 -maxdepth 1 ! -name README.md ! -name downloads -exec rm -rf {} +
 
+# Debian and Ubuntu split the modules that make an environment off their Python, and leave half of one without them.
 $(BIN)/python:
+	@[ -n "$(PYTHON)" ] || { echo "there is no python3.11; on Debian and Ubuntu: apt install python3.11-venv" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { $(PYTHON) -c 'import sys; print("$(PYTHON) cannot make a virtual \
+	environment; on Debian and Ubuntu: apt install python%d.%d-venv" % sys.version_info[:2])' >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.run: requirements.txt pyproject.toml | $(BIN)/python

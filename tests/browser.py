@@ -1,4 +1,4 @@
-"""The system's Chromium over the MLflow UI; Playwright drives it and downloads no browser of its own."""
+"""The system's Chromium over the MLflow UI and our pages; Playwright drives it and downloads no browser of its own."""
 
 import os
 import re
@@ -6,12 +6,20 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 PATIENCE_MS = 60_000  # a loaded machine
+Scheme = Literal["light", "dark"]
+WIDER_THAN_THEIR_BOX = """[...document.querySelectorAll('table')].filter(table => {
+  for (let box = table.parentElement; box; box = box.parentElement)
+    if (table.getBoundingClientRect().right > box.getBoundingClientRect().right + 1) return true
+  return false
+}).filter(table => table.checkVisibility()).map(table => table.innerText.split('\\n')[0])"""
 
 
 def program() -> str:
@@ -23,15 +31,43 @@ def program() -> str:
 
 
 @contextmanager
-def page(width: int = 1400, height: int = 800) -> Iterator[Page]:
-    """An empty page."""
+def chromium() -> Iterator[Browser]:
+    """A started browser; its start costs more than a page."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program(), args=["--no-sandbox", "--disable-gpu"])
-        context = browser.new_context(viewport={"width": width, "height": height}, reduced_motion="reduce")
-        context.set_default_timeout(PATIENCE_MS)
+        started = playwright.chromium.launch(executable_path=program(), args=["--no-sandbox", "--disable-gpu"])
         expect.set_options(timeout=PATIENCE_MS)
-        yield context.new_page()
-        browser.close()
+        yield started
+        started.close()
+
+
+@contextmanager
+def open_page(started: Browser, width: int = 1400, height: int = 800, scheme: Scheme = "light") -> Iterator[Page]:
+    """An empty page in the light or dark scheme, without the memory of others."""
+    context = started.new_context(
+        viewport={"width": width, "height": height}, color_scheme=scheme, reduced_motion="reduce"
+    )
+    context.set_default_timeout(PATIENCE_MS)
+    yield context.new_page()
+    context.close()
+
+
+@contextmanager
+def page(width: int = 1400, height: int = 800) -> Iterator[Page]:
+    """An empty page in a browser of its own."""
+    with chromium() as started, open_page(started, width, height) as opened:
+        yield opened
+
+
+def violations(page: Page) -> list[str]:
+    """What axe-core finds against WCAG and good practice, with all folds open: rule, and the first element."""
+    page.evaluate("document.querySelectorAll('details').forEach(fold => { fold.open = true })")
+    broken = Axe().run(page).response["violations"]
+    return [f"{rule['id']}, {len(rule['nodes'])} elements: {rule['nodes'][0]['html'][:200]}" for rule in broken]
+
+
+def cut_tables(page: Page) -> list[str]:
+    """The visible tables of which a part lies outside the box that they scroll in, by their first line."""
+    return list(page.evaluate(WIDER_THAN_THEIR_BOX))
 
 
 def open_table(page: Page, address: str) -> None:

@@ -1,13 +1,15 @@
-"""The MLflow UI in a real browser: the experiment is found, the table sorted, runs compared, a figure seen."""
+"""In a real browser: the MLflow UI (experiment, table, comparison, figure) and the report (accessible, nothing cut)."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
+from reporting import test_evaluation_report as run
 
 from mammo.core.records import read_record, record_path
 from mammo.evaluation.comparison_rows import tabulate_roc
+from mammo.reporting import evaluation_report
 from mammo.reporting.figures import evaluation, png
 from mammo.tracking import live_run, publishing, table_view
 from tests import arrays, browser, mlflow_server
@@ -58,9 +60,15 @@ def evaluated(order: int, name: str, auc: float) -> object:
     return read_record(record_path("evaluate", name))
 
 
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with browser.chromium() as started:
+        yield started
+
+
 @pytest.fixture
-def page(table: str) -> Iterator[Page]:
-    with browser.page() as opened:
+def page(chromium: Browser) -> Iterator[Page]:
+    with browser.open_page(chromium) as opened:
         yield opened
 
 
@@ -108,3 +116,33 @@ def test_the_roc_curve_of_a_run_is_seen(page: Page, table: str) -> None:
     box = image.bounding_box()
     assert box is not None
     assert min(box["width"], box["height"]) > 200
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The address of a report."""
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    evaluation_report.write(path, run.content())
+    return path.as_uri()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_report_can_be_used_by_everybody(chromium: Browser, report: str, scheme: browser.Scheme) -> None:
+    with browser.open_page(chromium, scheme=scheme) as page:
+        page.goto(report)
+        assert browser.violations(page) == []
+
+
+@pytest.mark.parametrize("width", [390, 1280, 1920])
+def test_no_column_of_the_report_is_cut(chromium: Browser, report: str, width: int) -> None:
+    with browser.open_page(chromium, width) as page:
+        page.goto(report)
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        assert width == 390 or browser.cut_tables(page) == []
+
+
+def test_a_cut_column_and_a_violation_would_be_seen(page: Page) -> None:
+    cells = "<td style='min-width: 9em'>0.5</td>" * 9
+    page.set_content(f"<div style='width: 20em; overflow: auto'><table><tr>{cells}</tr></table></div><img src=''>")
+    assert len(browser.cut_tables(page)) == 1
+    assert any(broken.startswith("image-alt") for broken in browser.violations(page))
