@@ -619,7 +619,7 @@ def test_the_data_section_counts_every_row():
 def test_a_worse_subgroup_is_a_warning():
     text = "".join(page().text)
     assert "light_cnn is significantly worse where view is MLO" in text
-    assert "< .001" in text
+    assert "< 0.001" in text
     calm = content(tables=evaluation_tables() | {"subgroups": subgroups().assign(worse=0.0)})
     (note, *_) = evaluation_report.build_subgroups(calm).blocks
     assert note == Note("No subgroup is significantly worse than the rest.")

@@ -50,7 +50,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "--box", metavar="X0,Y0,X1,Y1", type=parse_corners, help="the lesion in the one FILE, in px of the film"
     )
     box.add_argument("--boxes", metavar="CSV", type=Path, help="a table: file, x0, y0, x1, y1; a row per lesion")
-    parser.add_argument("--confidence", type=float, help="of the prediction sets (default: .9 where the model has it)")
+    parser.add_argument("--confidence", type=float, help="of the prediction sets (default: 0.9 where the model has it)")
     parser.add_argument("--heat-maps", metavar="FOLDER", type=Path, help="write a heat map per row there, as PNG")
     parser.add_argument(
         "--dicom",

@@ -33,7 +33,7 @@ def format_p(value: float) -> str:
     """Return a p value with three decimals."""
     if math.isnan(value):
         return "not estimable"
-    return "< .001" if value < 0.001 else f"{value:.3f}"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def count_cell(value: float) -> Cell:

@@ -18,9 +18,9 @@ from mammo.reporting.page import Block, Note, Section, Table
 def build_calibration(content: Content) -> Section:
     """Build the section on reliability before and after recalibration."""
     guide = (
-        "A calibrated model lies on the diagonal: of the samples given probability .3, 30 % are malignant; slope 1 and "
-        "intercept 0 are ideal, ECE and Brier score are better when smaller. `raw` is the score as the model says it, "
-        "every other line was fitted on validation rows only; ranks such as BI-RADS are no risks and have their "
+        "A calibrated model lies on the diagonal: of the samples given probability 0.3, 30 % are malignant; slope 1 "
+        "and intercept 0 are ideal, ECE and Brier score are better when smaller. `raw` is the score as the model says "
+        "it, every other line was fitted on validation rows only; ranks such as BI-RADS are no risks and have their "
         "observed risk alone."
     )
     reliability, table = content.tables["reliability"], content.tables["calibration"]

@@ -26,7 +26,7 @@ def build_decision_curve(content: Content) -> Section:
     """Build the section on net benefit against calling everyone and no one malignant."""
     table = content.tables["decision_curve"]
     guide = (
-        "At a threshold probability of .2, a missed cancer weighs four false alarms; a model is useful there only if "
+        "At a threshold probability of 0.2, a missed cancer weighs four false alarms; a model is useful there only if "
         "its curve is above both calling everyone and calling no one. Scores were made risks first, on validation "
         "rows: by Platt's line, ranks such as BI-RADS by the share of malignant rows observed at each."
     )

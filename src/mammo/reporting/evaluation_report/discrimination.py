@@ -62,7 +62,7 @@ def build_paired_tests(content: Content) -> Section:
     table = content.paired_tests
     guide = (
         "The difference is the AUC of the second minus that of the first on the same samples; p after Holm's "
-        "correction below .05 is evidence that the two rank differently, a larger one none that they are equal."
+        "correction below 0.05 is evidence that the two rank differently, a larger one none that they are equal."
     )
     if table.empty:
         return Section("paired-tests", "Paired tests", guide, [Note("Paired tests: not estimable (no pair of rows).")])

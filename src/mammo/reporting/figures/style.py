@@ -78,7 +78,7 @@ def draw_unit_square(axes: Axes) -> None:
     """Draw the diagonal of chance in axes from 0 to 1."""
     axes.plot([0, 1], [0, 1], color=GUIDE_COLOUR, linewidth=1)
     axes.set(aspect="equal", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-    axes.set(xticks=[0, 0.5, 1], yticks=[0, 0.5, 1], xticklabels=["0", ".5", "1"], yticklabels=["0", ".5", "1"])
+    axes.set(xticks=[0, 0.5, 1], yticks=[0, 0.5, 1], xticklabels=["0", "0.5", "1"], yticklabels=["0", "0.5", "1"])
 
 
 def add_legend_beside(axes: Axes, title: str | None = None) -> None:
