@@ -107,6 +107,18 @@ def test_many_at_once_get_their_own_answers_in_batches(server: Server, finished_
     assert predicted[1] - predicted[0] == 12
 
 
+def test_drift_of_the_last_films_is_on_metrics(server: Server, lesions: Predictor, film) -> None:
+    reference = lesions.about.reference
+    assert reference is not None
+    assert len(reference.scores) == lesions.about.validation["n"], "the bundle keeps the scores of its validation rows"
+    for _ in range(2):
+        server.post(f"/v1/predict?box={film[1]}", data=film[0])
+    text = server.get("/metrics").text
+    assert int(float(re.search(r"^mammo_drift_films (\S+)", text, re.M)[1])) >= 1  # type: ignore[index]
+    for kind in ("scores", "doubt", "refer"):
+        assert f'mammo_drift_alarm{{kind="{kind}"}} 0.0' in text, "too few films for an alarm"
+
+
 def test_what_is_served_is_described(server: Server, lesions: Predictor) -> None:
     described = server.get("/v1/model").json()
     assert described["model"]["name"] == finished.NAME

@@ -28,6 +28,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument("--tls-cert", metavar="FILE", type=Path, help="certificate (PEM), to serve HTTPS")
     parser.add_argument("--tls-key", metavar="FILE", type=Path, help="its private key (PEM)")
     parser.add_argument("--audit-log", metavar="FILE", type=Path, help="append each inference to this hash-chained log")
+    parser.add_argument("--drift-limits", metavar="YAML", type=Path, help="what raises an alarm on /metrics")
     parser.add_argument("--max-queue", type=parse_count, default=64, help="films that may wait (default: %(default)s)")
     parser.add_argument("--max-body-mb", type=parse_count, default=64, help="of a request (default: %(default)s)")
     parser.add_argument("--workers", type=parse_count, default=2, help="threads that decode (default: %(default)s)")
@@ -46,6 +47,7 @@ def run(args: argparse.Namespace) -> None:
 
     from mammo.inference import predictor
     from mammo.serving.app import create_app
+    from mammo.serving.drift import read_limits
     from mammo.serving.protocol import PunctualProtocol
     from mammo.serving.settings import MEGABYTE, ServiceSettings, read_api_keys
 
@@ -56,6 +58,7 @@ def run(args: argparse.Namespace) -> None:
         workers=args.workers,
         api_keys=() if args.api_keys is None else read_api_keys(args.api_keys),
         audit_log=args.audit_log,
+        drift=read_limits(args.drift_limits),
     )
     uvicorn.run(
         create_app(predictor.load(args.model), settings),

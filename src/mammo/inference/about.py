@@ -1,8 +1,9 @@
 """What a model needs beside its weights: how films are prepared for it, and how its probabilities are read."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -60,6 +61,20 @@ class Platt(_Section):
     shift: Finite
 
 
+CONFIDENCE = 0.9  # of prediction sets, where nobody chooses one
+MAX_SCORES = 1000  # that a bundle keeps of validation rows
+
+
+class Reference(_Section):
+    """What later films are compared with: the model's own probabilities of validation rows, sorted.
+
+    refer_rate: the share of those rows that is referred; None where nothing refers.
+    """
+
+    scores: list[Probability]
+    refer_rate: Probability | None = None
+
+
 class About(_Section):
     """How films are prepared for a model and how its probabilities are read.
 
@@ -78,6 +93,7 @@ class About(_Section):
     calibration: Platt | None = None
     conformal: dict[str, Probability | None] = {}
     validation: dict[str, Annotated[int, Field(ge=0)]] = {}
+    reference: Reference | None = None
     data: str | None = None
     record: str | None = None
     model_sha256: str
@@ -109,6 +125,11 @@ class About(_Section):
             return [None] * len(prob)
         return [MALIGNANT if value >= self.operating_point.threshold else BENIGN for value in prob]
 
+    def nearest_confidence(self) -> float:
+        """Return the confidence nearest to CONFIDENCE of those that the model has quantiles for."""
+        levels = [float(level) for level in self.conformal] or [CONFIDENCE]
+        return min(levels, key=lambda level: abs(level - CONFIDENCE))
+
     def prediction_sets(self, prob: Floats, confidence: float) -> list[str | None]:
         """Return the one class of each prediction set, or REFER for a set of both or none; None without quantiles.
 
@@ -124,6 +145,22 @@ class About(_Section):
         limit = CONFORMAL_TOLERANCE + (math.inf if quantile is None else quantile)
         sets = np.column_stack([prob <= limit, 1 - prob <= limit])  # benign, malignant
         return [REFER if row.sum() != 1 else (MALIGNANT if row[1] else BENIGN) for row in sets]
+
+
+def make_reference(prob: Floats, fitted: Mapping[str, Any]) -> Reference:
+    """Return the reference of the probabilities (n,) of validation rows.
+
+    fitted: the fields of About that say what is referred, operating_point and conformal.
+    """
+    decided = About.model_construct(name="", **fitted)
+    sets = decided.prediction_sets(prob, decided.nearest_confidence())
+    answers = [agree(call, held) for call, held in zip(decided.classify(prob), sets, strict=True)]
+    known = bool(decided.conformal) and bool(answers)
+    scores = np.sort(prob) if len(prob) <= MAX_SCORES else np.quantile(prob, np.linspace(0, 1, MAX_SCORES))
+    return Reference(
+        scores=[round(float(score), 6) for score in scores],
+        refer_rate=answers.count(REFER) / len(answers) if known else None,
+    )
 
 
 def read_about(path: Path, source: object) -> About:

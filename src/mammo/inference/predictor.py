@@ -54,7 +54,6 @@ COLUMNS = [
     *("model", "version", "model_sha256"),
 ]
 NUMBERS = ("prob", "calibrated", "threshold", "confidence")
-CONFIDENCE = 0.9
 WORKERS = 2
 log = logging.getLogger(__name__)
 
@@ -140,8 +139,7 @@ class Predictor:
 
     def _confidence(self, confidence: float | None) -> float:
         """Return `confidence`, or the one nearest to CONFIDENCE that the model has; raises BundleError."""
-        levels = [float(level) for level in self.about.conformal] or [CONFIDENCE]
-        chosen = min(levels, key=lambda level: abs(level - CONFIDENCE)) if confidence is None else confidence
+        chosen = self.about.nearest_confidence() if confidence is None else confidence
         self.about.prediction_sets(np.empty(0), chosen)
         return chosen
 

@@ -15,7 +15,7 @@ from mammo.core.files import read_table, sha256
 from mammo.core.paths import MEMBERS, MODELS, PREDICTIONS
 from mammo.core.records import Record, read_record, record_path
 from mammo.core.row_names import CONTINUED, is_combined
-from mammo.inference.about import About, BundleError, OperatingPoint, Platt
+from mammo.inference.about import About, BundleError, OperatingPoint, Platt, make_reference
 
 SEEDS = "seeds"
 PACKAGES = ("mammo", "keras", "tensorflow", "numpy", "opencv-python-headless", "pydicom", "scipy")
@@ -126,7 +126,7 @@ def fit_decisions(predictions: pd.DataFrame, rule: str, value: float, confidence
     slope, shift = calibration.platt_line(label, prob)
     quantiles = conformal.quantiles(label, prob, confidences)
     threshold = float(operating_point.choose_thresholds(predictions, rule, value).iloc[0])
-    return {
+    fitted = {
         "operating_point": OperatingPoint(rule=rule, value=value, threshold=threshold),
         "calibration": None if math.isnan(slope) else Platt(slope=slope, shift=shift),
         "conformal": {
@@ -139,6 +139,7 @@ def fit_decisions(predictions: pd.DataFrame, rule: str, value: float, confidence
             "n_patients": int(validation["patient_id"].nunique()),
         },
     }
+    return fitted | {"reference": make_reference(prob, fitted)}
 
 
 def identify_file(path: Path) -> str | None:

@@ -23,6 +23,8 @@ from mammo.serving import inference_protocol
 from mammo.serving.audit_log import AuditLog
 from mammo.serving.batching import BusyError
 from mammo.serving.body_limits import BodyLimits
+from mammo.serving.drift import log_film, reference_of
+from mammo.serving.drift_monitor import DriftMonitor
 from mammo.serving.messages import FilmAnswer, ModelDescription, Prediction, Refusal
 from mammo.serving.requests import BOX, FILE, Upload, read_uploads
 from mammo.serving.service import FilmError, Service, format_now, make_entry
@@ -107,7 +109,7 @@ def create_app(predictor: Predictor, settings: ServiceSettings | None = None) ->
     _add_refusals(app)
     app.include_router(_health_routes(service, metrics))
     allowed = [Depends(_authentication(settings))]
-    journal = _Journal(metrics, None if settings.audit_log is None else AuditLog(settings.audit_log))
+    journal = _open_journal(service, metrics)
     app.include_router(_answer_routes(service, journal), dependencies=allowed)
     app.include_router(_picture_routes(service, journal), dependencies=allowed)
     app.include_router(inference_protocol.build_router(service), dependencies=allowed)
@@ -167,12 +169,26 @@ class _Journal:
 
     metrics: ServiceMetrics
     audit_log: AuditLog | None
+    monitor: DriftMonitor | None
 
     async def keep(self, event: str, answer: Prediction, uploads: list[Upload], user: str) -> None:
         """Keep an answer: hashes of the films, never pixels or names."""
         self.metrics.count_answers(answer.films)
+        entry = make_entry(event, answer, uploads, user)
+        if self.monitor is not None:
+            for digest, film in zip(entry["inputs_sha256"], entry["films"], strict=True):
+                self.monitor.add(log_film(entry["time"][:10], digest, film))
         if self.audit_log is not None:
-            await asyncio.to_thread(self.audit_log.append, make_entry(event, answer, uploads, user))
+            await asyncio.to_thread(self.audit_log.append, entry)
+
+
+def _open_journal(service: Service, metrics: ServiceMetrics) -> _Journal:
+    """Return the journal of a service; a model that has kept no scores has no monitor of drift."""
+    about, settings = service.predictor.about, service.settings
+    monitor = None if about.reference is None else DriftMonitor(reference_of(about), settings.drift)
+    if monitor is not None:
+        metrics.watch_drift(monitor.measure)
+    return _Journal(metrics, None if settings.audit_log is None else AuditLog(settings.audit_log), monitor)
 
 
 def _answer_routes(service: Service, journal: _Journal) -> APIRouter:

@@ -2,10 +2,11 @@
 
 import hashlib
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mammo.core.errors import InputError
+from mammo.serving.drift import DriftLimits
 
 MEGABYTE = 2**20
 MIN_KEY_LENGTH = 16  # characters
@@ -32,6 +33,7 @@ class ServiceSettings:
     workers: int = 2
     api_keys: tuple[tuple[str, str], ...] = ()
     audit_log: Path | None = None
+    drift: DriftLimits = field(default_factory=DriftLimits)
 
     def user_of(self, key: str | None) -> str | None:
         """Return the name of the user of an API key; None for an unknown key. Without keys it is anonymous."""
