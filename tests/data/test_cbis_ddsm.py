@@ -264,9 +264,12 @@ def swap_columns(root: Path) -> None:
 
 
 def name_the_series_twice(root: Path) -> None:
-    """Where crop and mask share a series, one cell names it and the other names nothing that exists."""
+    """Where crop and mask share a series, one cell names it and the other one that is not there."""
     change_rows(
-        root, lambda row: row | ({CROP: "a/b/c/0.dcm"} if series(root, row[CROP]) == series(root, row[MASK]) else {})
+        root,
+        lambda row: (
+            row | ({CROP: f"1.{row[CROP].split('/')[-2]}/0.dcm"} if row[CROP].split("/")[-2] in row[MASK] else {})
+        ),
     )
 
 
@@ -390,9 +393,9 @@ def test_of_two_masks_the_one_in_the_films_size_is_used(victim: Victim, lesions:
     same(locate(victim.root), lesions)
 
 
-@pytest.mark.parametrize("cell", ["", "N/A", "2.5", "inf", "many"])
+@pytest.mark.parametrize("cell", ["", "N/A", "nan"])
 @pytest.mark.parametrize("column", ["assessment", "subtlety", "breast_density"])
-def test_an_unreadable_reading_is_missing_and_its_row_stays(victim: Victim, column: str, cell: str) -> None:
+def test_a_reading_that_was_not_made_is_missing_and_its_row_stays(victim: Victim, column: str, cell: str) -> None:
     victim.rewrite(**{column: cell})
     located = locate(victim.root)
     case = located.cases.set_index("sample_id").loc[sample_id(victim.row)]
@@ -417,7 +420,15 @@ SPOILED: dict[str, tuple[Callable[[Victim], object], str]] = {
     "film's folder empty": (lambda v: v.film.unlink(), "^0 files for the film"),
     "film's name taken by a folder": (lambda v: [v.film.unlink(), v.film.mkdir()], "^0 files for the film"),
     "two films": (lambda v: shutil.copy(v.film, v.film.with_name("2.jpg")), "^2 files for the film"),
-    "film's cell empty": (lambda v: v.rewrite(**{FILM: ""}), "^0 files for the film in '', expected 1"),
+    "film's cell empty": (
+        lambda v: v.rewrite(**{FILM: ""}),
+        "^the path of its film names neither a series nor a case folder: ''$",
+    ),
+    "crop's cell nonsense": (
+        lambda v: v.rewrite(**{CROP: "NONSENSE"}),
+        "^the path of its crop names neither a series nor a case folder: 'NONSENSE'$",
+    ),
+    "mask's cell empty": (lambda v: v.rewrite(**{MASK: ""}), "^the path of its mask names neither"),
     "film truncated": (lambda v: truncate(v.film), FILE + "truncated"),
     "film not an image": (lambda v: v.film.write_text("not found"), FILE + "not an image"),
     "film without content": (lambda v: v.film.write_bytes(b""), FILE + "not an image"),
@@ -465,6 +476,13 @@ SPOILED: dict[str, tuple[Callable[[Victim], object], str]] = {
     "assessment out of range": (lambda v: v.rewrite(assessment="7"), r"^unknown assessment 7 \(valid: 0 to 6\)$"),
     "density out of range": (lambda v: v.rewrite(breast_density="5"), r"^unknown breast_density 5 \(valid: 0 to 4\)$"),
     "subtlety out of range": (lambda v: v.rewrite(subtlety="-1"), r"^unknown subtlety -1 \(valid: 0 to 5\)$"),
+    "assessment no number": (
+        lambda v: v.rewrite(assessment="many"),
+        r"^unknown assessment 'many' \(valid: a whole number, or empty or N/A where there is none\)$",
+    ),
+    "density a formula": (lambda v: v.rewrite(breast_density="=1"), "^unknown breast_density '=1'"),
+    "subtlety a half": (lambda v: v.rewrite(subtlety="2.5"), "^unknown subtlety '2.5'"),
+    "assessment in powers": (lambda v: v.rewrite(assessment="1e9"), "^unknown assessment '1e9'"),
     "film's path of another patient": (
         lambda v: v.rewrite(**{FILM: re.sub(r"P_\d{5}", "P_99999", v.row[FILM])}),
         r"^the row is of Mass-Training_P_\d{5}_[A-Z]+_[A-Z]+, its path of Mass-Training_P_99999_[A-Z]+_[A-Z]+$",
@@ -580,7 +598,7 @@ def test_a_film_that_two_views_claim_is_of_neither(victim: Victim, lesions: Loca
     encode(victim.mask, cv2.resize(decode(victim.mask), (width, height), interpolation=cv2.INTER_NEAREST))
     located = locate(victim.root)
     claimed = [row for row in read_rows(victim.table) if series_only in row[FILM]]
-    assert set(located.excluded["reason"]) == {"its film is also that of another view"}
+    assert set(located.excluded["reason"]) == {"the series of its film is also that of another view"}
     assert len(located.excluded) == len(claimed)
     lost = {sample_id(row) for row in claimed}
     same_rows(located.cases, lesions.cases[~lesions.cases["sample_id"].isin(lost)])
@@ -592,7 +610,42 @@ def test_a_mask_that_two_abnormalities_claim_is_of_neither(victim: Victim) -> No
     victim.rewrite(**cells)
     encode(victim.film, decode(next(series(victim.root, second[FILM]).iterdir())))
     located = locate(victim.root)
-    assert located.excluded["reason"].tolist() == ["its mask is also that of another abnormality"] * 2
+    assert (
+        located.excluded["reason"].tolist()
+        == ["the series of its crop or mask is also that of another abnormality"] * 2
+    )
+
+
+@pytest.mark.parametrize("column", [CROP, MASK])
+def test_a_series_of_another_abnormality_in_one_cell_is_of_neither(
+    victim: Victim, lesions: Located, column: str
+) -> None:
+    """Also where the films differ in shape, so that the files alone would leave one mask to choose."""
+    second = next(row for row in read_rows(victim.table) if row[FILM] != victim.row[FILM])
+    victim.rewrite(**{column: "/".join(second[column].split("/")[1:])})
+    located = locate(victim.root)
+    assert set(located.excluded["reason"]) == {"the series of its crop or mask is also that of another abnormality"}
+    assert {sample_id(victim.row), sample_id(second)} == set(lesions.cases["sample_id"]) - set(
+        located.cases["sample_id"]
+    )
+
+
+@pytest.mark.parametrize("what", ["film", "mask", "crop"])
+def test_a_file_that_two_rows_share_is_of_neither(what: str) -> None:
+    """Where the rows name no series, the files tell."""
+    rows = pd.DataFrame(
+        {
+            "patient_id": ["P_1", "P_2"],
+            "laterality": "LEFT",
+            "view": "CC",
+            "image_path": ["a", "a" if what == "film" else "b"],
+            "mask_path": ["c", "c" if what == "mask" else "d"],
+            "crop_path": ["e", "e" if what == "crop" else "f"],
+            "reason": "",
+        }
+    )
+    (reason,) = set(cbis_ddsm._shared_files(rows))
+    assert reason == f"its {what} is also that of another {'view' if what == 'film' else 'abnormality'}"
 
 
 @pytest.mark.parametrize("name", ["a;b", "a|b", "a\tb"])

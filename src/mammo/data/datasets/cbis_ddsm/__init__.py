@@ -116,13 +116,15 @@ def _join_files(rows: pd.DataFrame, index: files.Index, workers: int) -> pd.Data
 
 
 def _shared_files(rows: pd.DataFrame) -> "pd.Series[str]":
-    """Return which rows share their film with another view or their mask with another abnormality, as a reason."""
+    """Return which rows share their film with another view, or mask or crop with another abnormality, as a reason."""
     usable = rows[rows["reason"] == ""]
     reasons = pd.Series("", index=rows.index, dtype=object)
     views = usable.drop_duplicates([*IMAGE_KEY, "image_path"])
     films = views.loc[views.duplicated("image_path", keep=False), "image_path"]
     reasons[usable.index[usable["image_path"].isin(films)]] = "its film is also that of another view"
-    reasons[usable.index[usable.duplicated("mask_path", keep=False)]] = "its mask is also that of another abnormality"
+    for column, word in (("crop_path", "crop"), ("mask_path", "mask")):
+        shared = usable[column].ne("") & usable.duplicated(column, keep=False)
+        reasons[usable.index[shared]] = f"its {word} is also that of another abnormality"
     return reasons
 
 

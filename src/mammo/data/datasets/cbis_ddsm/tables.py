@@ -16,7 +16,7 @@ import pandera.pandas as pa
 
 from mammo.core.schemas import KEY
 from mammo.data.datasets import DatasetError
-from mammo.data.datasets.cbis_ddsm.names import case_folder, film_case
+from mammo.data.datasets.cbis_ddsm.names import case_folder, film_case, series_uid
 
 FILES = {
     ("mass", "train"): "mass_case_description_train_set.csv",
@@ -40,6 +40,8 @@ COLUMNS = {
 }
 PATHOLOGIES = ["BENIGN_WITHOUT_CALLBACK", "BENIGN", "MALIGNANT"]  # from the surest negative to the positive
 READINGS = ["breast_density", "assessment", "subtlety"]
+NOT_READ = {"", "n/a", "na", "nan", "none", "null"}  # a reading that was not made, in any case of letters
+PATHS = {"image": "film", "crop": "crop", "mask": "mask"}  # column: what its file shows
 PUBLISHED_AT = "Take the file as published (doi 10.7937/K9/TCIA.2016.7O02S9CY)"
 DUPLICATE = "duplicate of an earlier row"
 CONTRADICTION = "another row describes the same abnormality differently"
@@ -100,7 +102,9 @@ def read(root: Path, abnormality_types: list[str]) -> pd.DataFrame:
     rows = pd.concat([_rows(path, *key) for key, path in paths.items() if path], ignore_index=True)
     if rows.empty:
         raise DatasetError(f"{root}: {', '.join(names.values())} hold no rows. {PUBLISHED_AT}")
-    return rows.assign(reason=rows["reason"].mask(rows["reason"] == "", _repeated(rows)))
+    for find_reasons in (_repeated, _shared_series):
+        rows["reason"] = rows["reason"].mask(rows["reason"] == "", find_reasons(rows))
+    return rows
 
 
 def _find(root: Path, name: str) -> Path | None:
@@ -125,13 +129,18 @@ def _rows(path: Path, kind: str, split: str) -> pd.DataFrame:
     header, records = _records(path)
     _check_header(path, header)
     whole = [record + [""] * (len(header) - len(record)) for record in records]
-    table = pd.DataFrame([record[: len(header)] for record in whole], columns=header, dtype=str)[list(COLUMNS)]
-    for column in READINGS:
-        table[column] = _whole_numbers(table[column])
-    reasons = pd.Series([_width_problem(record, len(header)) for record in records], index=table.index, dtype=object)
-    reasons = reasons.mask(reasons == "", _bad_values(table, schema(kind)))
+    cells = pd.DataFrame([record[: len(header)] for record in whole], columns=header, dtype=str)[list(COLUMNS)]
+    table = cells.assign(**{column: _whole_numbers(cells[column]) for column in READINGS})
     rows = table.rename(columns=COLUMNS).assign(official_split=split)
-    return rows.assign(reason=reasons.mask(reasons == "", _contradicting_paths(rows, kind, split)))
+    reasons = pd.Series([_width_problem(record, len(header)) for record in records], index=table.index, dtype=object)
+    for found in (
+        _bad_values(table, schema(kind)),
+        _no_readings(cells, table),
+        _nameless_paths(rows),
+        _contradicting_paths(rows, kind, split),
+    ):
+        reasons = reasons.mask(reasons == "", pd.Series(found, index=table.index, dtype=object))
+    return rows.assign(reason=reasons)
 
 
 def _records(path: Path) -> tuple[list[str], list[list[str]]]:
@@ -170,9 +179,9 @@ def _check_header(path: Path, header: list[str]) -> None:
 
 
 def _whole_numbers(cells: "pd.Series[str]") -> "pd.Series[int]":
-    """Return readings as numbers; one that is no whole number (empty, N/A) is missing, 4a, 4b and 4c are 4.
+    """Return readings as numbers, missing where a cell is no whole number; 4a, 4b and 4c are 4.
 
-    A number out of its range makes its row unusable (`schema`).
+    A number out of its range makes its row unusable (`schema`), and so does text that is none of NOT_READ.
     """
     plain = cells.str.replace(r"^4[a-cA-C]$", "4", regex=True)
     digits = plain.str.extract(r"^(-?[0-9]{1,9})(?:\.0+)?$", expand=False)
@@ -193,6 +202,31 @@ def _bad_values(table: pd.DataFrame, description: pa.DataFrameSchema) -> "pd.Ser
             value = table.loc[failure.index, failure.column]
             reasons[failure.index] = f"unknown {failure.column} {_shorten(value)} (valid: {failure.check})"
     return reasons
+
+
+def _no_readings(cells: pd.DataFrame, numbers: pd.DataFrame) -> "pd.Series[str]":
+    """Return per row the first reading that is neither a number nor said to be missing, or an empty text."""
+    reasons = pd.Series("", index=cells.index, dtype=object)
+    for column in READINGS:
+        unread = (reasons == "") & numbers[column].isna() & ~cells[column].str.lower().isin(NOT_READ)
+        shown = cells.loc[unread, column].map(_shorten)
+        reasons[unread] = f"unknown {column} " + shown + " (valid: a whole number, or empty or N/A where there is none)"
+    return reasons
+
+
+def _nameless_paths(rows: pd.DataFrame) -> list[str]:
+    """Return per row which of its paths names neither a series nor a case folder, or an empty text."""
+    return [
+        next(
+            (
+                f"the path of its {word} names neither a series nor a case folder: {_shorten(path)}"
+                for word, path in zip(PATHS.values(), paths, strict=True)
+                if not (series_uid(path) or case_folder(path))
+            ),
+            "",
+        )
+        for paths in rows[list(PATHS)].itertuples(index=False, name=None)
+    ]
 
 
 def _shorten(value: object) -> str:
@@ -226,4 +260,21 @@ def _repeated(rows: pd.DataFrame) -> "pd.Series[str]":
     distinct = values.drop_duplicates()
     contradicting = distinct.loc[distinct.duplicated(KEY, keep=False), KEY].apply(tuple, axis=1)
     reasons[values[KEY].apply(tuple, axis=1).isin(contradicting)] = CONTRADICTION
+    return reasons
+
+
+def _shared_series(rows: pd.DataFrame) -> "pd.Series[str]":
+    """Return the reason of rows that name a series which a row of another view or abnormality names too.
+
+    As published, a film's series is of one view, and the series of crop and mask are of one abnormality.
+    """
+    usable = rows[rows["reason"] == ""]
+    reasons = pd.Series("", index=rows.index, dtype=object)
+    for columns, key, word in ((["image"], KEY[:3], "view"), (["crop", "mask"], KEY, "abnormality")):
+        named = pd.concat([usable[key].assign(series=usable[column].map(series_uid)) for column in columns])
+        owners = named[named["series"] != ""].drop_duplicates()
+        shared = owners.loc[owners["series"].duplicated(), "series"]
+        rows_of_shared = named.index[named["series"].isin(shared)].unique()
+        what = " or ".join(PATHS[column] for column in columns)
+        reasons[rows_of_shared] = f"the series of its {what} is also that of another {word}"
     return reasons
