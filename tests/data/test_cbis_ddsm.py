@@ -403,6 +403,11 @@ def test_a_reading_that_was_not_made_is_missing_and_its_row_stays(victim: Victim
     assert pd.isna(case[{"assessment": "birads"}.get(column, column)])
 
 
+def test_a_number_as_spreadsheets_write_it_is_the_number(victim: Victim, lesions: Located) -> None:
+    victim.rewrite(**{"abnormality id": "1.0", "assessment": f"{victim.row['assessment']}.0"})
+    same(locate(victim.root), lesions)
+
+
 def test_a_reading_of_zero_stays_zero(victim: Victim) -> None:
     victim.rewrite(breast_density="0", subtlety="0")
     case = locate(victim.root).cases.set_index("sample_id").loc[sample_id(victim.row)]

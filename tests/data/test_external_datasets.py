@@ -1,5 +1,6 @@
 """External data sets: the published layouts are read, and every published row is a case or has its reason."""
 
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -320,7 +321,140 @@ def test_a_changed_cell_ends_in_a_clear_error_or_an_accounted_row(originals, tmp
         assert rows_of(located) >= before
 
 
+# Missing, unreadable, ambiguous
+
+
+@pytest.mark.parametrize("name", MARKING)
+def test_a_film_is_missing_only_where_nothing_bears_its_name(copy_of, name):
+    copy = copy_of(name)
+    film = copy.film()
+    content = film.read_bytes()
+    film.unlink()
+    assert any("is missing" in reason for reason in unusable(copy.locate().excluded)["reason"])
+    film.symlink_to("gone")
+    (reason,) = set(unusable(copy.locate().excluded)["reason"])
+    assert "cannot be read" in reason and "is missing" not in reason
+    film.unlink()
+    film.write_bytes(content)
+    assert unusable(copy.locate().excluded).empty
+
+
+def refuse_listing(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """As for a folder without the right to read it, also where the tests run with all rights."""
+    scandir = os.scandir
+
+    def refusing(path="."):
+        if Path(path) == folder:
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+
+
+@pytest.mark.parametrize(("name", "folder"), [("inbreast", "AllDICOMs"), ("mini_mias", "")])
+def test_a_folder_that_cannot_be_listed_is_told_with_what_is_missing(copy_of, name, folder, monkeypatch):
+    copy = copy_of(name)
+    place = copy.root / folder / "more"
+    place.mkdir()
+    copy.film().rename(place / copy.film().name)
+    assert unusable(copy.locate().excluded).empty
+    refuse_listing(monkeypatch, place)
+    (reason,) = set(unusable(copy.locate().excluded)["reason"])
+    assert reason.endswith("is missing; 1 folder(s) cannot be read: more (Permission denied)")
+
+
+def test_cmmd_films_in_a_folder_that_cannot_be_listed_are_not_out_of_scope(copy_of, monkeypatch):
+    copy = copy_of("cmmd")
+    study = copy.film().parent
+    assert unusable(copy.locate().excluded).empty
+    refuse_listing(monkeypatch, study)
+    (reason,) = set(unusable(copy.locate().excluded)["reason"])
+    assert reason.startswith("no film of this breast among the DICOM files; 1 folder(s) cannot be read: manifest/")
+
+
+def test_marks_that_cannot_be_read_are_not_taken_for_none(copy_of):
+    copy = copy_of("inbreast")
+    marks = copy.root / "AllXML" / "20586908.xml"
+    marks.unlink()
+    marks.symlink_to("gone")
+    located = copy.locate()
+    assert "20586908" not in by_film(located).index
+    assert any(
+        "20586908.xml is no OsiriX property list (FileNotFoundError" in one for one in located.excluded["reason"]
+    )
+
+
+def add_a_line(path: Path) -> None:
+    if path.suffix == ".txt":
+        path.write_text(path.read_text(encoding="latin-1") + "mdb009 G NORM\n", encoding="latin-1")
+        return
+    book = openpyxl.load_workbook(path)
+    book.active.append(["D9-0001", "L", 50, 2, "mass", "Benign", None])
+    book.save(path)
+
+
+@pytest.mark.parametrize(("name", "table"), [("mini_mias", "Info.txt"), ("cmmd", "CMMD_clinicaldata_revision.xlsx")])
+def test_of_two_tables_that_differ_none_is_used(copy_of, name, table):
+    copy = copy_of(name)
+    before = copy.locate()
+    (copy.root / "again").mkdir()
+    shutil.copy(copy.root / table, copy.root / "again" / table)
+    pd.testing.assert_frame_equal(copy.locate().cases, before.cases)
+    add_a_line(copy.root / "again" / table)
+    with pytest.raises(InputError, match=f"{table} and again/{table} differ; keep the one as published"):
+        copy.locate()
+
+
+def test_rows_that_contradict_each_other_are_none_of_them_used(copy_of):
+    copy = copy_of("vindr")
+    path = copy.root / "breast-level_annotations.csv"
+    table = pd.read_csv(path, dtype=str)
+    second = table.iloc[[0]].assign(breast_birads="BI-RADS 1")
+    pd.concat([table, second, table.iloc[[1]]]).to_csv(path, index=False)
+    located = copy.locate()
+    assert unusable(located.excluded)["reason"].value_counts().to_dict() == {
+        _annotations.CONTRADICTION: 2,
+        _annotations.DUPLICATE: 1,
+    }
+
+
+def test_cmmd_two_files_that_say_they_are_one_image_are_both_excluded(copy_of):
+    copy = copy_of("cmmd")
+    film, other = copy.film(), copy.root / "zz.dcm"
+    content = film.read_bytes()
+    other.write_bytes(content[:-9] + bytes(byte ^ 1 for byte in content[-9:]))
+    before = set(copy.locate().files)
+    excluded = unusable(copy.locate().excluded)["reason"].to_list()
+    name = film.relative_to(copy.root).as_posix()
+    assert set(excluded) == {f"2 different files are of one image: {name}, zz.dcm; keep one"}
+    assert before.isdisjoint({name, "zz.dcm"})
+
+
+@pytest.mark.parametrize("suffix", [".IMA", ".DCM", ""])
+@pytest.mark.parametrize("name", ["cmmd", "inbreast"])
+def test_dicom_is_told_by_its_content(copy_of, name, suffix):
+    copy = copy_of(name)
+    before = copy.locate()
+    film = copy.film()
+    film.rename(film.with_name(film.stem + suffix))
+    after = copy.locate()
+    assert after.cases["sample_id"].to_list() == before.cases["sample_id"].to_list()
+    assert unusable(after.excluded).empty
+
+
 # Scope
+
+
+def test_distortions_and_asymmetries_are_asked_for_with_the_masses(originals):
+    """CBIS-DDSM has them among its masses: no parameter names them, and no film of theirs is lost or called normal."""
+    copy = originals["mini_mias"]
+    for unit, film in (("image", "mdb007"), ("lesion", "mdb007")):
+        case = by_film(copy.locate(unit, ["mass"])).loc[film]
+        assert (case["abnormality_type"], case["label"]) == ("architectural_distortion", 1)
+    left_out = copy.locate("image", ["calcification"])
+    assert reasons(left_out, "mini_mias_004") == [
+        f"{OUT_OF_SCOPE}type architectural_distortion, asked for: calcification"
+    ]
 
 
 @pytest.mark.parametrize("name", MARKING)

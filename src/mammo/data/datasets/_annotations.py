@@ -4,6 +4,7 @@ A row is one finding in one film, or a film without findings. All rows have offi
 starts with the data set's, so that no two data sets share a patient.
 """
 
+import re
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,12 +13,15 @@ import pandas as pd
 
 from mammo.core.parallel import parallel_map
 from mammo.core.schemas import BIRADS_ORDER, BOX_PREFIX, KEY, PATH_SEPARATOR, TYPES, VIEW_SEPARATOR
-from mammo.data.datasets import OUT_OF_SCOPE, DatasetError, Located
+from mammo.data.datasets import OUT_OF_SCOPE, DatasetError, Located, _listing
 from mammo.data.images import dicom, io
 
 NONE = "none"  # type of a film without findings
 OTHER = "other"  # type of a finding that schemas.TYPES does not name: no parameter selects it
 DUPLICATE = "duplicate of an earlier row"
+CONTRADICTION = "another row describes the same finding differently"
+# CBIS-DDSM counts both among its masses (mass shape ARCHITECTURAL_DISTORTION, ASYMMETRIC_BREAST_TISSUE ...).
+OF_MASSES = ("architectural_distortion", "asymmetry")
 PATHOLOGIES = ["NORMAL", "BENIGN", "MALIGNANT"]
 LATERALITIES = {"L": "LEFT", "LEFT": "LEFT", "R": "RIGHT", "RIGHT": "RIGHT"}
 VIEWS = {"CC": "CC", "MLO": "MLO", "ML": "MLO"}
@@ -26,6 +30,7 @@ SUSPICIOUS = 4  # this BI-RADS category or a higher one is the positive class of
 FILM = ["patient_id", "laterality", "view", "film_id"]
 BREAST = ["patient_id", "exam", "laterality"]
 WHOLE_NUMBER = r"^(\d+)\.0+$"
+BIRADS_CATEGORY = re.compile(r"([0-6])[a-c]?(?:\.0+)?", re.IGNORECASE)  # 4a, 4b and 4c are 4
 NUMBERS = {"breast_density": "Int64", "birads": "Int64", "subtlety": "Int64", "label": "int64"}
 
 Box = tuple[int, int, int, int]  # top, left, bottom, right in px of the film; bottom and right excluded
@@ -96,8 +101,8 @@ def ambiguity(paths: list[str]) -> str:
 
 
 def film_problem(root: Path, path: str) -> str:
-    """Return why the header makes a film (relative to root) unusable, or an empty text."""
-    if not (root / path).is_file():
+    """Return why a film (relative to root) is unusable by its header, missing or unreadable, or an empty text."""
+    if _listing.is_missing(root / path):
         return f"{path} is missing"
     try:
         io.read_shape(root / path)
@@ -112,6 +117,12 @@ def clip_box(root: Path, path: str, box: Box) -> str:
     top, left = max(0, box[0]), max(0, box[1])
     bottom, right = min(height, box[2]), min(width, box[3])
     return f"{BOX_PREFIX}{top},{left},{bottom},{right}" if top < bottom and left < right else ""
+
+
+def parse_birads(text: str) -> int | None:
+    """Return the BI-RADS category 4 for `4`, `4a` to `4c` and `4.0`; None for any other text, such as 99."""
+    category = BIRADS_CATEGORY.fullmatch(text.strip())
+    return int(category[1]) if category else None
 
 
 def pathology_from_birads(birads: int) -> str:
@@ -166,13 +177,28 @@ def _bad_values(rows: pd.DataFrame) -> "pd.Series[str]":
     separated = rows["image_path"].str.contains(f"[{PATH_SEPARATOR}{VIEW_SEPARATOR}]", regex=True)
     reasons[separated] = f"its path has {PATH_SEPARATOR} or {VIEW_SEPARATOR}, which separate paths: rename the folder"
     reasons[~rows["patient_id"].str.fullmatch(r"\S+")] = "the patient has no name, or one with blanks"
-    same_place = rows.duplicated([*FILM, "abnormality_type", "box"]) & (rows["box"] != "")
-    reasons[rows.duplicated([*FILM, "abnormality_id"]) | same_place] = DUPLICATE
+    repeated = _repeated(rows)
+    return reasons.mask(repeated != "", repeated)
+
+
+def _repeated(rows: pd.DataFrame) -> "pd.Series[str]":
+    """Return the reason of repeated findings: of equal ones all but the first, of contradicting ones all."""
+    values = rows.drop(columns="reason")
+    placed = values[values["box"] != ""].drop(columns="abnormality_id")
+    reasons = pd.Series("", index=rows.index, dtype=object)
+    for findings, key in ((values, [*FILM, "abnormality_id"]), (placed, [*FILM, "abnormality_type", "box"])):
+        reasons[findings.index[findings.duplicated()]] = DUPLICATE
+        distinct = findings.drop_duplicates()
+        contradicting = distinct.loc[distinct.duplicated(key, keep=False), key]
+        differ = pd.MultiIndex.from_frame(findings[key]).isin(pd.MultiIndex.from_frame(contradicting))
+        reasons[findings.index[differ]] = CONTRADICTION
     return reasons
 
 
 def _is_in_scope(types: "pd.Series[str]", selected: list[str]) -> "pd.Series[bool]":
-    return types.map(lambda names: bool(set(names.split("+")) & set(selected)))
+    """Return which rows have one of the selected types; OF_MASSES are selected with the masses."""
+    scope = {*selected, *(OF_MASSES if "mass" in selected else ())}
+    return types.map(lambda names: bool(set(names.split("+")) & scope))
 
 
 def _lesions(table: pd.DataFrame, selected: list[str]) -> pd.DataFrame:

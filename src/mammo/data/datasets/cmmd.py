@@ -16,10 +16,11 @@ import openpyxl
 import pandas as pd
 from openpyxl.utils.exceptions import InvalidFileException
 
+from mammo.core.files import sha256
 from mammo.core.parallel import parallel_map
-from mammo.data.datasets import OUT_OF_SCOPE, DatasetError, Located, _annotations
+from mammo.data.datasets import OUT_OF_SCOPE, DatasetError, Located, _annotations, _listing
 from mammo.data.datasets._annotations import Row
-from mammo.data.images import dicom
+from mammo.data.images import dicom, io
 
 TABLE = "CMMD_clinicaldata_revision"
 COLUMNS = ["ID1", "LeftRight", "abnormality", "classification"]
@@ -56,12 +57,16 @@ def locate(root: Path, unit: str, abnormality_types: list[str], workers: int) ->
             f"cmmd marks no lesions, so that a sample cannot be a {unit}; possible: ingest.unit {' or '.join(UNITS)}"
         )
     breasts = _breasts(root)
-    paths = sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.suffix.lower() == ".dcm")
-    if not paths:
-        raise DatasetError(f"{root} holds no .dcm files; download the collection there (docs/external-data.md)")
-    films = list(parallel_map(lambda path: _film(root, path), paths, workers, "reading headers"))
+    listing = _listing.list_files(root, io.is_dicom_file)
+    if not listing.files:
+        raise DatasetError(
+            f"{root} holds no DICOM files; download the collection there (docs/external-data.md)"
+            f"{listing.describe_unread()}"
+        )
+    paths = [path.relative_to(root).as_posix() for path in listing.files]
+    films = _exclude_copies(root, list(parallel_map(lambda path: _film(root, path), paths, workers, "reading headers")))
     rows = [row for film, name in _number_films(films) for row in _rows(film, name, breasts)]
-    rows += _without_films(list(breasts), films)
+    rows += _without_films(list(breasts), films, listing.describe_unread())
     return _annotations.locate(rows, unit, abnormality_types, _counts(films), root)
 
 
@@ -72,11 +77,7 @@ def published(abnormality_types: list[str]) -> dict[str, int]:
 
 def _breasts(root: Path) -> dict[Breast, list[tuple[str, str]]]:
     """Return (abnormality, classification) of each row, by breast."""
-    tables = sorted([*root.rglob(f"{TABLE}*.xlsx"), *root.rglob(f"{TABLE}*.csv")], key=lambda path: path.suffix)
-    if not tables:
-        raise DatasetError(f"{root} holds no {TABLE}.xlsx. {CURE}")
-    path = tables[-1]
-    table = _read_xlsx(path) if path.suffix == ".xlsx" else _annotations.read_csv(path, COLUMNS, ",", CURE)
+    path, table = _read_table(root)
     breasts: dict[Breast, list[tuple[str, str]]] = {}
     for patient, side, abnormality, classification in table[table["ID1"] != ""].itertuples(index=False, name=None):
         breast = (patient, _annotations.LATERALITIES.get(side.upper(), side))
@@ -84,6 +85,21 @@ def _breasts(root: Path) -> dict[Breast, list[tuple[str, str]]]:
     if not breasts:
         raise DatasetError(f"{path} has no rows. {CURE}")
     return breasts
+
+
+def _read_table(root: Path) -> tuple[Path, pd.DataFrame]:
+    """Return the table and where it lies; raises DatasetError where there is none, or are several that differ."""
+    listing = _listing.list_files(root, lambda path: path.name.startswith(TABLE) and path.suffix in (".xlsx", ".csv"))
+    if not listing.files:
+        raise DatasetError(f"{root} holds no {TABLE}.xlsx{listing.describe_unread()}. {CURE}")
+    tables = [
+        _read_xlsx(path) if path.suffix == ".xlsx" else _annotations.read_csv(path, COLUMNS, ",", CURE)
+        for path in listing.files
+    ]
+    if not all(table.equals(tables[0]) for table in tables):
+        names = " and ".join(path.relative_to(root).as_posix() for path in listing.files)
+        raise DatasetError(f"{root}: {names} differ; keep the one as published")
+    return listing.files[0], tables[0]
 
 
 def _read_xlsx(path: Path) -> pd.DataFrame:
@@ -119,16 +135,31 @@ def _view(position: str, codes: str) -> str:
     return _annotations.VIEWS.get(position) or (coded.pop() if len(coded) == 1 else "")
 
 
+def _exclude_copies(root: Path, films: list[Film]) -> list[Film]:
+    """Return films, of equal files of one image all but the first with a problem, of different files all."""
+    by_instance: dict[str, list[Film]] = {}
+    for film in films:
+        if film.instance and not film.problem:
+            by_instance.setdefault(film.instance, []).append(film)
+    problems: dict[str, str] = {}
+    for copies in by_instance.values():
+        problems |= _copy_problems(root, [film.path for film in copies])
+    return [replace(film, problem=problems.get(film.path, film.problem)) for film in films]
+
+
+def _copy_problems(root: Path, paths: list[str]) -> dict[str, str]:
+    """Return path -> problem of the files that cannot be used of those of one image."""
+    if len(paths) == 1 or len({sha256(root / path) for path in paths}) == 1:
+        return {path: f"{path}: a second copy of the same image" for path in paths[1:]}
+    return dict.fromkeys(paths, f"{len(paths)} different files are of one image: {', '.join(paths)}; keep one")
+
+
 def _number_films(films: list[Film]) -> list[tuple[Film, str]]:
     """Return films with their number among those of the same breast and view, independent of folder names."""
     counts: dict[tuple[str, str, str], int] = {}
-    instances: set[str] = set()
     numbered = []
     for film in sorted(films, key=lambda film: (film.instance, film.path)):
         place = (film.patient, film.laterality, film.view)
-        if film.instance and film.instance in instances:
-            film = replace(film, problem=f"{film.path}: a second copy of the same image")
-        instances.add(film.instance)
         counts[place] = counts.get(place, 0) + 1
         numbered.append((film, str(counts[place])))
     return numbered
@@ -170,12 +201,17 @@ def _table_problem(abnormality: str, classification: str) -> str:
     return ""
 
 
-def _without_films(breasts: list[Breast], films: list[Film]) -> list[Row]:
-    """Return rows for the table's breasts without a film; patients without any film are out of scope."""
+def _without_films(breasts: list[Breast], films: list[Film], unread: str) -> list[Row]:
+    """Return rows for the table's breasts without a film; patients without any film are out of scope.
+
+    unread: the folders that could not be listed, as the end of a reason; where there are any, no film is out of scope.
+    """
     patients, with_film = {film.patient for film in films}, {(film.patient, film.laterality) for film in films}
-    missing = "no film of this breast among the DICOM files"
+    missing = f"no film of this breast among the DICOM files{unread}"
     return [
-        Row(f"cmmd_{patient}", "", side, reason=missing if patient in patients else f"{OUT_OF_SCOPE}{missing}")
+        Row(
+            f"cmmd_{patient}", "", side, reason=missing if unread or patient in patients else f"{OUT_OF_SCOPE}{missing}"
+        )
         for patient, side in breasts
         if (patient, side) not in with_film
     ]

@@ -17,8 +17,9 @@ from typing import Any
 from xml.parsers.expat import ExpatError
 
 from mammo.core.parallel import parallel_map
-from mammo.data.datasets import OUT_OF_SCOPE, DatasetError, Located, _annotations
+from mammo.data.datasets import OUT_OF_SCOPE, DatasetError, Located, _annotations, _listing
 from mammo.data.datasets._annotations import Box, Row
+from mammo.data.images import io
 
 TABLE = "INbreast.csv"
 DICOMS, MARKS = "AllDICOMs", "AllXML"
@@ -53,13 +54,18 @@ def locate(root: Path, unit: str, abnormality_types: list[str], workers: int) ->
         raise DatasetError(f"{root} holds no {DICOMS}/. {CURE}")
     table = _annotations.read_csv(root / TABLE, COLUMNS, ";", CURE)
     table = table[(table != "").any(axis=1)]  # empty lines end it
-    named = _annotations.files_by_name(root, (root / DICOMS).glob("*.dcm"), lambda path: path.name.split("_")[0])
+    listing = _listing.list_files(root / DICOMS, io.is_dicom_file)
+    named = _annotations.files_by_name(root, listing.files, lambda path: path.name.split("_")[0])
     files = {film_id: root / paths[0] for film_id, paths in named.items()}
     records = [dict(zip(COLUMNS, values, strict=True)) for values in table.itertuples(index=False, name=None)]
     problems = _annotations.film_problems(root, [_relative(root, path) for path in files.values()], workers)
     problems |= {paths[0]: _annotations.ambiguity(paths) for paths in named.values() if len(paths) > 1}
+    unread = listing.describe_unread()
     rows_of_films = parallel_map(
-        lambda record: _film(root, record, files.get(record["File Name"]), problems), records, workers, "reading marks"
+        lambda record: _film(root, record, files.get(record["File Name"], unread), problems),
+        records,
+        workers,
+        "reading marks",
     )
     listed = set(table["File Name"])
     rows = [row for film_rows in rows_of_films for row in film_rows]
@@ -72,11 +78,14 @@ def published(abnormality_types: list[str]) -> dict[str, int]:
     return {"films": 410}
 
 
-def _film(root: Path, record: dict[str, str], path: Path | None, problems: dict[str, str]) -> list[Row]:
-    """Return the rows of one line of the table: its marked regions, or one row for a film without marks."""
+def _film(root: Path, record: dict[str, str], path: Path | str, problems: dict[str, str]) -> list[Row]:
+    """Return the rows of one line of the table: its marked regions, or one row for a film without marks.
+
+    path: of the film, or, where it is missing, the folders that could not be listed.
+    """
     film_id = record["File Name"]
-    if path is None:
-        image_path, patient, reason = "", "unknown", f"{DICOMS}/{film_id}_*.dcm is missing"
+    if isinstance(path, str):
+        image_path, patient, reason = "", "unknown", f"{DICOMS}/{film_id}_*.dcm is missing{path}"
     else:
         image_path, patient = _relative(root, path), path.stem.split("_")[1] if "_" in path.stem else ""
         reason = problems[image_path] or _contradiction(record, path) or _assessment_problem(record["Bi-Rads"])
@@ -99,7 +108,7 @@ def _film(root: Path, record: dict[str, str], path: Path | None, problems: dict[
 
 def _film_row(record: dict[str, str], patient: str, image_path: str, reason: str) -> Row:
     """Return the row of a film without marks."""
-    birads = _category(record["Bi-Rads"])
+    birads = _annotations.parse_birads(record["Bi-Rads"])
     return Row(
         patient_id=f"inbreast_{patient}",
         film_id=record["File Name"],
@@ -118,16 +127,11 @@ def _unlisted(root: Path, path: Path) -> Row:
     return Row("inbreast_unknown", path.name, reason=f"{_relative(root, path)} has no line in {TABLE}")
 
 
-def _category(text: str) -> int | None:
-    """Return 4 for `4`, `4a`, `4b` and `4c`, and for `4.0`, as spreadsheets write it."""
-    number = text.removesuffix(".0")
-    return int(number[0]) if number[:1].isdecimal() and number[1:].lower() in {"", "a", "b", "c"} else None
-
-
 def _assessment_problem(text: str) -> str:
-    if _category(text) is None:
+    category = _annotations.parse_birads(text)
+    if category is None:
         return f"unknown BI-RADS category {text!r}"
-    return f"{OUT_OF_SCOPE}BI-RADS 0 is no final assessment" if _category(text) == 0 else ""
+    return f"{OUT_OF_SCOPE}BI-RADS 0 is no final assessment" if category == 0 else ""
 
 
 def _contradiction(record: dict[str, str], path: Path) -> str:
@@ -146,7 +150,7 @@ def _contradiction(record: dict[str, str], path: Path) -> str:
 
 def _regions(path: Path) -> list[Region]:
     """Return outlined lesions one by one, and each type that is marked in another way once."""
-    if not path.is_file():
+    if _listing.is_missing(path):
         return []
     try:
         with path.open("rb") as file:
@@ -160,6 +164,7 @@ def _regions(path: Path) -> list[Region]:
         ValueError,
         AttributeError,
         OverflowError,
+        OSError,
     ) as error:
         raise MarkError(f"{MARKS}/{path.name} is no OsiriX property list ({type(error).__name__}: {error})") from error
     outlined = [region for region in parsed if region[1]]

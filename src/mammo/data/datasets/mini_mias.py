@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from mammo.data.datasets import DatasetError, Located, _annotations
+from mammo.data.datasets import DatasetError, Located, _annotations, _listing
 from mammo.data.datasets._annotations import Box, Row
 from mammo.data.images import io
 
@@ -49,17 +49,18 @@ class Film:
 def locate(root: Path, unit: str, abnormality_types: list[str], workers: int) -> Located:
     """Locate the cases under `root`; raises DatasetError where Info.txt is missing or has no line of a film."""
     lines = _lines(root)
-    files = _annotations.files_by_name(root, root.rglob("*.pgm"), lambda path: path.stem.lower())
+    listing = _listing.list_files(root, lambda path: path.suffix.lower() == ".pgm")
+    files = _annotations.files_by_name(root, listing.files, lambda path: path.stem.lower())
     films = {stem: paths[0] for stem, paths in files.items()}
     named = {words[0].lower() for words in lines}
-    problems = _annotations.film_problems(root, [path for stem, path in films.items() if stem in named], workers)
+    headers = _annotations.film_problems(root, [path for stem, path in films.items() if stem in named], workers)
+    problems = {stem: _annotations.ambiguity(files[stem]) or headers.get(path, "") for stem, path in films.items()}
+    missing = f"is missing{listing.describe_unread()}"
     rows, counts = [], dict.fromkeys(named, 0)
     for words in lines:
         stem = words[0].lower()
         counts[stem] += 1
-        path = films.get(stem, "")
-        ambiguous = _annotations.ambiguity(files.get(stem, []))
-        film = Film(stem, path, ambiguous or (problems[path] if path else f"{stem}.pgm is missing"))
+        film = Film(stem, films.get(stem, ""), problems.get(stem, f"{stem}.pgm {missing}"))
         rows.append(_row(root, words[1:], film, counts[stem]))
     rows += [_unlisted(stem, path) for stem, path in films.items() if stem not in named]
     return _annotations.locate(rows, unit, abnormality_types, _counts(rows), root)
@@ -72,14 +73,13 @@ def published(abnormality_types: list[str]) -> dict[str, int]:
 
 def _lines(root: Path) -> list[list[str]]:
     """Return the words of every line of Info.txt about a film; the rest of the file is an explanation."""
-    tables = sorted(root.rglob(TABLE))
-    if not tables:
-        raise DatasetError(f"{root} holds no {TABLE}. {CURE}")
-    text = tables[0].read_text(encoding="latin-1")
+    listing = _listing.list_files(root, lambda path: path.name == TABLE)
+    table = _listing.find_table(listing, root, f"there is no {TABLE}. {CURE}")
+    text = table.read_text(encoding="latin-1")
     lines = [line.split() for line in text.splitlines()]
     about_films = [words for words in lines if len(words) > 1 and FILM.fullmatch(words[0])]
     if not about_films:
-        raise DatasetError(f"{tables[0]} has no line such as `mdb001 G CIRC B 535 425 197`. {CURE}")
+        raise DatasetError(f"{table} has no line such as `mdb001 G CIRC B 535 425 197`. {CURE}")
     return about_films
 
 

@@ -98,7 +98,7 @@ def _finding_row(root: Path, image: Image, abnormality_id: str, finding: Record,
 
 def _image_row(image: Image, category: str) -> Row:
     """Return the row of an image without findings; category: the BI-RADS category that is its label."""
-    record, birads = image.record, _number(category, "BI-RADS")
+    record, birads = image.record, _annotations.parse_birads(category.upper().removeprefix("BI-RADS"))
     return Row(
         patient_id=f"vindr_{record['study_id']}",
         film_id=record["image_id"],
@@ -114,12 +114,6 @@ def _image_row(image: Image, category: str) -> Row:
 
 def _unlisted(image_id: str) -> Row:
     return Row("vindr_unknown", image_id, reason=f"{FINDINGS}: image {image_id} is not in {BREASTS}")
-
-
-def _number(text: str, word: str) -> int | None:
-    """Return 4 for `BI-RADS 4`."""
-    digits = text.upper().removeprefix(word).strip()
-    return int(digits) if digits.isdecimal() else None
 
 
 def _assessment_problem(text: str, birads: int | None) -> str:

@@ -57,6 +57,27 @@ class Encoded:
     shape: tuple[int, int]
 
 
+def is_image_file(path: Path) -> bool:
+    """Say whether a file is an image, by its suffix, or, under any other name, DICOM by its content."""
+    return path.suffix.lower() in IMAGE_SUFFIXES or is_dicom_file(path)
+
+
+def is_dicom_file(path: Path) -> bool:
+    """Say whether a file is DICOM, by its suffix, or by its content where the suffix is of no image."""
+    suffix = path.suffix.lower()
+    return suffix in DICOM_SUFFIXES or (suffix not in IMAGE_SUFFIXES and _holds_dicom(path))
+
+
+def _holds_dicom(path: Path) -> bool:
+    if not path.is_file():  # a pipe would be waited for without end
+        return False
+    try:
+        with path.open("rb") as file:
+            return dicom.is_dicom(file)
+    except OSError:  # whoever needs the file reports that it is missing
+        return False
+
+
 def load(path: Path) -> Encoded:
     """Read an image file and check its header and its end; raises PixelError."""
     try:

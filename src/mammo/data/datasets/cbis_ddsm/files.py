@@ -5,7 +5,6 @@ jpeg/<SeriesInstanceUID>/). Where both are missing the official case folder coun
 File numbers and SeriesDescription are not used: they are swapped or missing for part of the files.
 """
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +12,11 @@ from pathlib import Path
 from mammo.core.errors import InputError
 from mammo.core.parallel import parallel_map
 from mammo.core.schemas import PATH_SEPARATOR, VIEW_SEPARATOR
-from mammo.data.datasets import DatasetError
+from mammo.data.datasets import DatasetError, _listing
 from mammo.data.datasets.cbis_ddsm.names import case_folder, series_uid
 from mammo.data.images import dicom, io
 
 ASPECT_TOLERANCE = 0.01
-MAX_FOLDERS = 3  # in an error
 
 
 @dataclass(frozen=True)
@@ -36,12 +34,12 @@ class Match:
 
 @dataclass(frozen=True)
 class Index:
-    """All image files under `root`. unreadable: folders that could not be listed, with the system's message."""
+    """All image files under `root`; unread: the folders that could not be listed, as the end of a reason."""
 
     root: Path
     by_series: dict[str, list[Path]]
     by_case: dict[str, list[Path]]
-    unreadable: list[str]
+    unread: str
 
     def files(self, cell: str) -> list[Path]:
         """Return the files of a path in a description CSV; none where neither series nor case folder exists."""
@@ -66,7 +64,7 @@ class Index:
         if len(films) > 1:
             films = [path for path in films if not io.is_binary(path)]
         if len(films) != 1:
-            raise DatasetError(f"{len(films)} files for the film in {_describe_cell(cell)}, expected 1{self._unread()}")
+            raise DatasetError(f"{len(films)} files for the film in {_describe_cell(cell)}, expected 1{self.unread}")
         return films[0]
 
     def _candidates(self, crop: str, mask: str, film: Path) -> list[Path]:
@@ -74,7 +72,7 @@ class Index:
         candidates = {*self.files(crop), *self.files(mask)} - {film}
         if not candidates:
             places = dict.fromkeys((_describe_cell(crop), _describe_cell(mask)))
-            raise DatasetError(f"no files for crop and mask in {' or '.join(places)}{self._unread()}")
+            raise DatasetError(f"no files for crop and mask in {' or '.join(places)}{self.unread}")
         return sorted(candidates)
 
     def _relative(self, path: Path) -> str:
@@ -86,58 +84,28 @@ class Index:
             )
         return relative
 
-    def _unread(self) -> str:
-        if not self.unreadable:
-            return ""
-        return f"; {len(self.unreadable)} folder(s) cannot be read: {', '.join(self.unreadable[:MAX_FOLDERS])}"
-
 
 def index_files(root: Path, workers: int) -> Index:
     """Index the image files under `root`; raises DatasetError where there is none."""
-    unreadable: list[str] = []
-    paths = _image_files(root, unreadable)
-    index = Index(root, {}, {}, unreadable)
-    for path, series in zip(paths, _series(root, paths, workers), strict=True):
+    listing = _listing.list_files(root, io.is_image_file)
+    index = Index(root, {}, {}, listing.describe_unread())
+    for path, series in zip(listing.files, _series(root, listing.files, workers), strict=True):
         if series:
             index.by_series.setdefault(series, []).append(path)
         if case := case_folder(path.relative_to(root).as_posix()):
             index.by_case.setdefault(case, []).append(path)
     if not index.by_series and not index.by_case:
         raise DatasetError(
-            f"{root} holds no images of CBIS-DDSM{index._unread()}. Set ingest.root to the folder that holds csv/ and "
+            f"{root} holds no images of CBIS-DDSM{index.unread}. Set ingest.root to the folder that holds csv/ and "
             "jpeg/<SeriesInstanceUID>/ (Kaggle), the DICOM files (TCIA, IDC), or images in the official case folders "
             "(Mass-Training_P_00001_LEFT_CC/ ...)"
         )
     return index
 
 
-def _image_files(root: Path, unreadable: list[str]) -> list[Path]:
-    """Return image files in the order of their paths; adds folders that cannot be listed to `unreadable`.
-
-    Links are followed. Names that start with a dot are skipped: `._1-1.jpg` of macOS is no image.
-    """
-    visited: set[str] = set()
-    files: list[Path] = []
-
-    def note(error: OSError) -> None:
-        place = Path(error.filename)
-        unreadable.append(f"{place.relative_to(root).as_posix()} ({error.strerror})")
-
-    for folder, subfolders, names in os.walk(root, followlinks=True, onerror=note):
-        real = os.path.realpath(folder)
-        if real in visited:  # a link that leads back up would be followed without end
-            subfolders.clear()
-            continue
-        visited.add(real)
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        visible = (name for name in names if not name.startswith("."))
-        files += [Path(folder, name) for name in visible if Path(name).suffix.lower() in io.IMAGE_SUFFIXES]
-    return sorted(files)
-
-
 def _series(root: Path, paths: list[Path], workers: int) -> list[str]:
     """Return the SeriesInstanceUID of each file, empty where it is unknown."""
-    dicoms = [path for path in paths if path.suffix.lower() in io.DICOM_SUFFIXES]
+    dicoms = [path for path in paths if io.is_dicom_file(path)]
     read = parallel_map(_header_series, dicoms, workers, "reading DICOM headers") if dicoms else []
     headers = dict(zip(dicoms, read, strict=True))
     return [headers.get(path) or series_uid(path.relative_to(root).as_posix()) for path in paths]

@@ -40,6 +40,7 @@ COLUMNS = {
 }
 PATHOLOGIES = ["BENIGN_WITHOUT_CALLBACK", "BENIGN", "MALIGNANT"]  # from the surest negative to the positive
 READINGS = ["breast_density", "assessment", "subtlety"]
+NUMBER = "abnormality id"
 NOT_READ = {"", "n/a", "na", "nan", "none", "null"}  # a reading that was not made, in any case of letters
 PATHS = {"image": "film", "crop": "crop", "mask": "mask"}  # column: what its file shows
 PUBLISHED_AT = "Take the file as published (doi 10.7937/K9/TCIA.2016.7O02S9CY)"
@@ -130,6 +131,7 @@ def _rows(path: Path, kind: str, split: str) -> pd.DataFrame:
     _check_header(path, header)
     whole = [record + [""] * (len(header) - len(record)) for record in records]
     cells = pd.DataFrame([record[: len(header)] for record in whole], columns=header, dtype=str)[list(COLUMNS)]
+    cells[NUMBER] = cells[NUMBER].str.replace(r"^([0-9]+)\.0+$", r"\1", regex=True)  # as spreadsheets write it
     table = cells.assign(**{column: _whole_numbers(cells[column]) for column in READINGS})
     rows = table.rename(columns=COLUMNS).assign(official_split=split)
     reasons = pd.Series([_width_problem(record, len(header)) for record in records], index=table.index, dtype=object)
