@@ -461,7 +461,7 @@ def _data_sets(place: Path, limits: ChecksConfig, report: Report) -> None:
 
 def _ingest(root: Path, limits: ChecksConfig, sample: str, total: int) -> str:
     located = datasets.load_dataset("cbis_ddsm").locate(root, "lesion", TYPES, 1)
-    doubts = plausibility.find_doubts(root, located, limits, 1)
+    doubts = plausibility.find_doubts(root, located, limits, 1).reasons
     located = manifest.exclude_samples(located, doubts)
     if len(located.cases) + len(located.excluded) != total:
         return f"row lost: {len(located.cases)} cases, {len(located.excluded)} excluded, {total} rows"

@@ -13,6 +13,7 @@ from mammo.core.files import fresh_folder, read_splits, read_table
 from mammo.core.paths import (
     BORDERS,
     CASES,
+    CHECKS,
     DATA_REPORT,
     DROPPED,
     EXCLUDED,
@@ -33,6 +34,7 @@ from mammo.metrics.resampling import Resampling
 from mammo.reporting import data_report
 from mammo.reporting.data_report.content import DataReport
 from mammo.reporting.data_report.examples import Films, draw_examples
+from mammo.reporting.data_report.odd_samples import draw_odd_samples
 from mammo.reporting.figures import contact_sheets, png
 from mammo.reporting.figures.contact_sheets import Mask, Pixels
 from mammo.tracking import live_run
@@ -53,12 +55,16 @@ def main() -> None:
     records = {stage: read_record(record_path(stage)) for stage in RECORDED}
     tables = _read_tables(summary.intensities(images, index["split"]), records["ingest"])
     probe, quartiles = _probe_shortcuts(index, images, tables, config)
+    checks = read_table(CHECKS, schemas.CHECKS)
     report = DataReport(
-        _summarize(tables, config), config, data_fingerprint(), list(records.values()), probe, quartiles
+        _summarize(tables, config), config, data_fingerprint(), list(records.values()), probe, quartiles, checks
     )
     cases = index[["sample_id", "split"]].merge(tables.cases, on="sample_id", validate="one_to_one")
     examples = draw_examples(cases, images, masks, config.seed)
-    films = Films(examples, png.encode_png(_draw_sheet(cases, images, masks, config), png.PHOTO_COLOURS))
+    root = sources.load_source(config.ingest.source).root(config.ingest, RAW)
+    sheet = png.encode_png(_draw_sheet(cases, images, masks, config), png.PHOTO_COLOURS)
+    odd = draw_odd_samples(root, checks, tables.excluded, config.ingest.checks)
+    films = Films(examples, sheet, odd)
     with fresh_folder(DATA_REPORT) as folder:
         data_report.write(folder, report, films)
     _track(config, report)

@@ -7,7 +7,7 @@ import pandas as pd
 from mammo.core import schemas
 from mammo.core.config import load_config
 from mammo.core.files import fresh_folder, write_table
-from mammo.core.paths import CASES, EXCLUDED, MANIFEST, RAW
+from mammo.core.paths import CASES, CHECKS, EXCLUDED, MANIFEST, RAW
 from mammo.data import datasets, lesions, plausibility, sources
 from mammo.data.cohort import manifest
 from mammo.data.datasets import Located
@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 
 def main() -> None:
-    """Write the cases, the excluded rows with their reasons, and the manifest of all files."""
+    """Write the cases, the excluded rows with their reasons, what was measured, and the manifest of all files."""
     config = load_config()
     ingest = config.ingest
     source, dataset = sources.load_source(ingest.source), datasets.load_dataset(ingest.dataset)
@@ -34,7 +34,9 @@ def main() -> None:
         datasets.assert_full(located.counts, dataset.published(types), str(root))
     _check_excluded(located, ingest.on_error)
     doubts = plausibility.find_doubts(root, located, config.ingest.checks, config.compute.workers)
-    located, files = manifest.examine(root, manifest.exclude_samples(located, doubts), config.compute.workers)
+    write_table(CHECKS, doubts.checks, schemas.CHECKS)
+    usable = manifest.exclude_samples(located, doubts.reasons)
+    located, files = manifest.examine(root, usable, config.compute.workers)
     _write_tables(located)
     _check_excluded(located, ingest.on_error)
     write_table(MANIFEST, files, schemas.MANIFEST)

@@ -472,7 +472,8 @@ def test_a_crop_and_an_inverted_copy_of_a_test_film_cost_the_place_too(
         excluded = read_table(workspace / "data/excluded.csv", schemas.EXCLUDED)
         assert excluded["reason"].eq(f"{training['image_path']}: not a mammogram: its background is not dark").any()
         assert training["image_path"] not in set(cases_of(workspace)["image_path"])
-        monkeypatch.setattr(plausibility, "find_doubts", lambda *_: {})
+        none_measured = pd.DataFrame(columns=list(schemas.CHECKS.columns))
+        monkeypatch.setattr(plausibility, "find_doubts", lambda *_: plausibility.Doubts({}, none_measured))
         stages.ingest.main()
     manifest = read_table(workspace / "data/manifest.csv", schemas.MANIFEST).set_index("path")["copy_of"]
     assert manifest[training["image_path"]] == manifest[test["image_path"]]

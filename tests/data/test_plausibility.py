@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from dicoms import write_dicom
 
+from mammo.core import schemas
 from mammo.core.config import load_config
 from mammo.core.files import describe_refused_write
 from mammo.data import datasets, plausibility
@@ -40,11 +41,17 @@ def case(located: Located, cohort: Path, tmp_path: Path) -> pd.DataFrame:
 
 
 def doubt(case: pd.DataFrame, root: Path) -> str:
-    return plausibility.find_doubts(root, Located(case, case, [], {}), LIMITS, 1).get(case["sample_id"].iloc[0], "")
+    return plausibility.find_doubts(root, Located(case, case, [], {}), LIMITS, 1).reasons.get(
+        case["sample_id"].iloc[0], ""
+    )
+
+
+def judge(mask: np.ndarray, grey: np.ndarray, breast: np.ndarray) -> str:
+    return plausibility.mask_rejection_reason(plausibility.measure_mask(mask, grey, breast), LIMITS)
 
 
 def test_no_sample_of_the_cohort_is_doubted(located: Located, cohort: Path) -> None:
-    assert plausibility.find_doubts(cohort, located, LIMITS, 2) == {}
+    assert plausibility.find_doubts(cohort, located, LIMITS, 2).reasons == {}
 
 
 def halve(content: bytes) -> bytes:
@@ -79,9 +86,7 @@ def test_a_mask_that_marks_no_lesion_is_doubted(name: str, case: pd.DataFrame, t
     path = tmp_path / case["mask_path"].iloc[0]
     changed = change(io.foreground(io.load(path)))
     cv2.imwrite(str(path), 255 * changed, [cv2.IMWRITE_JPEG_QUALITY, 100])
-    assert reason in plausibility.mask_rejection_reason(
-        changed, np.zeros((90, 60), np.uint8), np.ones((90, 60), np.uint8), LIMITS
-    )
+    assert reason in judge(changed, np.zeros((90, 60), np.uint8), np.ones((90, 60), np.uint8))
     if name != "one pixel":  # JPEG blurs it away, which locate refuses
         assert reason in doubt(case, tmp_path)
 
@@ -90,10 +95,10 @@ def test_a_mask_outside_the_breast_or_on_nothing_is_doubted() -> None:
     mask, breast = np.zeros((100, 80), np.uint8), np.zeros((100, 80), np.uint8)
     mask[10:20, 60:70], breast[:, :40] = 1, 1
     grey = np.random.default_rng(0).integers(0, 255, mask.shape, np.uint8)
-    assert "lies outside the breast" in plausibility.mask_rejection_reason(mask, grey, breast, LIMITS)
+    assert "lies outside the breast" in judge(mask, grey, breast)
     inside = np.roll(mask, -45, axis=1)
-    assert plausibility.mask_rejection_reason(inside, grey, breast, LIMITS) == ""
-    assert "blank" in plausibility.mask_rejection_reason(inside, np.full_like(grey, 9), breast, LIMITS)
+    assert judge(inside, grey, breast) == ""
+    assert "blank" in judge(inside, np.full_like(grey, 9), breast)
 
 
 @pytest.mark.parametrize("name", ["noise", "negative", "blank"])
@@ -109,7 +114,7 @@ def test_real_samples_are_not_doubted(real_root: Path) -> None:
     located = datasets.load_dataset("cbis_ddsm").locate(real_root, "lesion", ["mass"], 2)
     some = replace(located, cases=located.cases.iloc[::80])
     assert len(some.crops) == len(located.cases)
-    assert plausibility.find_doubts(real_root, some, LIMITS, 2) == {}
+    assert plausibility.find_doubts(real_root, some, LIMITS, 2).reasons == {}
 
 
 # The crop as a witness
@@ -126,7 +131,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Located]:
 def test_every_crop_shows_its_own_lesion(large: tuple[Path, Located]) -> None:
     root, located = large
     assert set(located.crops) == set(located.cases["mask_path"])
-    assert plausibility.find_doubts(root, located, LIMITS, 2) == {}
+    assert plausibility.find_doubts(root, located, LIMITS, 2).reasons == {}
 
 
 @pytest.mark.parametrize("swapped", ["image_path", "mask_path", "crop_path"])
@@ -137,15 +142,38 @@ def test_swapped_files_are_found_by_the_crop(large: tuple[Path, Located], swappe
     pair = cases[witnesses].drop_duplicates("patient_id").index[:2]
     cases.loc[pair, swapped] = cases.loc[pair, swapped].to_numpy()[::-1]
     crops = dict(zip(cases["mask_path"], cases["crop_path"], strict=True))
-    doubts = plausibility.find_doubts(root, Located(cases, cases, [], {}, crops), LIMITS, 2)
+    doubts = plausibility.find_doubts(root, Located(cases, cases, [], {}, crops), LIMITS, 2).reasons
     assert set(doubts) == set(cases.loc[pair, "sample_id"])
 
 
 def test_where_no_crop_matches_none_is_a_witness(large: tuple[Path, Located], caplog: pytest.LogCaptureFixture) -> None:
     root, located = large
     crops = dict(zip(located.crops, np.roll(list(located.crops.values()), 1), strict=True))
-    assert plausibility.find_doubts(root, replace(located, crops=crops), LIMITS, 2) == {}
+    assert plausibility.find_doubts(root, replace(located, crops=crops), LIMITS, 2).reasons == {}
     assert "crops do not show their place on the film" in caplog.text
+
+
+def test_what_is_measured_of_each_mask_is_kept(large: tuple[Path, Located]) -> None:
+    root, located = large
+    doubts = plausibility.find_doubts(root, located, LIMITS, 1)
+    checks = schemas.check_table(doubts.checks, schemas.CHECKS, "checks")
+    assert checks["mask_path"].to_list() == located.cases["mask_path"].to_list()
+    assert checks["crop_path"].to_list() == [located.crops[mask] for mask in checks["mask_path"]]
+    assert checks["reason"].isna().all()
+    assert checks[["marked_share", "inside_breast", "spread"]].notna().all(axis=None)
+    assert (checks["crop_correlation"].dropna() >= LIMITS.crop_correlation).all()
+    pd.testing.assert_frame_equal(plausibility.find_doubts(root, located, LIMITS, 2).checks, doubts.checks)
+
+
+def test_a_doubted_sample_is_kept_with_what_was_measured(case: pd.DataFrame, tmp_path: Path) -> None:
+    path = tmp_path / case["mask_path"].iloc[0]
+    cv2.imwrite(str(path), np.full(io.read_shape(path), 255, np.uint8))
+    doubts = plausibility.find_doubts(tmp_path, Located(case, case, [], {}), LIMITS, 1)
+    (row,) = schemas.check_table(doubts.checks, schemas.CHECKS, "checks").to_dict(orient="records")
+    assert row["marked_share"] == 1.0 and row["reason"] == doubts.reasons[row["sample_id"]]
+    path.unlink()
+    doubts = plausibility.find_doubts(tmp_path, Located(case, case, [], {}), LIMITS, 1)
+    assert doubts.checks["marked_share"].isna().all() and "cannot be read" in doubts.checks["reason"].item()
 
 
 # Names and reasons

@@ -19,15 +19,16 @@ from mammo.data.cohort import summary as cohort_summary
 from mammo.data.cohort.summary import ALL, SPLITS, DataTables, counts_of
 from mammo.metrics.resampling import Resampling
 from mammo.reporting import data_report, page
-from mammo.reporting.data_report import examples
+from mammo.reporting.data_report import examples, odd_samples
 from mammo.reporting.data_report.content import DataReport
 from mammo.reporting.data_report.examples import Films
-from mammo.reporting.figures import data
+from mammo.reporting.figures import data, overlays
 from mammo.reporting.page import Note, Pictures, Section, Table
 
 DEFAULT = load_config(Path(__file__).resolve().parents[2] / "params.yaml")
 RESAMPLING = Resampling(100, seed=1)
 FILM = "film/{}.dcm"
+SHEET = cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
 
 
 def case(patient: str, **changes: Any) -> dict[str, Any]:
@@ -379,7 +380,8 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report with one film among its examples, as the stage writes it."""
     folder = tmp_path_factory.mktemp("report")
     films = {"MALIGNANT": [page.Picture("a film", "secret caption", b"the film")]}
-    data_report.write(folder, whole(), Films(films, b"a contact sheet"))
+    odd = {"Smallest": [page.Picture("an odd film", "odd caption", b"the film")]}
+    data_report.write(folder, whole(), Films(films, SHEET, odd))
     return folder
 
 
@@ -424,7 +426,9 @@ def test_films_of_patients_are_in_the_html_page_alone(written: Path):
     assert "secret caption" in (written / "data.html").read_text()
     assert "secret caption" not in (written / "data.md").read_text()
     assert b"the film" not in b"".join(path.read_bytes() for path in (written / "figures").iterdir())
-    assert (written / "preprocess.png").read_bytes() == b"a contact sheet"
+    assert "odd caption" in (written / "data.html").read_text()
+    assert "odd caption" not in (written / "data.md").read_text()
+    assert (written / "preprocess.png").read_bytes() == SHEET
     assert "Before and after preprocessing" in (written / "data.html").read_text()
     assert "Before and after preprocessing" not in (written / "data.md").read_text()
 
@@ -490,6 +494,92 @@ def test_a_synthetic_cohort_is_said_to_be_one(built: list[Section]):
     for source, told in (("demo", True), ("folder", False)):
         assert ("Synthetic cohort" in data_report.render_html(report(cohort(), source=source), built, Films())) == told
         assert ("Synthetic cohort" in page.markdown(built, "figures", synthetic=told)) == told
+
+
+# --- samples at the limits ----------------------------------------------------------------------------------
+
+
+def measured(root: Path, count: int = 8) -> pd.DataFrame:
+    """schemas.CHECKS of films with a mask and a crop each, which lie below `root`; the last one is excluded."""
+    rng = np.random.default_rng(0)
+    film, mask = rng.integers(0, 256, (60, 40), np.uint8), np.zeros((60, 40), np.uint8)
+    mask[20:30, 10:20] = 255
+    for name, image in (("film.png", film), ("mask.png", mask), ("crop.png", film[15:35, 5:25])):
+        cv2.imwrite(str(root / name), image)
+    values = np.arange(1, count + 1) / 100
+    rows = pd.DataFrame({"sample_id": [f"S{number}" for number in range(1, count + 1)]}).assign(
+        image_path="film.png", mask_path="mask.png", crop_path="crop.png", marked_share=values, spread=10 + values,
+        inside_breast=1 - values, crop_correlation=1 - values / 2, reason=None,
+    )  # fmt: skip
+    rows.loc[count - 1, "reason"] = "mask.png: the mask marks nothing of a lesion"
+    return schemas.check_table(rows, schemas.CHECKS, "checks")
+
+
+NONE_EXCLUDED = pd.DataFrame(columns=list(schemas.EXCLUDED.columns))
+LIMITS = DEFAULT.ingest.checks
+
+
+def test_the_samples_nearest_to_each_limit_are_listed(tmp_path: Path):
+    checks = measured(tmp_path)
+    built = odd_samples.build_odd_samples(dataclasses.replace(whole(), checks=checks))
+    note, table = built.blocks
+    assert note.text == (
+        "8 masks were measured, and 8 of their crops could be compared with the film; 1 sample of 8 was excluded for "
+        "what the pixels show."
+    )
+    nearest = {title: [(row[0].text, row[1].text) for row in rows] for title, rows in table.groups}
+    assert nearest["Smallest marked share of the film"] == [("S1", "1 %"), ("S2", "2 %"), ("S3", "3 %")]
+    assert nearest["Largest marked share of the film"] == [("S7", "7 %"), ("S6", "6 %"), ("S5", "5 %")]
+    assert nearest["Smallest correlation of a crop with its place on the film"][0] == ("S7", "0.965")
+    assert not any(cell.warning for _, rows in table.groups for row in rows for cell in row)
+
+
+def test_a_value_beyond_its_limit_stands_out(tmp_path: Path):
+    """As where the crops of a copy are of another kind, and none excludes its row."""
+    checks = measured(tmp_path).assign(crop_correlation=0.2)
+    table = odd_samples.build_odd_samples(dataclasses.replace(whole(), checks=checks)).blocks[1]
+    assert [row[1].warning for row in table.groups[-1][1]] == [True] * 3
+
+
+def test_odd_samples_are_pictured_with_what_is_to_be_judged(tmp_path: Path):
+    checks = measured(tmp_path)
+    pictures = odd_samples.draw_odd_samples(tmp_path, checks, NONE_EXCLUDED, LIMITS)
+    assert next(iter(pictures)) == "Smallest marked share of the film"
+    (excluded,) = pictures["Excluded (1 of 1 rows; all: data/excluded.csv)"]
+    assert excluded.caption == "S8: excluded: mask.png: the mask marks nothing of a lesion"
+    first = pictures["Smallest marked share of the film"][0]
+    assert first.caption == "S1: 1 % (at least 0.004 %)"
+    assert first.alt == "S1: the film with its mask outlined, the film around the mask, the published crop"
+    drawn = cv2.imdecode(np.frombuffer(first.png, np.uint8), cv2.IMREAD_COLOR)
+    film, square, gap = round(40 * overlays.MARK_PX / 60), overlays.MARK_PX, overlays.MARK_GAP_PX
+    assert drawn.shape == (square, film + 2 * (square + gap), 3)
+    assert sum(len(picture.png) for group in pictures.values() for picture in group) < 16 * 40_000
+    assert pictures == odd_samples.draw_odd_samples(tmp_path, checks, NONE_EXCLUDED, LIMITS)
+
+
+def test_excluded_rows_are_pictured_where_their_film_can_be_read(tmp_path: Path):
+    checks = measured(tmp_path).drop(columns="reason").assign(reason=None)
+    rows = pd.DataFrame({**{key: ["P"] * 3 for key in schemas.KEY}, "official_split": "train"}).assign(
+        image_path=["film.png", "gone.png", None], reason=["unknown pathology", "cannot be read", "0 files"]
+    )
+    rows.loc[0, "image_path"] = "second.png"
+    cv2.imwrite(str(tmp_path / "second.png"), np.full((40, 30), 9, np.uint8))
+    (name,) = [name for name in odd_samples.draw_odd_samples(tmp_path, checks, rows, LIMITS) if "Excluded" in name]
+    assert name == "Excluded (1 of 2 rows; all: data/excluded.csv)"
+
+
+def test_pictures_stand_before_the_folded_table(tmp_path: Path):
+    checks = measured(tmp_path)
+    section = odd_samples.build_odd_samples(dataclasses.replace(whole(), checks=checks))
+    pictured = odd_samples.add_pictures(section, {"A": [page.Picture("alt", "caption", b"x")]})
+    assert [block.kind for block in pictured.blocks] == ["note", "note", "pictures", "table"]
+    assert pictured.blocks[-1].folded and not section.blocks[-1].folded
+    assert odd_samples.add_pictures(section, {}) == section
+
+
+def test_without_a_mask_there_is_nothing_to_show():
+    (note,) = odd_samples.build_odd_samples(whole()).blocks
+    assert "ingest measured no mask" in note.text
 
 
 # --- examples -----------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from pathlib import Path
 RAW = Path("data/raw")
 CASES = Path("data/cases.csv")
 EXCLUDED = Path("data/excluded.csv")  # published rows that are no case
+CHECKS = Path("data/checks.csv")  # what was measured of films, masks and crops
 MANIFEST = Path("data/manifest.csv")  # size and hashes of the cases' files
 
 # Splits

@@ -57,7 +57,30 @@ CASES = pa.DataFrameSchema(
     coerce=True,
 )
 EXCLUDED = pa.DataFrameSchema(
-    {**{column: _text(nullable=True) for column in KEY}, "official_split": _text("train", "test"), "reason": _text()},
+    {
+        **{column: _text(nullable=True) for column in KEY},
+        "official_split": _text("train", "test"),
+        "reason": _text(),
+        # The film, where it is known; those of a breast are joined as in CASES.
+        "image_path": pa.Column(str, nullable=True, required=False),
+    },
+    strict=True,
+    coerce=True,
+)
+_measure = pa.Column("float64", nullable=True)
+# What mammo.data.plausibility measured of each mask, and of each film without one; reason: why its sample is excluded.
+CHECKS = pa.DataFrameSchema(
+    {
+        "sample_id": _text(),
+        "image_path": _text(),
+        "mask_path": _text(nullable=True),
+        "crop_path": _text(nullable=True),
+        "marked_share": _measure,
+        "inside_breast": _measure,
+        "spread": _measure,
+        "crop_correlation": _measure,
+        "reason": _text(nullable=True),
+    },
     strict=True,
     coerce=True,
 )

@@ -68,7 +68,8 @@ def check() -> DataCheck:
     types: list[str] = list(ingest.abnormality_types)
     located = datasets.load_dataset(ingest.dataset).locate(root, ingest.unit, types, config.compute.workers)
     doubts = plausibility.find_doubts(root, located, config.ingest.checks, config.compute.workers)
-    located, files = manifest.examine(root, manifest.exclude_samples(located, doubts), config.compute.workers)
+    usable = manifest.exclude_samples(located, doubts.reasons)
+    located, files = manifest.examine(root, usable, config.compute.workers)
     compared = [path for path in (EXCLUDED, MANIFEST, SPLITS) if path.is_file()]
     problems = [*_incomplete(located, ingest, root), *_changed(located, files, compared, root)]
     return DataCheck(root, len(files), located.counts, compared, problems)

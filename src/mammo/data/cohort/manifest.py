@@ -111,6 +111,6 @@ def _sample_files(cases: pd.DataFrame) -> list[list[str]]:
 
 def _abnormalities(samples: pd.DataFrame) -> pd.DataFrame:
     """Return the published rows of samples, one per abnormality, with the sample's reason."""
-    rows = samples[[*KEY, "official_split", "reason"]]
+    rows = samples[[*KEY, "official_split", "reason", "image_path"]]
     rows = rows.assign(abnormality_id=rows["abnormality_id"].str.split(PATH_SEPARATOR, regex=False))
     return rows.explode("abnormality_id", ignore_index=True)

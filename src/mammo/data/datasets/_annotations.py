@@ -76,7 +76,7 @@ def locate(rows: list[Row], unit: str, abnormality_types: list[str], counts: dic
     if cases.empty:
         first = table["reason"].iloc[0] if len(table) else "there are none"
         raise DatasetError(f"{where}: none of the {len(table)} rows is a usable {unit}; first reason: {first}")
-    excluded = table.loc[table["reason"] != "", [*KEY, "official_split", "reason"]]
+    excluded = table.loc[table["reason"] != "", [*KEY, "official_split", "reason", "image_path"]]
     films = {path for paths in cases["image_path"] for path in paths.split(VIEW_SEPARATOR)}
     return Located(cases, excluded.replace("", None), sorted(films), counts)
 

@@ -15,6 +15,7 @@ from mammo.reporting.data_report.examples import Films, build_films_section
 from mammo.reporting.data_report.films import build_films, build_intensities, build_lesions, build_structure
 from mammo.reporting.data_report.labels import build_pathology, build_prevalence, build_shortcuts
 from mammo.reporting.data_report.metadata import build_folds, build_left_out, build_metadata
+from mammo.reporting.data_report.odd_samples import SECTION, add_pictures, build_odd_samples
 from mammo.reporting.data_report.overview import build_leak_audit, build_overview
 from mammo.reporting.data_report.provenance import build_provenance
 from mammo.reporting.page import Section
@@ -32,6 +33,7 @@ SECTIONS: tuple[Callable[[DataReport], Section], ...] = (
     build_intensities,
     build_metadata,
     build_left_out,
+    build_odd_samples,
     build_folds,
     build_provenance,
 )
@@ -57,7 +59,8 @@ def build_sections(report: DataReport) -> list[Section]:
 
 def render_html(report: DataReport, sections: Sequence[Section], films: Films) -> str:
     """Render the sections as one HTML file, with the films, where there are any, before the last."""
-    with_films = [*sections[:-1], build_films_section(films), sections[-1]] if films else sections
+    shown = [add_pictures(section, films.odd) if section.id == SECTION else section for section in sections]
+    with_films = [*shown[:-1], build_films_section(films), shown[-1]] if films else shown
     return page.html(TITLE, with_films, synthetic=report.synthetic)
 
 

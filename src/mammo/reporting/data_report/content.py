@@ -14,7 +14,8 @@ from mammo.data.cohort.summary import DataSummary
 class DataReport:
     """The content of a data report: SHA-256 of the pixel store, and the records of ingest, split and preprocess.
 
-    probe: shortcut_probe.probe_shortcuts; quartiles: border_scores.share_by_quartile. None where they were not made.
+    probe: shortcut_probe.probe_shortcuts; quartiles: border_scores.share_by_quartile; checks: schemas.CHECKS. None
+    where they were not made.
     """
 
     summary: DataSummary
@@ -23,6 +24,7 @@ class DataReport:
     records: Sequence[Record]
     probe: pd.DataFrame | None = None
     quartiles: pd.DataFrame | None = None
+    checks: pd.DataFrame | None = None
 
     @property
     def unit(self) -> str:

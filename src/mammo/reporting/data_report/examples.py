@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from mammo.data.cohort.summary import PATHOLOGIES
-from mammo.reporting.figures import contact_sheets, overlays
+from mammo.reporting.figures import contact_sheets, overlays, png
 from mammo.reporting.page import Block, Note, Picture, Pictures, Section
 
 EXAMPLES_PER_CLASS = 5
@@ -16,10 +16,14 @@ EXAMPLES_PER_CLASS = 5
 
 @dataclass(frozen=True)
 class Films:
-    """Films for the HTML page alone: pictures by pathology, and a contact sheet (PNG) of preprocessing."""
+    """Films for the HTML page alone: pictures by pathology, and a contact sheet (PNG) of preprocessing.
+
+    odd: pictures of odd_samples by group.
+    """
 
     examples: Mapping[str, Sequence[Picture]] = field(default_factory=dict)
     sheet: bytes = b""
+    odd: Mapping[str, Sequence[Picture]] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return bool(self.examples or self.sheet)
@@ -59,7 +63,7 @@ def _draw_views(case: pd.Series, image: npt.NDArray[np.uint8], mask: npt.NDArray
         Picture(
             f"{case['sample_id']}, {view}, {details}, lesion outlined",
             f"{case['sample_id']}: {case['abnormality_type']}, {view}, BI-RADS {_format_grade(case['birads'])}",
-            overlays.encode_case(film, outlined),
+            png.encode_webp(overlays.encode_case(film, outlined)),
         )
         for view, (film, outlined) in zip(views, parts, strict=True)
         if film.any()
@@ -81,5 +85,7 @@ def build_films_section(films: Films) -> Section:
         blocks += [Note(pathology), Pictures(list(pictures), size="thumbnail")]
     if films.sheet:
         alt = "Films as scanned, with the detected breasts and marked lesions, beside the images that models see"
-        blocks.append(Pictures([Picture(alt, "Before and after preprocessing", films.sheet)], size="full"))
+        blocks.append(
+            Pictures([Picture(alt, "Before and after preprocessing", png.encode_webp(films.sheet))], size="full")
+        )
     return Section("examples", "Examples", guide, blocks)

@@ -1,5 +1,7 @@
 """Pictures of single samples, drawn with OpenCV: the image with its lesion outlined, and its heat map beside it."""
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -8,6 +10,7 @@ THUMBNAIL_PX = 192
 OUTLINE_COLOUR = (136, 255, 0)  # blue, green, red: contact_sheets.LESION_COLOUR
 HEAT_COLOURS = cv2.COLORMAP_INFERNO
 OPACITY = 0.75  # of the heat map where it is highest
+MARK_PX, MARK_GAP_PX = 200, 6  # of the height of a mark's panels, and between them
 EVEN = 1e-3  # of 0..1: a map that varies less is even
 CAPTION_PX = 26  # height of the strip that holds the caption
 PLACE_GAP_PX = 4  # between the whole film and what was cut out of it
@@ -37,6 +40,35 @@ def encode_heat_map(image: Grey, mask: Grey, heat: Heat, caption: str, size_px: 
     text = ", ".join(part for part in (caption, explain_empty(heat)) if part)
     cv2.putText(strip, text, (6, CAPTION_PX - 8), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
     return _encode(np.vstack([strip, panels]))
+
+
+def encode_mark(film: Grey, mask: Grey, details: Sequence[Grey | None]) -> bytes:
+    """Encode a film (h, w) with its mask outlined, and details (h, w) beside it, as a PNG of MARK_PX in height.
+
+    Every panel keeps its aspect; a detail that is None is left out.
+    """
+    height, width = film.shape
+    shown = max(1, round(width * MARK_PX / height)), MARK_PX
+    panel = cv2.cvtColor(cv2.resize(film, shown, interpolation=cv2.INTER_AREA), cv2.COLOR_GRAY2BGR)
+    marked = cv2.resize(np.asarray(mask > 0, np.uint8), shown, interpolation=cv2.INTER_AREA)
+    outlines, _ = cv2.findContours(marked, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    panels = [cv2.drawContours(panel, outlines, -1, OUTLINE_COLOUR, 1)]
+    for detail in details:
+        if detail is not None:
+            panels += [np.full((MARK_PX, MARK_GAP_PX, 3), 128, np.uint8), _fit_square(detail)]
+    return _encode(np.asarray(np.hstack(panels), np.uint8))
+
+
+def _fit_square(image: Grey) -> Colours:
+    """Return an image (h, w) as (MARK_PX, MARK_PX, 3), its aspect kept, in the middle of black."""
+    scale = MARK_PX / max(image.shape)
+    width, height = (max(1, round(side * scale)) for side in image.shape[::-1])
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    small = cv2.resize(image, (width, height), interpolation=interpolation)
+    square = np.zeros((MARK_PX, MARK_PX), np.uint8)
+    top, left = (MARK_PX - height) // 2, (MARK_PX - width) // 2
+    square[top : top + height, left : left + width] = small
+    return np.asarray(cv2.cvtColor(square, cv2.COLOR_GRAY2BGR), np.uint8)
 
 
 def draw_panel(image: Grey, mask: Grey, size_px: int, heat: Heat | None = None) -> Colours:

@@ -75,7 +75,8 @@ def locate(root: Path, unit: str, abnormality_types: list[str], workers: int) ->
     if good.empty:
         raise DatasetError(f"{root}: none of the {len(rows)} rows is usable; first reason: {rows['reason'].iloc[0]}")
     cases = _lesions(good) if unit == "lesion" else _groups(good, UNIT_KEYS[unit])
-    excluded = rows.loc[rows["reason"] != "", [*KEY, "official_split", "reason"]]
+    excluded = rows.loc[rows["reason"] != "", [*KEY, "official_split", "reason", "image_path"]]
+    excluded = excluded.assign(image_path=excluded["image_path"].replace("", None))
     crops = {mask: crop for mask, crop in zip(good["mask_path"], good["crop_path"], strict=True) if crop}
     return Located(cases, excluded, sorted({*good["image_path"], *good["mask_path"]}), _counts(rows), crops)
 
