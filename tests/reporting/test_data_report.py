@@ -515,7 +515,7 @@ def measured(root: Path, count: int = 8) -> pd.DataFrame:
     return schemas.check_table(rows, schemas.CHECKS, "checks")
 
 
-NONE_EXCLUDED = pd.DataFrame(columns=list(schemas.EXCLUDED.columns))
+ONE_EXCLUDED = pd.DataFrame({**dict.fromkeys(schemas.KEY, "P"), "official_split": "train", "reason": ["x"]})
 LIMITS = DEFAULT.ingest.checks
 
 
@@ -543,9 +543,9 @@ def test_a_value_beyond_its_limit_stands_out(tmp_path: Path):
 
 def test_odd_samples_are_pictured_with_what_is_to_be_judged(tmp_path: Path):
     checks = measured(tmp_path)
-    pictures = odd_samples.draw_odd_samples(tmp_path, checks, NONE_EXCLUDED, LIMITS)
+    pictures = odd_samples.draw_odd_samples(tmp_path, checks, ONE_EXCLUDED, LIMITS)
     assert next(iter(pictures)) == "Smallest marked share of the film"
-    (excluded,) = pictures["Excluded (1 of 1 rows; all: data/excluded.csv)"]
+    (excluded,) = pictures["Excluded rows (1 of 1 are shown; all: data/excluded.csv)"]
     assert excluded.caption == "S8: excluded: mask.png: the mask marks nothing of a lesion"
     first = pictures["Smallest marked share of the film"][0]
     assert first.caption == "S1: 1 % (at least 0.004 %)"
@@ -554,7 +554,7 @@ def test_odd_samples_are_pictured_with_what_is_to_be_judged(tmp_path: Path):
     film, square, gap = round(40 * overlays.MARK_PX / 60), overlays.MARK_PX, overlays.MARK_GAP_PX
     assert drawn.shape == (square, film + 2 * (square + gap), 3)
     assert sum(len(picture.png) for group in pictures.values() for picture in group) < 16 * 40_000
-    assert pictures == odd_samples.draw_odd_samples(tmp_path, checks, NONE_EXCLUDED, LIMITS)
+    assert pictures == odd_samples.draw_odd_samples(tmp_path, checks, ONE_EXCLUDED, LIMITS)
 
 
 def test_excluded_rows_are_pictured_where_their_film_can_be_read(tmp_path: Path):
@@ -565,7 +565,7 @@ def test_excluded_rows_are_pictured_where_their_film_can_be_read(tmp_path: Path)
     rows.loc[0, "image_path"] = "second.png"
     cv2.imwrite(str(tmp_path / "second.png"), np.full((40, 30), 9, np.uint8))
     (name,) = [name for name in odd_samples.draw_odd_samples(tmp_path, checks, rows, LIMITS) if "Excluded" in name]
-    assert name == "Excluded (1 of 2 rows; all: data/excluded.csv)"
+    assert name == "Excluded rows (1 of 3 are shown; all: data/excluded.csv)"
 
 
 def test_pictures_stand_before_the_folded_table(tmp_path: Path):

@@ -75,10 +75,9 @@ def list_excluded(checks: pd.DataFrame, excluded: pd.DataFrame) -> pd.DataFrame:
     doubted = checks[checks["reason"].notna()]
     others = excluded.reindex(columns=[*KEY, "image_path", "reason"])
     others = others[others["image_path"].notna() & ~others["reason"].str.startswith(OUT_OF_SCOPE)]
-    others = others.assign(
-        sample_id=others[KEY].fillna("unknown").agg("_".join, axis=1),
-        image_path=others["image_path"].str.split(VIEW_SEPARATOR, regex=False),
-    ).explode("image_path")
+    names = ["_".join(key) for key in others[KEY].fillna("unknown").itertuples(index=False, name=None)]
+    films = pd.Series([path.split(VIEW_SEPARATOR) for path in others["image_path"]], others.index, dtype=object)
+    others = others.assign(sample_id=names, image_path=films).explode("image_path")
     others = others[~others["image_path"].isin(doubted["image_path"])]
     rows = pd.concat([doubted, others.drop_duplicates(["image_path", "reason"])], ignore_index=True)
     return rows.reindex(columns=["sample_id", *FILE, "reason"])
@@ -146,7 +145,7 @@ def draw_odd_samples(
     left_out = list_excluded(checks, excluded)
     drawn = (_draw(root, row, f"excluded: {row['reason']}") for _, row in left_out.iterrows())
     shown = [picture for _, picture in zip(range(EXCLUDED_SHOWN), filter(None, drawn), strict=False)]
-    title = f"Excluded ({len(shown)} of {len(excluded):,} rows; all: data/excluded.csv)"
+    title = f"Excluded rows ({len(shown)} of {len(excluded):,} are shown; all: data/excluded.csv)"
     return {name: group for name, group in (pictures | {title: shown}).items() if group}
 
 
