@@ -1,6 +1,7 @@
 """Attack what goes in and print where each case ended: films, names, DICOM headers, boxes, bundles, data sets.
 
-`python benchmarks/attacks.py [MODEL]` in a finished workspace of lesions and the synthetic cohort (default: light_cnn).
+`python benchmarks/attacks.py [MODEL]` in a finished workspace of lesions and the synthetic cohort (default: light_cnn);
+`python benchmarks/attacks.py --page` does the same and writes docs/results/attacks.md and attacks.csv.
 A case ends as `refused` (an error that names it), `doubted`, `excluded` (a row of a data set, with its reason), `same`
 (the answer of the untouched input) or `left alone` (a data set without any doubt). Wrong: an ending that the case does
 not allow, so above all an answer to a damaged input. Prints wrong endings, tracebacks and lost rows at the end; exit
@@ -8,6 +9,7 @@ code 1 where there is one. About a minute.
 """
 
 import io as memory
+import itertools
 import json
 import shutil
 import sys
@@ -27,6 +29,10 @@ import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import DigitalMammographyXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks import attack_cases
 from mammo.cli.output import as_json, render
 from mammo.cli.predict import _table
 from mammo.core.config import ChecksConfig, load_config
@@ -41,28 +47,45 @@ from mammo.inference.predictor import Predictor, load
 
 REFUSED, DOUBTED, EXCLUDED, SAME, ALONE = "refused", "doubted", "excluded", "same", "left alone"
 PROBLEMS = ("wrong answer", "traceback", "row lost")
+ENDINGS = (REFUSED, DOUBTED, EXCLUDED, SAME, ALONE)
+PAGE_OPTION = "--page"
+RESULTS = Path(__file__).resolve().parents[1] / "docs/results"
+PAGE, TABLE = RESULTS / "attacks.md", RESULTS / "attacks.csv"
+KINDS = {
+    "file": "files for `predict`: cut, overwritten, flipped bytes, other formats, no mammograms",
+    "name": "names of files for `predict`",
+    "DICOM": "DICOM headers for `predict`",
+    "boxes": "tables of boxes for `predict`",
+    "bundle": "bundles of models",
+    "data set": "films, masks and crops for `ingest`",
+    "table": "cells of a description table for `ingest`",
+}
+PAGE_TEXT = """# What happens to damaged input
+
+Written by `python benchmarks/attacks.py --page` in a finished workspace of the synthetic cohort, which takes about a
+minute on two cores. Each of the {count} cases damages one thing and lists where it ended: [attacks.csv](attacks.csv).
+
+{table}
+
+**refused**: an error that names the file and the cure. **doubted**: an answer beside a warning. **excluded**: a row
+of the data set in `data/excluded.csv`, with its reason. **same**: the answer of the untouched input, as for an odd
+name or a flip that changes nothing. **left alone**: a row without any doubt: the untouched one, and edits that a table
+alone cannot tell. Those are descriptors (mass shape and margins), which no stage reads; a reading that is missing,
+which is allowed; and a label or reading of another row, which is as plausible as the published one.
+`ingest.expect: full` counts the malignant rows, so that a single changed label is refused.
+
+A case is wrong where it ends in a way that it does not allow, above all with an answer to a damaged input.
+"""
 TYPES = ["mass", "calcification"]
 TOLERANCE = 0.005  # of a probability: a film of 16 bits is rounded once less
-FLIPS = 60  # generated cases of flipped bytes
-HEADERS = {  # of a DICOM film: values that are not what they say
-    "Modality": ("CT", "MR", "OT"),
-    "Rows": (0, 1, 65_535, 7),
-    "Columns": (0, 1, 65_535, 7),
-    "BitsAllocated": (1, 7, 12, 64),
-    "BitsStored": (0, 99),
-    "SamplesPerPixel": (3, 0),
-    "PhotometricInterpretation": ("RGB", "PALETTE COLOR", "NONSENSE", ""),
-    "NumberOfFrames": (0, 4, 1_000_000),
-    "PixelRepresentation": (7,),
-}
 Grey = npt.NDArray[np.uint8]
 
 
 @dataclass
 class Report:
-    """The endings of all cases; bad: those that are wrong, a traceback, or lost a row."""
+    """The endings of all cases (kind, case, ending); bad: those that are wrong, a traceback, or lost a row."""
 
-    endings: Counter[str] = field(default_factory=Counter)
+    cases: list[tuple[str, str, str]] = field(default_factory=list)
     bad: Counter[str] = field(default_factory=Counter)
 
     def add(self, group: str, name: str, ending: str, allowed: tuple[str, ...]) -> None:
@@ -70,7 +93,7 @@ class Report:
         kind = ending.split(":")[0]
         wrong = kind not in allowed
         problem = kind if kind in PROBLEMS else PROBLEMS[0]
-        self.endings[kind] += 1
+        self.cases.append((group, ascii(name)[1:-1], problem if wrong else kind))
         self.bad[problem] += wrong
         print(f"{'WRONG ' if wrong else ''}{group}: {name!a}: {ending}"[:200])
 
@@ -94,7 +117,8 @@ def main() -> None:
     chosen = example.find_example()
     if chosen is None or chosen.box is None:
         sys.exit("no finished run of lesions here; `dvc repro` makes one")
-    predictor = load(sys.argv[1] if len(sys.argv) > 1 else "light_cnn")
+    names = [argument for argument in sys.argv[1:] if argument != PAGE_OPTION]
+    predictor = load(names[0] if names else "light_cnn")
     film = io.read_grey(chosen.film)
     report = Report()
     with tempfile.TemporaryDirectory() as scratch:
@@ -106,10 +130,30 @@ def main() -> None:
             attack(target, place / attack.__name__, report)
         _bundles(predictor.about.name, place / "bundles", report)
         _data_sets(place / "cohorts", load_config().ingest.checks, report)
-    print(f"{sum(report.endings.values())} cases: {dict(report.endings)}")
+    print(f"{len(report.cases)} cases: {dict(Counter(ending for *_, ending in report.cases))}")
     bad = {problem: report.bad[problem] for problem in PROBLEMS}
     print(bad)
+    if PAGE_OPTION in sys.argv:
+        write_page(report)
     sys.exit(any(bad.values()))
+
+
+def write_page(report: Report) -> None:
+    """Write the cases as CSV, and their numbers by kind and ending as a page."""
+    cases = pd.DataFrame(report.cases, columns=["kind", "case", "ending"])
+    cases.to_csv(TABLE, index=False, lineterminator="\n")
+    PAGE.write_text(render_page(cases), encoding="utf-8")
+
+
+def render_page(cases: pd.DataFrame) -> str:
+    """Return the page of cases (kind, case, ending): what was tried, and how often each kind ended how."""
+    endings = [*ENDINGS, *PROBLEMS]
+    counts = pd.crosstab(cases["kind"], cases["ending"]).reindex(index=list(KINDS), columns=endings, fill_value=0)
+    lines = [f"| {' | '.join(['what', 'cases', *endings])} |", "|---" * (2 + len(endings)) + "|"]
+    for kind, row in counts.iterrows():
+        lines.append(f"| {KINDS[str(kind)]} | {row.sum()} | {' | '.join(map(str, row))} |")
+    lines.append(f"| **all** | {len(cases)} | {' | '.join(str(counts[name].sum()) for name in endings)} |")
+    return PAGE_TEXT.format(count=len(cases), table="\n".join(lines))
 
 
 # Files, all in one call with a good one
@@ -145,7 +189,7 @@ def _damaged_files(film: Grey) -> Iterator[tuple[str, tuple[bytes, tuple[str, ..
         yield f"empty{suffix}", (b"", (REFUSED,))
         yield f"text{suffix}", (b"no image at all", (REFUSED,))
     png = _encode(film, ".png")
-    for number in range(FLIPS):  # a PNG has checksums: any flip is seen, or changes nothing
+    for number in range(attack_cases.FLIPS):  # a PNG has checksums: any flip is seen, or changes nothing
         flipped = bytearray(png)
         flipped[int(rng.integers(len(png)))] ^= 1 << int(rng.integers(8))
         yield f"flip {number}.png", (bytes(flipped), (REFUSED, SAME))
@@ -201,39 +245,7 @@ def _row_ending(target: Target, answers: pd.DataFrame, path: Path) -> str:
 
 def _names(target: Target, place: Path, report: Report) -> None:
     place.mkdir()
-    words = [
-        "a|b",
-        "a;b",
-        "box:1,2,3,4",
-        "[red]x",
-        "[bold]",
-        "=1+1",
-        "-x",
-        "@x",
-        "\x1b[31mx",
-        "a\nb",
-        "a\rb",
-        "\u202eb",
-    ]
-    words += [
-        "b\udcff",
-        " ",
-        "..x",
-        "é",
-        "漢字",
-        "%s",
-        "{0}",
-        "$HOME",
-        "'",
-        '"',
-        "a\tb",
-        "x" * 200,
-        "\x07",
-        "~",
-        "*",
-        "?",
-    ]
-    paths = [place / f"{word}.png" for word in words]
+    paths = [place / f"{word}.png" for word in attack_cases.NAMES]
     for path in paths:
         path.write_bytes(_encode(target.film, ".png"))
     answers = _ask_all(target, paths, "name", report)
@@ -251,7 +263,7 @@ def _headers(target: Target, place: Path, report: Report) -> None:
     cases = [("untouched", {}, (SAME,))]
     cases += [
         (f"{key} {value}", {key: value}, (REFUSED, DOUBTED, SAME))
-        for key, values in HEADERS.items()
+        for key, values in attack_cases.HEADERS.items()
         for value in values
     ]
     paths, allowed = [], {}
@@ -264,7 +276,7 @@ def _headers(target: Target, place: Path, report: Report) -> None:
         paths.append(path)
         allowed[path] = (name, endings)
     content = paths[0].read_bytes()
-    for share in (0.01, 0.1, 0.5, 0.9):
+    for share in attack_cases.CUTS:
         paths.append(place / f"cut {share}.dcm")
         paths[-1].write_bytes(content[: int(share * len(content))])
         allowed[paths[-1]] = (paths[-1].name, (REFUSED,))
@@ -297,17 +309,7 @@ def _boxes(target: Target, place: Path, report: Report) -> None:
         "untouched": f"file,x0,y0,x1,y1\nfilm.png,{corners}\n",
         "bom": f"\ufefffile,x0,y0,x1,y1\nfilm.png,{corners}\n",
     }
-    for bad in (
-        "1,2,3,four",
-        "1,2,3",
-        ",,,",
-        "nan,1,2,3",
-        "1.5,2,30,40",
-        "-1,0,9,9",
-        "9,9,1,1",
-        "0,0,9999,9",
-        "1e9,0,2e9,9",
-    ):
+    for bad in attack_cases.BOXES:
         cases[f"box {bad}"] = f"file,x0,y0,x1,y1\nfilm.png,{bad}\n"
     cases |= {
         "empty": "",
@@ -509,24 +511,29 @@ def _tables(root: Path, report: Report) -> None:
     kept = path.read_bytes()
     table = pd.read_csv(path, dtype=str)
     total = sum(len(pd.read_csv(file)) for file in (root / "csv").glob("*_case_description_*.csv"))
-    for column in table.columns:
-        for value in ("", "NONSENSE", "\x00", "=1", "-1", "1e9", "nan", "99"):
-            changed = table.copy()
-            changed.loc[0, column] = value
-            buffer = memory.StringIO()
-            changed.to_csv(buffer, index=False)
-            path.write_text(buffer.getvalue(), encoding="utf-8")
-
-            def ask() -> str:
-                located = datasets.load_dataset("cbis_ddsm").locate(root, "lesion", TYPES, 1)
-                rows = len(located.cases) + len(located.excluded)
-                if rows != total:
-                    return f"row lost: {rows} of {total}"
-                more = located.excluded["reason"]
-                return f"{EXCLUDED}: {more.iloc[0]}" if len(more) else ALONE
-
-            report.add("table", f"{column}={value}", _guard(ask), (EXCLUDED, REFUSED, ALONE))
+    values = (*attack_cases.CELLS, attack_cases.OF_ANOTHER_ROW)
+    for column, value in itertools.product(attack_cases.COLUMNS, values):
+        changed = table.copy()
+        changed.loc[0, column] = _of_another_row(table[column]) if value == attack_cases.OF_ANOTHER_ROW else value
+        buffer = memory.StringIO()
+        changed.to_csv(buffer, index=False)
+        path.write_text(buffer.getvalue(), encoding="utf-8")
+        allowed = (EXCLUDED, REFUSED) if attack_cases.tells(column, value) else (ALONE,)
+        report.add("table", f"{column}={value}", _guard(lambda: _locate(root, total)), allowed)
     path.write_bytes(kept)
+
+
+def _of_another_row(cells: "pd.Series[str]") -> str:
+    """Return the first value that is not the first row's."""
+    return next((cell for cell in cells if cell != cells.iloc[0]), "NONSENSE")
+
+
+def _locate(root: Path, total: int) -> str:
+    located = datasets.load_dataset("cbis_ddsm").locate(root, "lesion", TYPES, 1)
+    rows = len(located.cases) + len(located.excluded)
+    if rows != total:
+        return f"row lost: {rows} of {total}"
+    return f"{EXCLUDED}: {located.excluded['reason'].iloc[0]}" if len(located.excluded) else ALONE
 
 
 if __name__ == "__main__":

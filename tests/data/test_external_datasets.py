@@ -596,6 +596,7 @@ def test_mias_severity_and_class_are_read(originals):
         "mdb004": 0,
         "mdb005": 0,
         "mdb006": 1,
+        "mdb007": 1,
         "mdb008": 0,
     }
     assert cases.loc["mdb005", ["abnormality_type", "abnormality_id"]].to_list() == ["calcification", "1;2"]

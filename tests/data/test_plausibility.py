@@ -16,7 +16,7 @@ from mammo.core import schemas
 from mammo.core.config import load_config
 from mammo.core.files import describe_refused_write
 from mammo.data import datasets, plausibility
-from mammo.data.datasets import Located, inbreast
+from mammo.data.datasets import Located, _annotations
 from mammo.data.images import dicom, io
 from mammo.data.sources import demo
 from tests import external_fixtures
@@ -226,7 +226,7 @@ def test_an_inbreast_film_with_two_files_is_excluded(tmp_path: Path) -> None:
     ("text", "category"), [("4", 4), ("4a", 4), ("4.0", 4), ("99", None), ("", None), ("4d", None)]
 )
 def test_birads_categories_as_spreadsheets_write_them(text: str, category: int | None) -> None:
-    assert inbreast._category(text) == category
+    assert _annotations.parse_birads(text) == category
 
 
 @pytest.mark.parametrize(

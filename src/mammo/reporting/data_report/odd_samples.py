@@ -164,7 +164,7 @@ def _draw(root: Path, row: "pd.Series", text: str) -> Picture | None:
 def add_pictures(section: Section, pictures: Mapping[str, Sequence[Picture]]) -> Section:
     """Return the section with the pictures, by group, before its table, which is folded then."""
     drawn: list[Block] = [
-        block for title, group in pictures.items() for block in (Note(title), Pictures(list(group), size="half"))
+        block for title, group in pictures.items() for block in (Note(title), Pictures(list(group), size="third"))
     ]
     kept = [replace(block, fold=True) if isinstance(block, Table) else block for block in section.blocks]
     return replace(section, blocks=[*kept[:1], *drawn, *kept[1:]] if drawn else section.blocks)

@@ -55,7 +55,7 @@ def encode_mark(film: Grey, mask: Grey, details: Sequence[Grey | None]) -> bytes
     panels = [cv2.drawContours(panel, outlines, -1, OUTLINE_COLOUR, 1)]
     for detail in details:
         if detail is not None:
-            panels += [np.full((MARK_PX, MARK_GAP_PX, 3), 128, np.uint8), _fit_square(detail)]
+            panels += [np.full((MARK_PX, MARK_GAP_PX, 3), 255, np.uint8), _fit_square(detail)]
     return _encode(np.asarray(np.hstack(panels), np.uint8))
 
 
