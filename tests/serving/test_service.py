@@ -91,6 +91,34 @@ def test_two_views_in_one_form_get_a_reading_each_and_their_mean(server: Server,
     assert answer["mean_prob"] == pytest.approx(rows["prob"].mean(), abs=1e-6)
 
 
+def test_a_model_of_two_views_answers_the_films_of_a_request_together(
+    lesions: Predictor, finished_lesions: Path
+) -> None:
+    both = replace(lesions, about=lesions.about.model_copy(update={"two_views": True}))
+    rows = finished.films(finished_lesions).iloc[:2]
+    odds = np.log(rows["prob"] / (1 - rows["prob"])).mean()
+    files = [("file", ("a.png", Path(path).read_bytes())) for path in rows["path"]]
+    boxes = [("box", ",".join(map(str, box))) for box in rows["box"]]
+    images = np.random.default_rng(0).integers(0, 256, (2, 2, 32, 32)).astype(np.uint8)
+    with serving(both) as server:
+        together = server.post(files=files, data=boxes).json()["films"]
+        alone = server.post(files=files[:1], data=boxes[:1]).json()["films"][0]
+        picture = server.post(f"/v1/explain?box={boxes[0][1]}", data=files[0][1][1])
+        inferred = infer(server, shape=[2, 2, 32, 32], data=images.tolist()).json()["outputs"]
+        refused = infer(server, shape=[4, 32, 32], data=images.tolist())
+        assert server.get("/v1/model").json()["two_views"] is True
+    np.testing.assert_allclose([film["prob"] for film in together], 1 / (1 + np.exp(-odds)), atol=1e-6)
+    np.testing.assert_allclose([film["prob_one_view"] for film in together], rows["prob"], atol=1e-6)
+    assert [film["views"] for film in together] == [2, 2]
+    assert together[0]["call"] == both.about.classify(np.array([together[0]["prob"]]))[0]
+    assert (alone["views"], alone["prob"]) == (1, pytest.approx(rows["prob"].iloc[0], abs=1e-6))
+    assert picture.headers["Content-Type"] == "image/png"
+    single = lesions.probabilities(images.reshape(4, 32, 32)).reshape(2, 2)
+    expected = 1 / (1 + np.exp(-np.log(single / (1 - single)).mean(axis=1)))
+    np.testing.assert_allclose(inferred[0]["data"], expected, atol=1e-6)
+    assert (refused.status_code, "[-1, -1, 32, 32]" in refused.text) == (422, True)
+
+
 def test_many_at_once_get_their_own_answers_in_batches(server: Server, finished_lesions: Path) -> None:
     rows = finished.films(finished_lesions).iloc[:12]
     before = server.get("/metrics").text
@@ -212,6 +240,19 @@ def test_what_is_no_film_is_refused_with_the_reason_and_without_a_path(server: S
         assert answer.status_code == 422, name
         assert reason in answer.json()["detail"], (name, answer.json())
     assert server.get("/health/live").status_code == 200
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".tif"])
+def test_a_film_that_its_decoder_only_warns_of_is_refused(server: Server, film, suffix: str) -> None:
+    grey = cv2.imdecode(np.frombuffer(film[0], np.uint8), cv2.IMREAD_GRAYSCALE)
+    whole = cv2.imencode(suffix, grey)[1].tobytes()
+    middle = len(whole) // 2
+    damaged = whole[:middle] + bytes(byte ^ 255 for byte in whole[middle:][:50]) + whole[middle + 50 :]
+    for route in (f"/v1/predict?box={film[1]}", "/v1/film"):
+        assert server.post(route, data=whole).status_code == 200
+        answer = server.post(route, data=damaged)
+        assert answer.status_code == 422
+        assert "the film: damaged (" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(

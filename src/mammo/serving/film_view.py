@@ -1,6 +1,6 @@
 """Films for a screen: their pixels in full depth, no larger than a screen shows."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mammo.core.errors import InputError
@@ -22,12 +22,15 @@ class FilmView:
 
 
 def parse_film(path: Path, data: bytes, max_pixels: int) -> Encoded:
-    """Return a film that is not decoded yet; raises InputError for what is none, or has too many pixels."""
+    """Return a film that is not decoded yet; raises InputError for what is none, or has too many pixels.
+
+    Decoded, a film raises InputError for damage that its decoder only warns of, as `python -m mammo predict` has it.
+    """
     image = io.parse_image(path, data)
     height, width = image.shape
     if height * width > max_pixels:
         raise InputError(f"{path}: {height * width:,} pixels; at most {max_pixels:,} are read")
-    return image
+    return replace(image, strict=True)
 
 
 def view_film(path: Path, data: bytes, max_pixels: int) -> FilmView:

@@ -11,7 +11,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
@@ -41,6 +41,7 @@ EXTREME = 25
 PREVIEW_REDUCTION = 8  # reduction
 MIN_FILM_PX = 32
 COLOUR_SPREAD = 24  # between the channels of a pixel, of 255: more than JPEG adds to grey
+WARNING_FORMATS = ("JPEG", "TIFF")  # whose decoders warn of damage, and decode on
 TIFF_WARNING = "TIFF_Error "  # before what OpenCV passes on of libtiff
 ERROR_STREAM = threading.RLock()
 COLOUR_SHARE = 0.005  # of the pixels: more is a colour image
@@ -48,13 +49,17 @@ COLOUR_SHARE = 0.005  # of the pixels: more is a colour image
 
 @dataclass(frozen=True)
 class Encoded:
-    """An image file in memory, not yet decoded; shape: (h, w) from its header."""
+    """An image file in memory, not yet decoded; shape: (h, w) from its header.
+
+    strict: what its decoder only warns of is an error; such films are decoded one at a time.
+    """
 
     path: Path
     data: bytes
     format: str
     channels: int
     shape: tuple[int, int]
+    strict: bool = False
 
 
 def is_image_file(path: Path) -> bool:
@@ -139,11 +144,23 @@ def _describe_unknown(file: BinaryIO) -> str:
 
 def decode(image: Encoded, reduction: int = 1) -> Film:
     """Decode the pixels in the file's depth; reduction: 1, 2, 4 or 8. Raises PixelError for colour and for damage."""
+    if image.strict and image.format in WARNING_FORMATS:
+        return _decode_strictly(image, reduction)
     if image.format == "DICOM":
         return _shrink(dicom.decode(image.path, image.data), reduction)
     if image.format == "JPEG":
         return _grey(_opencv(image, REDUCTIONS[reduction][image.channels > 1]), image.path)
     return _shrink(_grey(_opencv(image, cv2.IMREAD_UNCHANGED), image.path), reduction)
+
+
+def _decode_strictly(image: Encoded, reduction: int) -> Film:
+    """Decode, and raise PixelError where libjpeg or libtiff warns of damage, whose pixels would be grey or shifted."""
+    with capture_decoder_warnings() as warnings:
+        film = decode(replace(image, strict=False), reduction)
+        damage = warnings()
+    if damage:
+        raise PixelError(f"{image.path}: damaged ({damage[0]}); fetch or scan it again")
+    return film
 
 
 def _opencv(image: Encoded, flags: int) -> npt.NDArray[Any]:
