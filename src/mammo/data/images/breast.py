@@ -33,41 +33,51 @@ def breast_mask(film: Film) -> Mask:
     )
     grey = stretch_to_8_bits(np.asarray(small, film.dtype))
     smooth = cv2.GaussianBlur(grey, (5, 5), 0)
-    dark, _ = cv2.threshold(smooth, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_TRIANGLE)
-    bright = _opened((smooth > dark) & ~_white_border(grey), OPENING_PX)
-    count, components = cv2.connectedComponents(bright)  # its statistics would take eight times as long
+    _, bright = cv2.threshold(smooth, 0, 1, cv2.THRESH_BINARY + cv2.THRESH_TRIANGLE)
+    if (border := _white_border(grey)) is not None:
+        bright[border] = 0
+    opened = _opened(np.asarray(bright, np.uint8), OPENING_PX)
+    count, components = cv2.connectedComponents(opened)  # its statistics would take eight times as long
     if count < 2:
         return np.ones((height, width), np.uint8)
-    largest = 1 + int(np.argmax(np.bincount(components.ravel())[1:]))
-    return fit(np.asarray(components == largest, np.uint8), (height, width))
+    if count > 2:  # one component alone is what was opened
+        largest = 1 + int(np.argmax(np.bincount(components.ravel())[1:]))
+        opened = np.asarray(components == largest, np.uint8)
+    return fit(opened, (height, width))
 
 
 def reduce_mask(mask: Mask, shape: tuple[int, int]) -> Mask:
     """Return a breast_mask at the smaller shape (h, w), without parts that are then too thin."""
     small = fit(mask, shape)
-    opened = _opened(small > 0, OPENING_PX)
+    opened = _opened(np.asarray(small > 0, np.uint8), OPENING_PX)
     return opened if opened.any() else small
 
 
-def _white_border(grey: Grey) -> npt.NDArray[np.bool_]:
-    """Return white lines along a film's sides, where light passed beside it; too thin to be a muscle."""
+def _white_border(grey: Grey) -> npt.NDArray[np.bool_] | None:
+    """Return white lines along a film's sides, where light passed beside it; too thin to be a muscle. None without."""
+    sides = grey[:BORDER_PX], grey[-BORDER_PX:], grey[:, :BORDER_PX], grey[:, -BORDER_PX:]
+    if all(side.max() < WHITE for side in sides):
+        return None
     white = grey >= WHITE
     rim = white.copy()
     rim[BORDER_PX:-BORDER_PX, BORDER_PX:-BORDER_PX] = False
-    if not rim.any():
-        return rim
-    thin = rim & (_opened(white, BORDER_PX) == 0)
+    thin = rim & (_opened(np.asarray(white, np.uint8), BORDER_PX) == 0)
     # A pixel wider: scaled down, a border fades into what lies beside it.
     return np.asarray(cv2.dilate(thin.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0)
 
 
-def _opened(shape: npt.NDArray[np.bool_], size_px: int) -> Mask:
-    """Remove parts of `shape` thinner than `size_px`; beyond the film all is black."""
+def _opened(shape: Mask, size_px: int) -> Mask:
+    """Remove parts of `shape` (h, w) 0/1 thinner than `size_px`; beyond the film all is black."""
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size_px, size_px))
-    # By default the outside would count as part of the shape, and borders, which lie at the edge, would stay.
-    return np.asarray(
-        cv2.morphologyEx(shape.astype(np.uint8), cv2.MORPH_OPEN, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    )
+    opened = np.zeros_like(shape)
+    left, top, width, height = cv2.boundingRect(shape)
+    part = np.s_[top : top + height, left : left + width]  # around it all is black, and stays so
+    if width:
+        # By default the outside would count as part of the shape, and borders, which lie at the edge, would stay.
+        opened[part] = cv2.morphologyEx(
+            shape[part], cv2.MORPH_OPEN, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0
+        )
+    return opened
 
 
 def breast_square(

@@ -43,16 +43,16 @@ def film_rejection_reason(film: Film, subject: Mask | None = None) -> str:
     """Return why a decoded image (h, w) cannot be a mammogram, in words, or an empty text; subject: its breast_mask."""
     grey = _shrink(film)
     subject = breast.breast_mask(grey) if subject is None else breast.reduce_mask(subject, grey.shape)
-    if reason := _tone_rejection_reason(grey, subject):
+    contrast = _measure_contrast(grey)
+    if reason := _tone_rejection_reason(grey, subject, contrast):
         return reason
-    dark, bright = transforms.percentile_levels(grey, np.ones_like(grey), (1, 99))
     around = np.asarray(cv2.dilate(subject, MARGIN) == 0, np.uint8)
     if around.any() and _median(_smooth_laplacian(grey), around) > BACKGROUND_ROUGHNESS:
         return "its background is not even"
-    if min(subject[:, :SIDE_PX].any(axis=1).mean(), subject[:, -SIDE_PX:].any(axis=1).mean()) > BOTH_SIDES:
+    if min(map(_length_share, (subject[:, :SIDE_PX], subject[:, -SIDE_PX:]))) > BOTH_SIDES:
         return "what it shows touches both sides; a breast lies against one"
     inside = cv2.erode(subject, MARGIN) > 0
-    if inside.any() and _absolute_laplacian(grey)[inside].mean() > ROUGHNESS * (bright - dark):
+    if inside.any() and _absolute_laplacian(grey)[inside].mean() > ROUGHNESS * contrast:
         return "what it shows is rough"
     return _outline_rejection_reason(subject)
 
@@ -63,14 +63,24 @@ def gross_rejection_reason(film: Film) -> str:
     It holds for drawn and for coarse films as well: blank, negative, a photo, noise.
     """
     grey = _shrink(film)
-    return _tone_rejection_reason(grey, breast.breast_mask(grey))
+    return _tone_rejection_reason(grey, breast.breast_mask(grey), _measure_contrast(grey))
 
 
-def _tone_rejection_reason(grey: Grey, subject: Mask) -> str:
+def _measure_contrast(grey: Grey) -> float:
+    """Return the grey levels between the 1st and the 99th percentile."""
     dark, bright = transforms.percentile_levels(grey, np.ones_like(grey), (1, 99))
-    if bright - dark < CONTRAST:
+    return bright - dark
+
+
+def _length_share(side: Mask) -> float:
+    """Return the share of the rows of a side (h, SIDE_PX) that show something."""
+    return cv2.countNonZero(cv2.reduce(side, 1, cv2.REDUCE_MAX)) / len(side)
+
+
+def _tone_rejection_reason(grey: Grey, subject: Mask, contrast: float) -> str:
+    if contrast < CONTRAST:
         return "it is nearly blank"
-    share = subject.mean()
+    share = cv2.countNonZero(subject) / subject.size
     if not SHARE[0] <= share <= SHARE[1]:
         return f"its largest bright part takes {share:.0%} of it; a breast takes {SHARE[0]:.0%} to {SHARE[1]:.0%}"
     return "its background is not dark" if _median(grey, 1 - subject) > BACKGROUND else ""
@@ -88,7 +98,8 @@ def _absolute_laplacian(grey: Grey) -> npt.NDArray[np.float32]:
 def _smooth_laplacian(grey: Grey) -> Grey:
     """Return the absolute Laplacian after Gaussian smoothing, clipped to 255."""
     smooth = cv2.GaussianBlur(grey, (7, 7), 0)
-    return np.asarray(cv2.convertScaleAbs(cv2.Laplacian(smooth, cv2.CV_16S)), np.uint8)
+    # Of whole numbers the Laplacian is whole in 32 bits as in 16, and OpenCV computes it in a quarter of the time.
+    return np.asarray(cv2.convertScaleAbs(cv2.Laplacian(smooth.astype(np.float32), cv2.CV_32F)), np.uint8)
 
 
 def _reduction(image: Encoded) -> int:
@@ -114,8 +125,9 @@ def _outline_rejection_reason(subject: Mask) -> str:
     filled, hull = np.zeros_like(subject), np.zeros_like(subject)
     cv2.drawContours(filled, outlines, -1, (1,), -1)
     cv2.drawContours(hull, [cv2.convexHull(np.concatenate(outlines))], -1, (1,), -1)
-    if 1 - subject.sum() / filled.sum() > HOLES:
+    inside, whole, convex = map(cv2.countNonZero, (subject, filled, hull))
+    if 1 - inside / whole > HOLES:
         return "what it shows has holes"
-    if filled.sum() / hull.sum() < SOLIDITY:
+    if whole / convex < SOLIDITY:
         return "the outline of what it shows is ragged"
     return ""

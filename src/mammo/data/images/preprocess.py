@@ -12,6 +12,7 @@ from math import ceil
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -239,7 +240,7 @@ def cut_square(view: Located, settings: PreprocessConfig) -> Square:
         image = transforms.resize(enhance(transforms.crop(view.film, window)), settings.size_px)
         image = transforms.blur(image, settings.blur_px)
         mask = transforms.resize_mask(transforms.crop(view.lesions, mask_window), settings.size_px)
-    return Square(image, mask, float(view.lesions.mean()))
+    return Square(image, mask, cv2.countNonZero(view.lesions) / view.lesions.size)
 
 
 def _remove_lesions(view: Located, scene: Scene) -> tuple[Located, str]:

@@ -64,7 +64,7 @@ def percentile_levels(film: Film, region: Mask, percentiles: tuple[float, float]
 
     Computed per film, because the three scanners of CBIS-DDSM differ, and other data sets even more.
     """
-    low, high = _percentiles(film, region if region.any() else np.ones_like(region), percentiles)
+    low, high = _percentiles(film, region, percentiles)
     return float(low), float(high)
 
 
@@ -104,6 +104,8 @@ def blur(image: Film, sigma_px: float) -> Film:
 def cut_margin(mask: Mask, share: float) -> Mask:
     """Return the mask (h, w) without the outer share of each side; unchanged where nothing would be left."""
     rows, columns = (round(share * side) for side in mask.shape)
+    if not rows and not columns:
+        return mask
     inner = np.zeros_like(mask)
     inside = np.s_[rows : mask.shape[0] - rows, columns : mask.shape[1] - columns]
     inner[inside] = mask[inside]
@@ -111,9 +113,15 @@ def cut_margin(mask: Mask, share: float) -> Mask:
 
 
 def _percentiles(film: Film, region: Mask, percentiles: tuple[float, float]) -> npt.NDArray[np.float64]:
-    """Return np.percentile of the region's pixels, from their histogram: pixels are many, and levels are few."""
+    """Return np.percentile of the region's pixels, from their histogram: pixels are many, and levels are few.
+
+    Of all pixels where the region is empty.
+    """
     levels = np.iinfo(film.dtype).max + 1
-    below = np.cumsum(cv2.calcHist([film], [0], region, [levels], [0, levels]).ravel().astype(np.int64))
+    left, top, width, height = cv2.boundingRect(region)
+    part = np.s_[top : top + height, left : left + width] if width else np.s_[:, :]
+    mask = region[part] if width else None
+    below = np.cumsum(cv2.calcHist([film[part]], [0], mask, [levels], [0, levels]).ravel().astype(np.int64))
     places = np.array(percentiles) / 100 * (below[-1] - 1)
     lower, upper = (np.searchsorted(below, side(places), side="right") for side in (np.floor, np.ceil))
     return np.asarray(lower + (upper - lower) * (places % 1))
