@@ -1,4 +1,4 @@
-"""Attack what goes in and print where each case ended: films, names, DICOM headers, boxes, bundles, data sets.
+"""Attack what goes in and print where each case ended: films, names, headers, boxes, pairs, bundles, data sets.
 
 `python benchmarks/attacks.py [MODEL]` in a finished workspace of lesions and the synthetic cohort (default: light_cnn);
 `python benchmarks/attacks.py --page` does the same and writes docs/results/attacks.md and attacks.csv.
@@ -18,6 +18,7 @@ import traceback
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pydicom
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import DigitalMammographyXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
 
@@ -42,7 +44,7 @@ from mammo.data import datasets, plausibility
 from mammo.data.cohort import manifest
 from mammo.data.images import io
 from mammo.data.sources import demo
-from mammo.inference import bundle, example, films
+from mammo.inference import bundle, example, films, model_files
 from mammo.inference.predictor import Predictor, load
 
 REFUSED, DOUBTED, EXCLUDED, SAME, ALONE = "refused", "doubted", "excluded", "same", "left alone"
@@ -126,9 +128,11 @@ def main() -> None:
         cv2.imwrite(str(place / "whole.png"), film)
         prob = predictor.predict(place / "whole.png", chosen.box)["prob"].item()
         target = Target(predictor, film, chosen.box, prob)
-        for attack in (_files, _names, _headers, _boxes):
+        for attack in (_files, _names, _headers, _boxes, _pairs):
             attack(target, place / attack.__name__, report)
         _bundles(predictor.about.name, place / "bundles", report)
+        _ensembles(place / "bundles" / "whole", place / "ensembles", report)
+        _signatures(predictor.about.name, place / "signatures", report)
         _data_sets(place / "cohorts", load_config().ingest.checks, report)
     print(f"{len(report.cases)} cases: {dict(Counter(ending for *_, ending in report.cases))}")
     bad = {problem: report.bad[problem] for problem in PROBLEMS}
@@ -331,6 +335,62 @@ def _boxes(target: Target, place: Path, report: Report) -> None:
         report.add("boxes", name, _guard(ask), (SAME,) if name in ("untouched", "bom") else (REFUSED,))
 
 
+def _pairs(target: Target, place: Path, report: Report) -> None:
+    """Attack the table of a model of two views; both views are one film, so that their mean is its own score."""
+    place.mkdir()
+    content, table = _encode(target.film, ".png"), place / "pairs.csv"
+    for name, data in {
+        "cc.png": content,
+        "mlo.png": content,
+        "cut.png": _cut(content),
+        "text.png": b"no image",
+    }.items():
+        (place / name).write_bytes(data)
+    jpeg = _encode(target.film, ".jpg")
+    (place / "zeros.jpg").write_bytes(_zeros_inside(jpeg))
+    corners, head = ",".join(map(str, target.box)), "file,pair,x0,y0,x1,y1\n"
+    both = f"{head}cc.png,one,{corners}\nmlo.png,one,{corners}\n"
+    cases = {"untouched": (both, SAME), "bom": ("\ufeff" + both, SAME), "alone": (f"{head}cc.png,,{corners}\n", SAME)}
+    for other in ("cut.png", "text.png", "zeros.jpg", "nowhere.png"):  # the whole view keeps its own score
+        cases[f"other view {other}"] = (f"{head}cc.png,one,{corners}\n{other},one,{corners}\n", SAME)
+    for name in ("0", "-1", "nan", "=1", "[red]", "\x1b[31m", "é"):
+        cases[f"pair {name}"] = (both.replace("one", name), SAME)
+    for bad in ("1,2,3,four", "1,2,3", ",,,", "1.5,2,30,40", "9,9,1,1", "0,0,9999,9"):
+        cases[f"box {bad}"] = (f"{head}cc.png,one,{bad}\nmlo.png,one,{bad}\n", REFUSED)
+    cases |= {
+        "empty": ("", REFUSED),
+        "no rows": (head, REFUSED),
+        "binary": ("\x00\xff\x00", REFUSED),
+        "no pair": (f"file,x0,y0,x1,y1\ncc.png,{corners}\n", REFUSED),
+        "no box": ("file,pair\ncc.png,one\nmlo.png,one\n", REFUSED),
+        "twice": (f"{head}cc.png,one,{corners}\ncc.png,one,{corners}\n", REFUSED),
+        "no file": (f"{head},one,{corners}\n", REFUSED),
+    }
+    about = target.predictor.about.model_copy(update={"two_views": True})
+    two_views = Target(Predictor(target.predictor.model, about), target.film, target.box, target.prob)
+    for name, (text, ending) in cases.items():
+        table.write_text(text, encoding="latin-1" if name == "binary" else "utf-8")
+        report.add("pairs", name, _guard(lambda: _ask_pairs(two_views, table)), (ending,))
+    report.add("pairs", "none given", _guard(lambda: _ask_one(two_views, place / "cc.png")), (REFUSED,))
+    table.write_text(both)
+    report.add("pairs", "of a model of one view", _guard(lambda: _ask_pairs(target, table)), (REFUSED,))
+
+
+def _ask_pairs(target: Target, table: Path) -> str:
+    answers = target.predictor.predict(films.read_pairs(table))
+    rows = len(table.read_text(encoding="utf-8").strip().splitlines()) - 1
+    if len(answers) != rows:
+        return f"row lost: {len(answers)} of {rows}"
+    others = answers[answers["file"] != str(table.parent / "cc.png")]
+    if any(bool(row["error"]) == pd.notna(row["prob"]) for _, row in others.iterrows()):
+        return "an error beside an answer"
+    return _row_ending(target, answers, table.parent / "cc.png")
+
+
+def _ask_one(target: Target, path: Path) -> str:
+    return _row_ending(target, target.predictor.predict(path, target.box), path)
+
+
 def _guard(work: Callable[[], str]) -> str:
     """Return the ending of work, `refused` where it raises what a user can correct."""
     try:
@@ -360,11 +420,81 @@ def _bundles(name: str, place: Path, report: Report) -> None:
         )
 
 
+def _ensembles(single: Path, place: Path, report: Report) -> None:
+    """Attack the bundle of an ensemble, which two copies of the bundled model make."""
+    place.mkdir()
+    whole = Path(shutil.copytree(single, place / "whole"))
+    (whole / model_files.MEMBERS).mkdir()
+    for name in ("a", "b"):
+        shutil.copyfile(whole / bundle.MODEL, whole / model_files.member_file(name))
+    (whole / bundle.MODEL).unlink()
+    _with_combination(whole, weights={"a": 0.5, "b": 0.5})
+    for case, change in ENSEMBLES.items():
+        changed = Path(shutil.copytree(whole, place / case.replace("/", "_")))
+        change(changed)
+        for path in (changed, _zip(changed)):
+            ending = _guard(lambda path=path: SAME if load(path) else "")
+            report.add("ensemble", f"{case} {path.suffix}", ending, (SAME,) if case in INTACT else (REFUSED,))
+
+
+def _with_combination(folder: Path, text: bytes | None = None, **content: object) -> None:
+    """Write the combination of an ensemble, and make the description and the checksums true."""
+    whole = {"kind": "probabilities", "intercept": 0.0, "weights": {"a": 0.5, "b": 0.5}} | content
+    (folder / model_files.COMBINATION).write_bytes(json.dumps(whole).encode() if text is None else text)
+    with suppress(InputError):
+        _with_about(folder, model_sha256=model_files.hash_model(folder, folder))
+    _write_sums(folder)
+
+
+def _change_member(folder: Path, content: bytes | None, name: str = "a") -> None:
+    path = folder / model_files.member_file(name)
+    path.unlink(missing_ok=True)
+    if content is not None:
+        path.write_bytes(content)
+    _with_combination(folder)
+
+
+def _signatures(name: str, place: Path, report: Report) -> None:
+    """Attack a signed bundle, of which a signature is asked."""
+    place.mkdir()
+    key, other = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
+    bundle.write(name, place / "whole", key=key)
+    for case, change in SIGNATURES.items():
+        changed = Path(shutil.copytree(place / "whole", place / case))
+        change(changed)
+        for path in (changed, _zip(changed)):
+            ending = _guard(lambda path=path: _open_signed(path, key))
+            report.add("signature", f"{case} {path.suffix}", ending, (SAME,) if case in INTACT else (REFUSED,))
+    report.add("signature", "another key", _guard(lambda: _open_signed(place / "whole", other)), (REFUSED,))
+    for text in (b"", b"no key", b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", bytes(99)):
+        (place / "bad.pub").write_bytes(text)
+        ending = _guard(lambda: SAME if load(place / "whole", verify=place / "bad.pub") else "")
+        report.add("signature", f"key {text[:20]!r}", ending, (REFUSED,))
+
+
+def _open_signed(path: Path, key: Ed25519PrivateKey) -> str:
+    with bundle.open_bundle(path, [key.public_key()]):
+        return SAME
+
+
+def _write_sums(folder: Path) -> None:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    known = [path for path in files if path.name not in (bundle.SUMS, bundle.SIGNATURE)]
+    lines = [f"{sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in known]
+    (folder / bundle.SUMS).write_text("".join(lines))
+
+
+def _flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+
+
 def _zip(folder: Path, compression: int = zipfile.ZIP_STORED, more: dict[str, bytes] | None = None) -> Path:
     path = folder.with_suffix(".zip")
     with zipfile.ZipFile(path, "w", compression) as archive:
-        for file in sorted(folder.iterdir()):
-            archive.write(file, file.name)
+        for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+            archive.write(file, file.relative_to(folder).as_posix())
         for name, content in (more or {}).items():
             archive.writestr(name, content)
     return path
@@ -387,8 +517,7 @@ def _with_about(folder: Path, **changes: object) -> Path:
     """Change bundle.json, and make the checksums true."""
     about = json.loads((folder / bundle.ABOUT).read_text())
     (folder / bundle.ABOUT).write_text(json.dumps(about | changes))
-    files = sorted(path for path in folder.iterdir() if path.name != bundle.SUMS)
-    (folder / bundle.SUMS).write_text("".join(f"{sha256(path)}  {path.name}\n" for path in files))
+    _write_sums(folder)
     return folder
 
 
@@ -437,6 +566,56 @@ BUNDLES: dict[str, Callable[[Path], Path]] = {
     "field unknown": lambda folder: _with_about(folder, more=1),
     "another model": lambda folder: _with_about(folder, model_sha256="0" * 64),
 }
+
+
+ENSEMBLES: dict[str, Callable[[Path], object]] = {
+    "folder": lambda folder: folder,
+    "member missing": lambda folder: _change_member(folder, None),
+    "member of another kind": lambda folder: _change_member(folder, b"no model"),
+    "member changed": lambda folder: _flip(folder / model_files.member_file("b")),
+    "member too many": lambda folder: _change_member(folder, b"1", "c"),
+    "model beside it": lambda folder: (
+        (folder / bundle.MODEL).write_bytes((folder / model_files.member_file("a")).read_bytes()),
+        _with_combination(folder),
+    ),
+    "member unknown": lambda folder: _with_combination(folder, weights={"a": 0.5, "x": 0.5}),
+    "path upwards": lambda folder: _with_combination(folder, weights={"../a": 0.5, "b": 0.5}),
+    "absolute path": lambda folder: _with_combination(folder, weights={"/a": 0.5, "b": 0.5}),
+    "member left out": lambda folder: _with_combination(folder, weights={"a": 1}),
+    "weight 7": lambda folder: _with_combination(folder, weights={"a": 7, "b": 0}),
+    "weight negative": lambda folder: _with_combination(folder, weights={"a": 2, "b": -1}),
+    "weight nan": lambda folder: _with_combination(folder, kind="log_odds", weights={"a": float("nan"), "b": 1}),
+    "weight infinite": lambda folder: _with_combination(folder, kind="log_odds", weights={"a": float("inf"), "b": 1}),
+    "weight of text": lambda folder: _with_combination(folder, weights={"a": "much", "b": 1}),
+    "weights nested": lambda folder: _with_combination(folder, weights={"a": [1, 2], "b": [3, 4]}),
+    "weights none": lambda folder: _with_combination(folder, weights={}),
+    "intercept nan": lambda folder: _with_combination(folder, kind="log_odds", intercept=float("nan")),
+    "kind unknown": lambda folder: _with_combination(folder, kind="median"),
+    "combination empty": lambda folder: _with_combination(folder, b""),
+    "combination no UTF-8": lambda folder: _with_combination(folder, b"\xff\xfe\x00"),
+    "combination deep": lambda folder: _with_combination(folder, b"[" * 100_000),
+    "combination missing": lambda folder: ((folder / model_files.COMBINATION).unlink(), _write_sums(folder)),
+    "other hash": lambda folder: _with_about(folder, model_sha256="0" * 64),
+}
+SIGNATURES: dict[str, Callable[[Path], object]] = {
+    "folder": lambda folder: folder,
+    "unsigned": lambda folder: (folder / bundle.SIGNATURE).unlink(),
+    "signature empty": lambda folder: (folder / bundle.SIGNATURE).write_bytes(b""),
+    "signature short": lambda folder: (folder / bundle.SIGNATURE).write_bytes(bytes(63)),
+    "signature long": lambda folder: (folder / bundle.SIGNATURE).write_bytes(bytes(10_000)),
+    "signature flipped": lambda folder: _flip(folder / bundle.SIGNATURE),
+    "list flipped": lambda folder: _flip(folder / bundle.SUMS),
+    "list missing": lambda folder: (folder / bundle.SUMS).unlink(),
+    "model flipped": lambda folder: _flip(folder / bundle.MODEL),
+    "card changed, list true": lambda folder: _with_card(folder, "# Better\n"),
+    "threshold changed, list true": lambda folder: _with_about(folder, **_point(0.99)),
+    "unlisted file": lambda folder: _with_text(folder, "more.txt", b"1"),
+}
+
+
+def _with_card(folder: Path, text: str) -> None:
+    (folder / "model_card.md").write_text(text)
+    _write_sums(folder)
 
 
 # Data sets: one row is changed, and every row is a case or excluded
