@@ -11,7 +11,7 @@ import imports
 # A decoder that pydicom finds, and a parser that ruamel.yaml finds.
 NOT_IMPORTED = {"python-gdcm", "python-multipart", "ruamel-yaml-clib"}
 # Optional backends of Keras, imported only where KERAS_BACKEND names them; and requirements/onnx.in.
-OPTIONAL = {"jax", "torch", "tf2onnx", "onnxruntime"}
+OPTIONAL = {"jax", "torch", "tf2onnx", "onnx", "onnxruntime"}
 
 
 def normal(name: str) -> str:

@@ -31,6 +31,7 @@ from mammo.evaluation.comparison_rows import EvaluatedRow
 from mammo.explain.saliency import Explainer
 from mammo.inference import bundle, foreign_model, predictor, workspace_models
 from mammo.inference.about import BENIGN, MALIGNANT, About
+from mammo.inference.model_files import Ensemble
 from mammo.inference.predictor import Predictor
 from mammo.metrics import auc_tests, classification, discrimination
 from mammo.metrics.resampling import LabelledRows
@@ -405,6 +406,11 @@ def _load_model(source: str | Path) -> tuple[str, keras.Model]:
     """Return a model's name and the model; raises InputError, also where its output is no probability."""
     if bundle.is_bundle(Path(source)):
         bundled = predictor.load(source)
+        if isinstance(bundled.model, Ensemble):
+            raise InputError(
+                f"{source} is an ensemble, and single models are evaluated here; ask it about films by "
+                "mammo.load(...).predict(...), its row stands in metrics/comparison.md"
+            )
         return bundled.about.name, bundled.model
     path = _model_file(source)
     return path.stem, foreign_model.select_probability(models.load(path), None, str(path))

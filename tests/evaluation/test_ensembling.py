@@ -195,6 +195,12 @@ def test_a_combination_is_read_back_to_the_last_bit(method):
         '{"kind": "probabilities", "intercept": 0, "weights": {}}',
         '{"kind": "median", "intercept": 0, "weights": {"a": 1}}',
         '{"kind": "log_odds", "intercept": 0, "weights": 1}',
+        '{"kind": "log_odds", "intercept": NaN, "weights": {"a": 1}}',
+        '{"kind": "log_odds", "intercept": 0, "weights": {"a": Infinity}}',
+        '{"kind": "log_odds", "intercept": 0, "weights": {"a": [1, 2]}}',
+        '{"kind": "probabilities", "intercept": 0, "weights": {"a": 7}}',
+        '{"kind": "probabilities", "intercept": 0, "weights": {"a": 2, "b": -1}}',
+        '{"kind": "probabilities", "intercept": 0.5, "weights": {"a": 1}}',
     ],
 )
 def test_what_is_no_combination_is_refused_with_the_cure(text):

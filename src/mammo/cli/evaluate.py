@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mammo.cli import output
-from mammo.cli.parsers import Subparsers, parse_count
+from mammo.cli.parsers import Subparsers, add_verify, parse_count
 from mammo.core.errors import InputError
 from mammo.core.tensorflow_log import set_log_level
 
@@ -40,9 +40,11 @@ def add_parser(subparsers: Subparsers) -> None:
         type=Path,
         required=True,
         metavar="CSV",
-        help="a table: file, label (0, 1, benign or malignant), where known patient_id, of lesions x0, y0, x1, y1",
+        help="a table: file, label (0, 1, benign or malignant), where known patient_id, of lesions x0, y0, x1, y1, for "
+        "a model of two views pair",
     )
     parser.add_argument("--model", required=True, help="as of `predict`")
+    add_verify(parser)
     parser.add_argument("--resamples", type=parse_count, default=2000, help="of the patients (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=20, help="of the resamples and draws (default: %(default)s)")
     parser.add_argument("--workers", type=parse_count, default=os.cpu_count() or 1, help="threads that read files")
@@ -58,7 +60,7 @@ def run(args: argparse.Namespace) -> None:
 
     if not args.folder.is_dir():
         raise InputError(f"{args.folder} is no folder; name the one that holds the image files")
-    model = replace(predictor.load(args.model), workers=args.workers)
+    model = replace(predictor.load(args.model, verify=args.verify), workers=args.workers)
     evaluated = labelled_cases.evaluate(model, args.folder, args.labels, Resampling(args.resamples, args.seed))
     output.write(args, evaluated, evaluated.metrics, lambda: _tables(model.about.name, evaluated))
     for message in evaluated.answers["error"].dropna():

@@ -1,6 +1,7 @@
 """The types of arguments that several commands take."""
 
 import argparse
+from pathlib import Path
 from typing import TypeAlias
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -11,6 +12,16 @@ class ExamplesFormatter(argparse.HelpFormatter):
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         return text if text.startswith("examples:") else super()._fill_text(text, width, indent)
+
+
+def add_verify(parser: argparse.ArgumentParser) -> None:
+    """Add --verify, for commands that load a model."""
+    parser.add_argument(
+        "--verify",
+        metavar="KEYS",
+        type=Path,
+        help="public keys (PEM, one or more in the file): a bundle that none of them signed is refused",
+    )
 
 
 def parse_count(text: str) -> int:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mammo.cli import output
-from mammo.cli.parsers import Subparsers, parse_corners, parse_count, parse_output
+from mammo.cli.parsers import Subparsers, add_verify, parse_corners, parse_count, parse_output
+from mammo.core.errors import InputError
 from mammo.core.tensorflow_log import set_log_level
 
 if TYPE_CHECKING:
@@ -19,8 +20,11 @@ if TYPE_CHECKING:
 
 HASH_LENGTH = 12  # characters of a hash in a table
 # Of the printed table, where not empty.
-COLUMNS = ("file", "box", "prob", "calibrated", "threshold", "call", "set", "answer", "heat_map")
-NUMBERS = ("prob", "calibrated", "threshold")
+COLUMNS = (
+    *("file", "box", "pair", "prob", "prob_one_view", "views", "calibrated", "threshold", "call", "set", "answer"),
+    "heat_map",
+)
+NUMBERS = ("prob", "prob_one_view", "calibrated", "threshold")
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -32,24 +36,21 @@ def add_parser(subparsers: Subparsers) -> None:
         "box around each lesion, a model of images takes whole films. A file that fails has its error in its row, and "
         "the exit code is 1 then.",
     )
-    parser.add_argument("files", nargs="+", metavar="FILE", help="image files, or folders of them")
+    parser.add_argument("files", nargs="*", metavar="FILE", help="image files, or folders of them")
     parser.add_argument(
         "--model",
         required=True,
-        help="a model or an ensemble of this workspace (its name), a bundle (folder or .zip), a .keras file, or an "
-        "MLflow URI (runs:/RUN/NAME, models:/NAME/VERSION)",
+        help="a row of this workspace's comparison table (its name: a model, an ensemble, two_views_...), a bundle "
+        "(folder or .zip), a .keras file, or an MLflow URI (runs:/RUN/NAME, models:/NAME/VERSION)",
     )
+    add_verify(parser)
     parser.add_argument(
         "--output",
         metavar="malignant=K",
         type=parse_output,
         help="of a foreign model with several outputs: which one is the probability of malignancy, counted from 0",
     )
-    box = parser.add_mutually_exclusive_group()
-    box.add_argument(
-        "--box", metavar="X0,Y0,X1,Y1", type=parse_corners, help="the lesion in the one FILE, in px of the film"
-    )
-    box.add_argument("--boxes", metavar="CSV", type=Path, help="a table: file, x0, y0, x1, y1; a row per lesion")
+    _add_places(parser)
     parser.add_argument("--confidence", type=float, help="of the prediction sets (default: 0.9 where the model has it)")
     parser.add_argument("--heat-maps", metavar="FOLDER", type=Path, help="write a heat map per row there, as PNG")
     parser.add_argument(
@@ -64,17 +65,36 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.set_defaults(run=run)
 
 
+def _add_places(parser: argparse.ArgumentParser) -> None:
+    """Add what says where lesions are, and which films show one."""
+    box = parser.add_mutually_exclusive_group()
+    box.add_argument(
+        "--box", metavar="X0,Y0,X1,Y1", type=parse_corners, help="the lesion in the one FILE, in px of the film"
+    )
+    box.add_argument("--boxes", metavar="CSV", type=Path, help="a table: file, x0, y0, x1, y1; a row per lesion")
+    box.add_argument(
+        "--pairs",
+        metavar="CSV",
+        type=Path,
+        help="of a model of two views, instead of FILE: a table: file, pair (the same name for the CC and the MLO view "
+        "of a lesion or breast), of lesions x0, y0, x1, y1",
+    )
+
+
 def run(args: argparse.Namespace) -> None:
     """Print or write the predictions; exit code 1 where a file failed, after all others."""
     set_log_level()
     from mammo.inference import films, predictor
     from mammo.inference.heat_maps import HeatMapSettings
 
+    if args.pairs is not None and args.files:
+        raise InputError("--pairs names the films itself; give no FILE beside it")
     boxes = None if args.boxes is None else films.read_boxes(args.boxes)
+    files = args.files if args.pairs is None else films.read_pairs(args.pairs)
     heat_maps = None if args.heat_maps is None else HeatMapSettings(args.heat_maps, args.method)
-    model = replace(predictor.load(args.model, args.output), workers=args.workers)
+    model = replace(predictor.load(args.model, args.output, args.verify), workers=args.workers)
     writer = _open_result_writer(model, args)
-    predictions = model.predict(args.files, args.box, boxes, confidence=args.confidence, heat_maps=heat_maps)
+    predictions = model.predict(files, args.box, boxes, confidence=args.confidence, heat_maps=heat_maps)
     output.write(args, predictions, predictions, lambda: [_table(predictions)])
     errors = [*predictions["error"].dropna(), *(writer.write(predictions) if writer else [])]
     for message in errors:
@@ -87,6 +107,8 @@ def _open_result_writer(model: "Predictor", args: argparse.Namespace) -> "Result
     """Return what writes results as DICOM; None where none are asked for."""
     if args.dicom is None:
         return None
+    if args.pairs is not None:
+        raise InputError("--dicom writes the results of single films; give them without --pairs, to a row of one view")
     from mammo.inference.dicom_results import maker  # highdicom takes a second
 
     return maker.open_writer(model, args.dicom, args.method, args.files)

@@ -4,7 +4,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from mammo.cli.parsers import Subparsers, parse_count
+from mammo.cli.parsers import Subparsers, add_verify, parse_count
 from mammo.core.errors import InputError
 from mammo.core.tensorflow_log import set_log_level
 
@@ -22,6 +22,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "curl --data-binary @film.png 'http://127.0.0.1:8000/v1/predict?box=10,20,60,80'",
     )
     parser.add_argument("model", metavar="MODEL", help="as for `predict --model`: a name, a bundle, an MLflow URI")
+    add_verify(parser)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8000, help="(default: %(default)s)")
     parser.add_argument("--api-keys", metavar="FILE", type=Path, help="a line `user key` for each who may ask")
@@ -61,7 +62,7 @@ def run(args: argparse.Namespace) -> None:
         drift=read_limits(args.drift_limits),
     )
     uvicorn.run(
-        create_app(predictor.load(args.model), settings),
+        create_app(predictor.load(args.model, verify=args.verify), settings),
         host=args.host,
         port=args.port,
         http=PunctualProtocol,

@@ -7,7 +7,7 @@ import signal
 import threading
 from pathlib import Path
 
-from mammo.cli.parsers import Subparsers, parse_count
+from mammo.cli.parsers import Subparsers, add_verify, parse_count
 from mammo.core.errors import InputError
 from mammo.core.tensorflow_log import set_log_level
 
@@ -29,6 +29,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--memory", metavar="FILE", type=Path, default=Path("watch.db"), help="what was done (default: %(default)s)"
     )
+    add_verify(parser)
     parser.add_argument("--interval", type=parse_count, default=15, help="seconds between looks (default: %(default)s)")
     parser.add_argument("--since", metavar="YYYYMMDD", type=_parse_date, help="leave out studies before that day")
     parser.add_argument("--once", action="store_true", help="look once, then end")
@@ -48,7 +49,7 @@ def run(args: argparse.Namespace) -> None:
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     login = (args.user, os.environ[PASSWORD]) if args.user else None
-    model = predictor.load(args.model)
+    model = predictor.load(args.model, verify=args.verify)
     worker = watch.open_worker(Archive(args.url, login), model, watch.Memory(args.memory), args.audit_log)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

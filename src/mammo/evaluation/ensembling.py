@@ -1,7 +1,7 @@
 """Several predictions -> one: of several models, or of a lesion's views. What is fitted sees validation rows only."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,6 +30,7 @@ VIEWS_OF = {
 STACKING_C = 0.1  # members agree with each other, and validation rows are few
 DECIMALS = 6  # of fitted weights
 TOLERANCE = 1e-8  # of the logistic regression: its error stays below the last of DECIMALS
+SUM_TOLERANCE = 1e-6  # of weights that are shares
 PROBABILITIES, LOG_ODDS = "probabilities", "log_odds"  # kinds of a combination
 
 
@@ -67,13 +68,23 @@ class Combination:
             content = json.loads(text)
             kind, intercept, weights = content["kind"], float(content["intercept"]), content["weights"]
             values = np.array(list(weights.values()), np.float64)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
             raise InputError(f"no combination of an ensemble: {error!r}; run `dvc repro ensemble`") from error
-        if kind not in (PROBABILITIES, LOG_ODDS) or not len(values):
-            raise InputError(
-                f"no combination of an ensemble: kind {kind!r} with {len(values)} weights; run `dvc repro ensemble`"
-            )
-        return cls(values, kind, intercept, tuple(weights))
+        combination = cls(values, kind, intercept, tuple(weights))
+        if reason := combination._rejection_reason():
+            raise InputError(f"no combination of an ensemble: {reason}; run `dvc repro ensemble`")
+        return combination
+
+    def _rejection_reason(self) -> str:
+        """Return why no method of METHODS fits such numbers, or an empty text."""
+        if self.kind not in (PROBABILITIES, LOG_ODDS) or not len(self.weights) or self.weights.ndim != 1:
+            return f"kind {self.kind!r} with weights of shape {self.weights.shape}"
+        if not (np.isfinite(self.weights).all() and np.isfinite(self.intercept)):
+            return "a weight or the intercept is no finite number"
+        shares = (self.weights >= 0).all() and abs(self.weights.sum() - 1) <= SUM_TOLERANCE and not self.intercept
+        if self.kind == PROBABILITIES and not shares:
+            return "weights of probabilities are at least 0, of sum 1, without an intercept"
+        return ""
 
 
 Fit = Callable[[Floats, Floats], Combination]  # probabilities (n, members) and labels (n,) to weights
@@ -135,8 +146,16 @@ def average_views(predictions: pd.DataFrame, cases: pd.DataFrame, unit: str) -> 
     located = predictions.merge(
         named[["sample_id", *KEY[1:], "lesion"]], on="sample_id", how="left", validate="one_to_one"
     )
-    odds = located.assign(odds=_log_odds(located["prob"].to_numpy())).groupby(keys)["odds"].transform("mean")
-    return predictions.assign(prob=np.asarray(expit(odds)))
+    return predictions.assign(prob=average_log_odds(located["prob"].to_numpy(), [located[key] for key in keys]))
+
+
+def average_log_odds(prob: Floats, units: Sequence["pd.Series[Any]"]) -> Floats:
+    """Return for each probability (n,) the mean log-odds over its unit, as a probability.
+
+    units: columns (n,) that name it together. A unit of one keeps its own, within PROB_FLOOR of 0 and 1.
+    """
+    odds = pd.Series(_log_odds(prob), units[0].index)
+    return np.asarray(expit(odds.groupby(list(units)).transform("mean")), np.float64)
 
 
 def fit_mean(probs: Floats, label: Floats) -> Combination:

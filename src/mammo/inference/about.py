@@ -81,12 +81,14 @@ class About(_Section):
     conformal: the quantile by confidence (metrics.conformal.quantiles); None: there were too few validation rows, so
     that every film is referred. Without operating point, calibration or conformal nothing is known of them. data:
     fingerprint of the pixels it was trained on; record: content hash of its training's record, the tag `content` in
-    MLflow.
+    MLflow. two_views: all of this is of the mean log-odds over the views of a lesion, or breast, where there are
+    several. model_sha256: of the model's file, of an ensemble `model_files.hash_ensemble`.
     """
 
     format: Literal[1] = 1
     name: str
     unit: Unit
+    two_views: bool = False
     preprocess: PreprocessConfig
     flips: bool
     operating_point: OperatingPoint | None = None

@@ -4,7 +4,7 @@ A file that cannot be used carries its error, and the others go on.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,16 +19,28 @@ from mammo.data.images.transforms import Box
 from mammo.inference.about import About
 
 Corners = tuple[int, int, int, int]  # x0, y0, x1, y1 in px of the film; x1 and y1 excluded
+CORNERS = ["x0", "y0", "x1", "y1"]  # columns of a table of boxes
 Boxes = Mapping[Path, Sequence[Corners]]
 
 
 @dataclass(frozen=True)
 class FilmRequest:
-    """A file to be read, in which a lesion model looks at `box`; error: why it will not be read."""
+    """A file to be read, in which a lesion model looks at `box`; error: why it will not be read.
+
+    pair: names the lesion, or breast, of which this is one view; empty where no other view is known.
+    """
 
     file: Path
     box: Corners | None = None
     error: str = ""
+    pair: str = ""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Films that belong together, for a model of two views."""
+
+    requests: tuple[FilmRequest, ...]
 
 
 @dataclass(frozen=True)
@@ -44,18 +56,24 @@ class PreparedFilm:
     error: str = ""
 
 
-def list_requests(files: Iterable[Path | str]) -> list[FilmRequest]:
+def list_requests(files: Path | str | Iterable[Path | str] | Pairs) -> list[FilmRequest]:
     """Return every file, those of folders in the order of their names; a folder without images is an error."""
-    requests: list[FilmRequest] = []
-    for path in map(Path, files):
+    requests: list[FilmRequest] = list(files.requests) if isinstance(files, Pairs) else []
+    paths = [files] if isinstance(files, Path | str) else () if isinstance(files, Pairs) else files
+    for path in map(Path, paths):
         if path.is_dir():
             images = [FilmRequest(file) for file in sorted(path.rglob("*")) if file.is_file() and _is_image(file)]
             requests += images or [FilmRequest(path, error=f"{path}: no image in this folder")]
         else:
-            requests.append(FilmRequest(path, error="" if path.exists() else f"{path} does not exist"))
+            requests.append(_check_file(FilmRequest(path)))
     if not requests:
         raise InputError("no files are given")
     return requests
+
+
+def _check_file(request: FilmRequest) -> FilmRequest:
+    """Return the request, with an error where its file is missing."""
+    return request if request.file.exists() else replace(request, error=f"{request.file} does not exist")
 
 
 def read_boxes(path: Path, folder: Path | None = None) -> dict[Path, list[Corners]]:
@@ -63,25 +81,59 @@ def read_boxes(path: Path, folder: Path | None = None) -> dict[Path, list[Corner
 
     A relative file starts at `folder`, by default at the table's, or else at the current one. Raises InputError.
     """
+    boxes: dict[Path, list[Corners]] = {}
+    table, corners = _read_table(path, ["file", *CORNERS])
+    for name, box in zip(table["file"], corners, strict=True):
+        boxes.setdefault(_resolve(name, folder or path.parent), []).append(box)
+    return boxes
+
+
+def read_pairs(path: Path | str, folder: Path | None = None) -> Pairs:
+    """Return the films of a CSV table with the columns file and pair, and for lesions x0, y0, x1, y1.
+
+    pair: any name, the same for the CC and the MLO view of a lesion, or of a breast; empty, or a name of its own, where
+    the other view is missing. Files as in `read_boxes`. Raises InputError.
+    """
+    path = Path(path)
+    table, corners = _read_table(path, ["file", "pair"])
+    pairs = table["pair"].fillna("").str.strip()
+    files = [_resolve(name, folder or path.parent) for name in table["file"]]
+    named = pd.DataFrame({"file": files, "pair": pairs})
+    if (twice := named[pairs.ne("")].duplicated()).any():
+        file, pair = named[pairs.ne("")][twice].iloc[0]
+        raise InputError(f"{path}: {file} is listed twice in the pair {pair!r}; a pair has one row for each view")
+    boxes: Sequence[Corners | None] = corners or [None] * len(files)
+    rows = zip(files, boxes, pairs, strict=True)
+    return Pairs(tuple(_check_file(FilmRequest(file, box, pair=pair)) for file, box, pair in rows))
+
+
+def _read_table(path: Path, needed: list[str]) -> tuple[pd.DataFrame, list[Corners]]:
+    """Return a CSV table with at least the columns `needed`, and its boxes, none where it has no corners."""
     try:
-        table = pd.read_csv(path, dtype={"file": str})
-        numbers = table[["x0", "y0", "x1", "y1"]].astype(np.float64)
-        corners = numbers.astype(np.int64)
-        if table["file"].isna().any():
+        table = pd.read_csv(path, dtype=dict.fromkeys(["file", "pair"], str))
+        columns = [*needed, *(CORNERS if set(CORNERS) & set(table) else [])]
+        if table[columns]["file"].isna().any():
             raise ValueError("a row names no file")
-        if not np.array_equal(numbers, corners):
-            raise ValueError("a corner lies between two px")
+        return table, _whole_corners(table) if set(CORNERS) <= set(columns) else []
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except (KeyError, ValueError) as error:
-        raise InputError(
-            f"{path}: needs the columns file, x0, y0, x1, y1, the last four in whole px ({error})"
-        ) from error
-    boxes: dict[Path, list[Corners]] = {}
-    for name, *box in zip(table["file"], *(corners[column] for column in corners), strict=True):
-        beside = (folder or path.parent) / name
-        boxes.setdefault(beside if beside.exists() else Path(name), []).append((box[0], box[1], box[2], box[3]))
-    return boxes
+        names = ", ".join(dict.fromkeys([*needed, *CORNERS]))
+        optional = "" if "x0" in needed else " (the corners of lesions alone)"
+        raise InputError(f"{path}: needs the columns {names}{optional}, the last four in whole px ({error})") from error
+
+
+def _whole_corners(table: pd.DataFrame) -> list[Corners]:
+    numbers = table[CORNERS].astype(np.float64)
+    corners = numbers.astype(np.int64)
+    if not np.array_equal(numbers, corners):
+        raise ValueError("a corner lies between two px")
+    return [(int(x0), int(y0), int(x1), int(y1)) for x0, y0, x1, y1 in corners.itertuples(index=False)]
+
+
+def _resolve(name: str, folder: Path) -> Path:
+    beside = folder / name
+    return beside if beside.exists() else Path(name)
 
 
 def add_boxes(requests: list[FilmRequest], boxes: Boxes, model: str) -> list[FilmRequest]:
@@ -95,11 +147,45 @@ def add_boxes(requests: list[FilmRequest], boxes: Boxes, model: str) -> list[Fil
         elif file_boxes:
             with_boxes += [FilmRequest(request.file, box) for box in file_boxes]
         else:
-            error = f"{request.file}: {model} reads lesions, and no box says where one is; give --box or --boxes"
-            with_boxes.append(FilmRequest(request.file, error=error))
+            with_boxes.append(_refuse_without_box(request, model))
     files = {request.file.resolve() for request in requests}
     unused = [path for path in boxes if path.resolve() not in files]
     return with_boxes + [FilmRequest(path, error=f"{path}: has a box, but is not among the files") for path in unused]
+
+
+def check_pairs(requests: list[FilmRequest], about: About) -> list[FilmRequest]:
+    """Return the requests of films that belong together; a lesion's film without a box is an error of its own.
+
+    Raises InputError for a model of one view, and for boxes that a model does not take.
+    """
+    if not about.two_views:
+        raise InputError(
+            f"{about.name} reads every film alone, and pairs are given; ask a row of two views (two_views_{about.name} "
+            "where `ensemble.two_views` names it), or give the films without pairs"
+        )
+    boxed = [request.box is not None for request in requests]
+    if about.unit == "image" and any(boxed):
+        raise InputError(f"{about.name} reads whole films; leave the columns {', '.join(CORNERS)} out")
+    return [
+        request if box or request.error or about.unit == "image" else _refuse_without_box(request, about.name)
+        for request, box in zip(requests, boxed, strict=True)
+    ]
+
+
+def check_two_views(about: About) -> None:
+    """Raise InputError for a model of two views, where it is not said which films belong together."""
+    if about.two_views:
+        raise InputError(
+            f"{about.name} averages the scores of a {'lesion' if about.unit == 'lesion' else 'breast'}'s CC and MLO "
+            "view, and single films are given; say which belong together by a table: --pairs pairs.csv (in Python "
+            "read_pairs)"
+        )
+
+
+def _refuse_without_box(request: FilmRequest, model: str) -> FilmRequest:
+    error = f"{request.file}: {model} reads lesions, and no box says where one is; give --box or --boxes"
+    corners = f"{request.file}: {model} reads lesions, and no box says where one is; give {', '.join(CORNERS)}"
+    return replace(request, error=corners if request.pair else error)
 
 
 def check_single_films(about: About) -> None:

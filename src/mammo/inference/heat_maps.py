@@ -22,6 +22,7 @@ from mammo.explain.saliency import CAMS, METHODS, Explainer
 from mammo.inference import films
 from mammo.inference.about import About
 from mammo.inference.films import Corners
+from mammo.inference.model_files import Ensemble
 from mammo.reporting.figures import overlays
 
 METHOD = "layercam"
@@ -37,12 +38,34 @@ class HeatMapSettings:
     method: str = METHOD
 
 
+class MemberExplainer:
+    """Explains an ensemble: the sum of its members' maps by the weights of its combination.
+
+    Each map is scaled by its own maximum, so that a weight counts the same whatever a member's features measure. A
+    member of negative weight takes away from where it sees evidence for malignancy; what is left below 0 is 0.
+    """
+
+    def __init__(self, ensemble: Ensemble):
+        weights = ensemble.combination.by_member()
+        self.members = [(Explainer(model), weights[name]) for name, model in ensemble.members.items() if weights[name]]
+
+    def maps(self, images: npt.NDArray[Any], method: str) -> npt.NDArray[np.float32]:
+        """Return maps (n, h, w) in 0..1 of images (n, h, w, 1), as Explainer does."""
+        total = np.zeros(images.shape[:3])
+        for explainer, weight in self.members:
+            total += weight * explainer.maps(images, method)
+        positive = np.maximum(total, 0)
+        peak = positive.max(axis=(1, 2), keepdims=True)
+        return np.asarray(np.divide(positive, peak, out=np.zeros_like(positive), where=peak > 0), np.float32)
+
+
 @dataclass(frozen=True)
 class HeatMapDrawer:
-    """Draws heat maps of one model by one method."""
+    """Draws heat maps of one model, or of an ensemble, by one method; score: what the caption calls the probability."""
 
-    explainer: Explainer
+    explainer: Explainer | MemberExplainer
     method: str
+    score: str = "prob"
 
     def draw(self, squares: list[Square], prob: npt.NDArray[np.float64]) -> list[bytes]:
         """Return a PNG of each film beside its heat map."""
@@ -50,7 +73,7 @@ class HeatMapDrawer:
         pictures = []
         for grey, square, heat, value in zip(pixels[..., 0], squares, self._maps(pixels), prob, strict=True):
             size_px = max(MIN_PANEL_PX, *grey.shape)
-            caption = f"{self.method}, prob {value:.2f}"
+            caption = f"{self._describe_method()}, {self.score} {value:.2f}"
             pictures.append(overlays.encode_heat_map(grey.astype(np.uint8), square.mask, heat, caption, size_px))
         return pictures
 
@@ -60,6 +83,11 @@ class HeatMapDrawer:
         square = preprocess.cut_square(located, about.preprocess)
         (heat,) = self._maps(_pixels([square]))
         return placement.place_on_film(heat, located, film.shape, about.preprocess)
+
+    def _describe_method(self) -> str:
+        if isinstance(self.explainer, Explainer):
+            return self.method
+        return f"{self.method}, weighted sum of {len(self.explainer.members)} members"
 
     def _maps(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """Return the maps (n, h, w): what a method draws at random must not depend on what else is in the batch."""
@@ -101,15 +129,19 @@ def _pixels(squares: list[Square]) -> npt.NDArray[Any]:
     return images.pixels(np.arange(len(squares)))
 
 
-def make_drawer(model: keras.Model, method: str = METHOD) -> HeatMapDrawer:
-    """Return what draws the heat maps of a model; raises InputError for an unknown method."""
+def make_drawer(model: keras.Model | Ensemble, method: str = METHOD, two_views: bool = False) -> HeatMapDrawer:
+    """Return what draws the heat maps of a model or an ensemble; raises InputError for an unknown method.
+
+    two_views: its answer is a mean over views, and a map shows one of them.
+    """
     if method not in METHODS:
         raise InputError(f"unknown saliency method {method!r}; there are {', '.join(METHODS)}")
-    return HeatMapDrawer(Explainer(model), method)
+    explainer = MemberExplainer(model) if isinstance(model, Ensemble) else Explainer(model)
+    return HeatMapDrawer(explainer, method, "prob of this view" if two_views else "prob")
 
 
-def open_writer(model: keras.Model, settings: HeatMapSettings) -> HeatMapWriter:
+def open_writer(model: keras.Model | Ensemble, settings: HeatMapSettings, two_views: bool = False) -> HeatMapWriter:
     """Make the folder and return the writer; raises InputError for an unknown method."""
-    drawer = make_drawer(model, settings.method)
+    drawer = make_drawer(model, settings.method, two_views)
     settings.folder.mkdir(parents=True, exist_ok=True)
     return HeatMapWriter(drawer, settings.folder)

@@ -1,6 +1,6 @@
 """Image files with their labels -> a finished model's answers beside them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +10,11 @@ from mammo.core.errors import InputError
 from mammo.evaluation import local_cases
 from mammo.evaluation.local_cases import ShippedPoint
 from mammo.inference.about import BENIGN, MALIGNANT
-from mammo.inference.films import read_boxes
+from mammo.inference.films import CORNERS, Pairs, read_boxes, read_pairs
 from mammo.inference.predictor import Predictor
 from mammo.metrics.resampling import Resampling
 
 LABELS = {"0": 0, "1": 1, BENIGN: 0, MALIGNANT: 1}
-CORNERS = ["x0", "y0", "x1", "y1"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ def read_labels(path: Path, folder: Path) -> pd.DataFrame:
     """Return file, patient_id, label and box (x0,y0,x1,y1 or empty) of a CSV table; raises InputError.
 
     It has the columns file (below `folder`), label (0, 1, benign or malignant), and where they are known patient_id
-    (else each file is a patient) and x0, y0, x1, y1.
+    (else each file is a patient), x0, y0, x1, y1, and for a model of two views pair (films.read_pairs).
     """
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
@@ -77,8 +76,7 @@ def evaluate(predictor: Predictor, folder: Path, labels: Path, resampling: Resam
         raise InputError(f"{predictor.about.name} has no operating point to evaluate; use a bundle or a model of a run")
     cases = read_labels(labels, folder)
     lesions = predictor.about.unit == "lesion"
-    boxes = read_boxes(labels, folder) if lesions else None
-    answers = predictor.predict(list(dict.fromkeys(cases["file"])), boxes=boxes)
+    answers = _ask(predictor, cases, labels, folder)
     joined = _join(cases if lesions else cases.drop(columns="box"), answers)
     answered = joined[joined["error"].isna() & joined["prob"].notna()]
     local_cases.check_labels(answered)
@@ -92,6 +90,17 @@ def evaluate(predictor: Predictor, folder: Path, labels: Path, resampling: Resam
         len(joined) - len(answered),
         int(np.sum(answered["doubt"].notna())),
     )
+
+
+def _ask(predictor: Predictor, cases: pd.DataFrame, labels: Path, folder: Path) -> pd.DataFrame:
+    """Return the answers to the files of a table of labels; raises InputError where two views have no pairs."""
+    if predictor.about.two_views:
+        pairs = read_pairs(labels, folder)
+        if predictor.about.unit == "image":  # whose corners, if it has any, are not asked for
+            pairs = Pairs(tuple(replace(request, box=None) for request in pairs.requests))
+        return predictor.predict(pairs)
+    boxes = read_boxes(labels, folder) if predictor.about.unit == "lesion" else None
+    return predictor.predict(list(dict.fromkeys(cases["file"])), boxes=boxes)
 
 
 def _join(cases: pd.DataFrame, answers: pd.DataFrame) -> pd.DataFrame:

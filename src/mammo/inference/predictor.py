@@ -4,11 +4,12 @@ A file that cannot be used gets its error in its row, and the others go on.
 """
 
 import logging
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from itertools import chain, compress, islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,26 +23,29 @@ from mammo.core.config import PARAMS_FILE, load_config
 from mammo.core.errors import InputError
 from mammo.core.files import sha256
 from mammo.core.parallel import parallel_map
-from mammo.core.row_names import is_combined
 from mammo.data.images import io
 from mammo.data.images.preprocess import Square
 from mammo.data.samples import Samples
-from mammo.evaluation.ensembling import Combination
-from mammo.inference import bundle, foreign_model, served_model, workspace_models
+from mammo.evaluation import ensembling
+from mammo.inference import bundle, foreign_model, model_files, served_model, signatures, workspace_models
 from mammo.inference.about import About, BundleError, agree
-from mammo.inference.ensemble import read_ensemble
+from mammo.inference.ensemble import read_row
 from mammo.inference.films import (
     Boxes,
     Corners,
     FilmRequest,
+    Pairs,
     PreparedFilm,
     add_boxes,
+    check_pairs,
     check_single_films,
+    check_two_views,
     list_requests,
     prepare_film,
     prepare_request,
 )
 from mammo.inference.heat_maps import HeatMapSettings, HeatMapWriter, open_writer
+from mammo.inference.model_files import Ensemble
 from mammo.tracking.model_uri import is_model_uri
 from mammo.training import predict
 
@@ -49,21 +53,25 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 COLUMNS = [
-    *("file", "box", "prob", "calibrated", "threshold", "call", "set", "answer", "confidence", "doubt", "heat_map"),
-    "error",
+    *("file", "box", "pair", "prob", "prob_one_view", "views", "calibrated", "threshold", "call", "set", "answer"),
+    *("confidence", "doubt", "heat_map", "error"),
     *("model", "version", "model_sha256"),
 ]
-NUMBERS = ("prob", "calibrated", "threshold", "confidence")
+NUMBERS = ("prob", "prob_one_view", "calibrated", "threshold", "confidence")
 WORKERS = 2
+FILMS_AT_ONCE = 8  # in one thread
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Ensemble:
-    """Models that predict the same images, by name, and the combination of their probabilities."""
+class ScoredFilm:
+    """A film with the model's own probability, nan where there is an error; heat_map: its picture's file."""
 
-    members: Mapping[str, keras.Model]
-    combination: Combination
+    request: FilmRequest
+    doubt: str
+    error: str
+    prob: float = math.nan
+    heat_map: str | None = None
 
 
 @dataclass(frozen=True)
@@ -76,7 +84,7 @@ class Predictor:
 
     def predict(
         self,
-        files: Path | str | Iterable[Path | str],
+        files: Path | str | Iterable[Path | str] | Pairs,
         box: Corners | None = None,
         boxes: Boxes | None = None,
         *,
@@ -85,30 +93,28 @@ class Predictor:
     ) -> pd.DataFrame:
         """Return a row per file and box (COLUMNS): the model's prediction, or in `error` why there is none.
 
-        files: image files and folders of them. A model of lesions needs `box` (of one file) or `boxes` by file. prob is
-        the model's own, `calibrated` and `call` rest on its validation rows, `set` is the class that stands at
-        `confidence` (of the bundle's; .9 if it has it) or "refer".
-        `answer`: the class on which call and set agree, else "refer". doubt: why the image can be no mammogram.
-        heat_maps: folder for a picture per row. Raises InputError for what concerns all files.
+        files: image files and folders of them; of a model of two views `read_pairs`, which has their boxes as well. A
+        model of lesions needs `box` (of one file) or `boxes` by file. prob is the model's own, of two views the mean
+        log-odds of the pair, to which each view's own (`prob_one_view`) went; views: how many they are. `calibrated`
+        and `call` rest on its validation rows, `set` is the class that stands at `confidence` (of the bundle's; .9 if
+        it has it) or "refer". `answer`: the class on which call and set agree, else "refer". doubt: why the image can
+        be no mammogram. heat_maps: folder for a picture per row. Raises InputError for what concerns all files.
         """
-        listed = list_requests([files] if isinstance(files, Path | str) else files)
-        requests = self._with_boxes(listed, box, boxes)
+        requests = self._list_requests(files, box, boxes)
         level = self._confidence(confidence)
         writer = None if heat_maps is None else self._heat_map_writer(heat_maps, requests)
-        films = parallel_map(
-            partial(prepare_request, about=self.about), requests, self.workers, f"predict {self.about.name}"
-        )
+        films = self._prepare_all(requests)
         with io.capture_decoder_warnings() as warnings:
-            batches = map_ahead(lambda batch: list(self._rows(batch, level, writer)), _batches(films))
-            rows = [row for batch in batches for row in batch]
+            batches = map_ahead(partial(self._score, writer=writer), _batches(films))
+            scored = [film for batch in batches for film in batch]
             damaged = bool(warnings())
         # The warnings name no file: one at a time tells which.
-        return make_table(map(_refuse_damaged, rows) if damaged else rows)
+        return make_table(self._read([_refuse_damaged(film) for film in scored] if damaged else scored, level))
 
     def probabilities(
         self, images: npt.NDArray[np.unsignedinteger[Any]], flips: bool | None = None
     ) -> npt.NDArray[np.float64]:
-        """Return the model's own probabilities (n,) of prepared images (n, h, w), uint8 or uint16.
+        """Return the model's own probabilities (n,) of prepared images (n, h, w), uint8 or uint16, each alone.
 
         flips: average with the mirrored image; by default as the model was evaluated.
         """
@@ -120,13 +126,32 @@ class Predictor:
         single = [predict.predict_probabilities(member, samples, flips) for member in members]
         return self.model.combination(np.column_stack(single))
 
+    def average_views(self, prob: npt.NDArray[np.float64], pairs: Sequence[str]) -> npt.NDArray[np.float64]:
+        """Return the mean log-odds of each probability's pair (n,), as probabilities; an empty name is no pair."""
+        return ensembling.average_log_odds(prob, [_number_units(pairs)])
+
     def prepare(self, file: Path | str, box: Corners | None = None) -> Square:
         """Return a file as the model takes it; raises PixelError."""
         return prepare_film(io.load(Path(file)), box, self.about)
 
-    def _with_boxes(self, requests: list[FilmRequest], box: Corners | None, boxes: Boxes | None) -> list[FilmRequest]:
+    def _prepare_all(self, requests: list[FilmRequest]) -> Iterator[PreparedFilm]:
+        """Yield the prepared films in their order; a thread gets several at once, which costs less than one by one."""
+        parts = [requests[start : start + FILMS_AT_ONCE] for start in range(0, len(requests), FILMS_AT_ONCE)]
+        title = f"predict {self.about.name}, {FILMS_AT_ONCE} films a step"
+        prepare = partial(_prepare_part, about=self.about)
+        return chain.from_iterable(parallel_map(prepare, parts, self.workers, title))
+
+    def _list_requests(
+        self, files: Path | str | Iterable[Path | str] | Pairs, box: Corners | None, boxes: Boxes | None
+    ) -> list[FilmRequest]:
         name = self.about.name
         check_single_films(self.about)
+        requests = list_requests(files)
+        if isinstance(files, Pairs):
+            if box is not None or boxes is not None:
+                raise InputError("the boxes of films that belong together stand in the table of pairs")
+            return check_pairs(requests, self.about)
+        check_two_views(self.about)
         if self.about.unit == "image":
             if box is not None or boxes is not None:
                 raise InputError(f"{name} reads whole films; leave the box out")
@@ -148,33 +173,36 @@ class Predictor:
             settings = HeatMapSettings(Path(settings))
         if any(request.file.resolve().parent == settings.folder.resolve() for request in requests):
             raise InputError(f"{settings.folder} holds films, which heat maps could replace; name another folder")
-        if isinstance(self.model, Ensemble):
-            raise InputError(
-                f"{self.about.name} has no heat map of its own; ask a member: {', '.join(self.model.members)}"
-            )
-        return open_writer(self.model, settings)
+        return open_writer(self.model, settings, self.about.two_views)
 
-    def _rows(
-        self, films: list[PreparedFilm], confidence: float, writer: HeatMapWriter | None
-    ) -> Iterator[dict[str, object]]:
-        """Yield a row per film of a batch."""
+    def _score(self, films: list[PreparedFilm], writer: HeatMapWriter | None) -> list[ScoredFilm]:
+        """Return the films of a batch with the model's own probabilities."""
         usable = [(film.request.file, film.square) for film in films if film.square is not None]
         files, squares = [file for file, _ in usable], [square for _, square in usable]
         prob = self.probabilities(np.stack([square.image for square in squares])) if squares else np.empty(0)
-        readings = self._readings(files, prob, confidence)
-        pictures = iter(writer.write(files, squares, prob) if writer and squares else [])
-        for film in films:
-            row = self._request_columns(film)
-            if film.square is not None:
-                row |= next(readings) | {"heat_map": next(pictures, None)}
-            yield row
+        pictures = writer.write(files, squares, prob) if writer and squares else [None] * len(files)
+        scores = iter(zip(prob.tolist(), pictures, strict=True))
+        return [
+            ScoredFilm(film.request, film.rejection_reason, film.error, *(next(scores) if film.square else ()))
+            for film in films
+        ]
 
-    def _request_columns(self, film: PreparedFilm) -> dict[str, object]:
+    def _read(self, films: list[ScoredFilm], confidence: float) -> Iterator[dict[str, object]]:
+        """Yield a row of COLUMNS per film."""
+        scored = [film for film in films if not film.error]
+        prob, pairs = np.array([film.prob for film in scored]), [film.request.pair for film in scored]
+        readings = self.read_probabilities([film.request.file for film in scored], prob, pairs, confidence)
+        reading = iter(readings)
+        for film in films:
+            yield self._describe(film) | (next(reading) | {"heat_map": film.heat_map} if not film.error else {})
+
+    def _describe(self, film: ScoredFilm) -> dict[str, object]:
         box = film.request.box
         return {
             "file": str(film.request.file),
             "box": ",".join(map(str, box)) if box else None,
-            "doubt": film.rejection_reason or None,
+            "pair": film.request.pair or None,
+            "doubt": film.doubt or None,
             "error": film.error or None,
             "model": self.about.name,
             "version": self.about.record,
@@ -182,46 +210,76 @@ class Predictor:
         }
 
     def read_probabilities(
-        self, names: Sequence[Path], prob: npt.NDArray[np.float64], confidence: float | None = None
+        self,
+        names: Sequence[Path],
+        prob: npt.NDArray[np.float64],
+        pairs: Sequence[str] | None = None,
+        confidence: float | None = None,
     ) -> list[dict[str, object]]:
         """Return the columns that rest on each of the model's probabilities (n,), or the error of one that is nan.
 
-        names: what the errors call the films. confidence: as for `predict`.
+        names: what the errors call the films. pairs: of a model of two views, the name of each film's pair, or an empty
+        text. confidence: as for `predict`.
         """
-        return list(self._readings(list(names), prob, self._confidence(confidence)))
-
-    def _readings(
-        self, files: list[Path], prob: npt.NDArray[np.float64], confidence: float
-    ) -> Iterator[dict[str, object]]:
-        """Yield the columns that rest on each probability, or the error of one that is no number."""
-        about = self.about
+        level, about = self._confidence(confidence), self.about
         threshold = about.operating_point.threshold if about.operating_point else None
-        level = confidence if about.conformal else None
-        calibrated, classes, sets = about.calibrate(prob), about.classify(prob), about.prediction_sets(prob, confidence)
-        for place, file in enumerate(files):
-            if not 0 <= prob[place] <= 1:
-                value = "no number for it (nan)" if np.isnan(prob[place]) else f"{prob[place]:.3g} for it"
-                yield {"error": f"{file}: {about.name} gives {value}, which is no probability; are its weights whole?"}
-                continue
-            yield {
-                "prob": prob[place],
+        is_prob = (prob >= 0) & (prob <= 1)
+        own = prob[is_prob]
+        views = self._combine_views(own, list(compress(pairs or [""] * len(prob), is_prob)))
+        combined = np.array([view["prob"] for view in views])
+        calibrated, classes, sets = (
+            about.calibrate(combined),
+            about.classify(combined),
+            about.prediction_sets(combined, level),
+        )
+        readings = (
+            view
+            | {
                 "calibrated": calibrated[place],
                 "call": classes[place],
                 "set": sets[place],
                 "answer": agree(classes[place], sets[place]),
                 "threshold": threshold,
-                "confidence": level,
+                "confidence": level if about.conformal else None,
             }
+            for place, view in enumerate(views)
+        )
+        return [
+            next(readings) if known else {"error": self._explain_no_probability(name, value)}
+            for name, value, known in zip(names, prob.tolist(), is_prob, strict=True)
+        ]
+
+    def _combine_views(self, prob: npt.NDArray[np.float64], pairs: Sequence[str]) -> list[dict[str, object]]:
+        """Return prob of each film; of a model of two views also its own, and how many views went into prob."""
+        if not self.about.two_views:
+            return [{"prob": value} for value in prob.tolist()]
+        units = _number_units(pairs)
+        counts = units.groupby(units).transform("size")
+        rows = zip(self.average_views(prob, pairs).tolist(), prob.tolist(), counts.tolist(), strict=True)
+        return [{"prob": mean, "prob_one_view": one, "views": count} for mean, one, count in rows]
+
+    def _explain_no_probability(self, name: Path, value: float) -> str:
+        given = "no number for it (nan)" if math.isnan(value) else f"{value:.3g} for it"
+        return f"{name}: {self.about.name} gives {given}, which is no probability; are its weights whole?"
 
 
-def _refuse_damaged(row: Mapping[str, object]) -> Mapping[str, object]:
-    """Return a row of `predict`, with an error in place of its answer where the decoder found its file damaged."""
-    if row["error"] or not (damage := io.find_damage(Path(str(row["file"])))):
-        return row
-    if picture := row.get("heat_map"):
-        Path(str(picture)).unlink(missing_ok=True)
-    identity = {name: row[name] for name in ("file", "box", "model", "version", "model_sha256")}
-    return identity | {"error": f"{row['file']}: damaged ({damage}); fetch or scan it again"}
+def _prepare_part(requests: Sequence[FilmRequest], about: About) -> list[PreparedFilm]:
+    return [prepare_request(request, about) for request in requests]
+
+
+def _number_units(pairs: Sequence[str]) -> "pd.Series[int]":
+    """Return a number (n,) for what each film shows: equal within a pair, and of its own where the name is empty."""
+    numbers = {pair: number for number, pair in enumerate(dict.fromkeys(pairs))}
+    return pd.Series([numbers[pair] if pair else -1 - place for place, pair in enumerate(pairs)], dtype=np.int64)
+
+
+def _refuse_damaged(film: ScoredFilm) -> ScoredFilm:
+    """Return a film, with an error in place of its answer where the decoder found its file damaged."""
+    if film.error or not (damage := io.find_damage(film.request.file)):
+        return film
+    if film.heat_map:
+        Path(film.heat_map).unlink(missing_ok=True)
+    return ScoredFilm(film.request, "", f"{film.request.file}: damaged ({damage}); fetch or scan it again")
 
 
 def make_table(rows: Iterable[Mapping[str, object]]) -> pd.DataFrame:
@@ -231,49 +289,46 @@ def make_table(rows: Iterable[Mapping[str, object]]) -> pd.DataFrame:
     return pd.DataFrame(filled, columns=COLUMNS, dtype=object).astype(dict.fromkeys(NUMBERS, np.float64))
 
 
-def load(source: Path | str, output: int | None = None) -> Predictor:
-    """Return the predictor of a bundle, a .keras file, an MLflow URI, a model or an ensemble of this workspace.
+def load(source: Path | str, output: int | None = None, verify: Path | None = None) -> Predictor:
+    """Return the predictor of a bundle, a .keras file, an MLflow URI, or a row of this workspace.
 
-    output: which of several outputs of a foreign model is the probability of malignancy, counted from 0. Raises
-    InputError for what is none of these. A .keras file that is no model of this workspace is prepared for by
-    params.yaml, and nothing is known of its operating point and calibration.
+    output: which of several outputs of a foreign model is the probability of malignancy, counted from 0. verify: file
+    of public keys, one of which must have signed the bundle. Raises InputError for what is none of these. A .keras file
+    that is no model of this workspace is prepared for by params.yaml, and nothing is known of its operating point and
+    calibration.
     """
     path = Path(source)
+    if verify is not None and not bundle.is_bundle(path):
+        raise InputError(
+            f"{source} is no bundle, and only bundles are signed; `python -m mammo export --sign` makes one"
+        )
     if is_model_uri(str(source)):
         return _load_from_server(str(source), output)
     if path.suffix == ".keras":
         return _load_file(models.check_exists(path), output)
     if output is not None:
         raise InputError(f"{source} says itself how it is read; an output is chosen of a foreign .keras file alone")
-    return _load_known(path)
+    return _load_known(path, verify)
 
 
-def _load_known(path: Path) -> Predictor:
-    """Return the predictor of a bundle, or of a name of this workspace."""
-    text = str(path)
+def _load_known(path: Path, verify: Path | None) -> Predictor:
+    """Return the predictor of a bundle, or of a row of this workspace."""
     if bundle.is_bundle(path):
-        with bundle.open_bundle(path) as (about, folder):
-            return Predictor(_load_checked(folder / bundle.MODEL, about), about)
+        keys = None if verify is None else signatures.read_public_keys(verify)
+        with bundle.open_bundle(path, keys) as (about, folder):
+            return Predictor(model_files.load(folder, about), about)
     if path.exists():
-        raise BundleError(f"{path} is no bundle of `python -m mammo export`: it has no {bundle.ABOUT}")
+        raise BundleError(f"{path} is no bundle of `python -m mammo export`: it has no {model_files.ABOUT}")
     if path.suffix == ".zip" or path.is_absolute():
         raise InputError(f"{path} does not exist")
-    if is_combined(text):
-        return _load_ensemble(text)
-    about = workspace_models.describe_model(text)
-    return Predictor(models.load(workspace_models.model_path(text)), about)
-
-
-def _load_checked(path: Path, about: About) -> keras.Model:
-    """Return the model of a description; raises BundleError where it takes or gives something else."""
-    model = models.load(path)
-    foreign_model.check_shapes(model, about.name)
-    if model.input_shape[1:] != about.image_shape or model.output_shape[-1] != 1:
-        raise BundleError(
-            f"{about.name}: its model takes {model.input_shape} and gives {model.output_shape}, and its {bundle.ABOUT} "
-            f"is of images {about.image_shape} and one probability; export it again"
-        )
-    return model
+    row = read_row(str(path))
+    if row.combination is None:
+        return Predictor(model_files.load_model(row.files[model_files.MODEL], row.about, row.about.name), row.about)
+    members = {
+        name: model_files.load_model(row.files[model_files.member_file(name)], row.about, f"{path}, member {name}")
+        for name in row.combination.members
+    }
+    return Predictor(Ensemble(members, row.combination), row.about)
 
 
 def _load_file(path: Path, output: int | None) -> Predictor:
@@ -281,13 +336,6 @@ def _load_file(path: Path, output: int | None) -> Predictor:
     if name is None:
         return _by_params(path, path.stem, output)
     return Predictor(models.load(path), workspace_models.describe_model(name))
-
-
-def _load_ensemble(name: str) -> Predictor:
-    trained = read_ensemble(name)
-    paths = {member: workspace_models.model_path(member) for member in trained.combination.members}
-    members = {member: models.load(path) for member, path in paths.items()}
-    return Predictor(Ensemble(members, trained.combination), trained.about)
 
 
 def _load_from_server(uri: str, output: int | None) -> Predictor:
@@ -299,7 +347,7 @@ def _load_from_server(uri: str, output: int | None) -> Predictor:
     from mammo.tracking import mlflow_client  # MLflow takes seconds
 
     download = mlflow_client.download(uri)
-    for about in download.rglob(served_model.ABOUT):
+    for about in download.rglob(model_files.ABOUT):
         return served_model.read(about.parent)
     path = mlflow_client.find_model(uri, download)
     model = models.load(path)

@@ -1,10 +1,9 @@
-"""A finished model or ensemble as an MLflow model: pixels in, the numbers of the comparison table out.
+"""A finished row of the comparison table as an MLflow model: pixels in, the numbers of the table out.
 
-A folder holds `bundle.json` (`About`) and model.keras; of an ensemble combination.json and members/<name>.keras. MLflow
-loads it through `_load_pyfunc`.
+A folder holds `bundle.json` (`About`) and the files of inference/model_files.py. MLflow loads it through
+`_load_pyfunc`.
 """
 
-import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,15 +15,15 @@ import pandas as pd
 from PIL import Image
 
 from mammo.core.errors import InputError
-from mammo.core.row_names import is_combined
-from mammo.inference.about import MALIGNANT, About, read_about
-from mammo.inference.workspace_models import describe_model, model_path
+from mammo.inference import model_files
+from mammo.inference.about import MALIGNANT, About, BundleError, read_about
+from mammo.inference.ensemble import read_row
 
 if TYPE_CHECKING:
     from mammo.inference.predictor import Predictor
 
-ABOUT, MODEL, COMBINATION, MEMBERS = "bundle.json", "model.keras", "combination.json", "members"
 RAW = "raw"  # parameter of the signature: the network's own pass, without flips, calibration and threshold
+PAIRS = "pairs"  # of a model of two views: each two images that follow each other are the views of one lesion
 Pixels = npt.NDArray[np.unsignedinteger[Any]]
 
 
@@ -38,12 +37,15 @@ class ServedModel:
         """Return prob, calibrated (Platt) and malignant (at the operating point) of each image; with `raw` prob alone.
 
         images: (n, h, w, 1) uint8 or uint16, squares as the pixel store holds them; of a model of whole films also
-        films of any one size, which are prepared first. What is not known of the model is missing in its column.
+        films of any one size, which are prepared first. What is not known of the model is missing in its column. A
+        model of two views reads each image alone, unless params say that they come in `pairs`.
         """
-        squares = self._prepare(images[..., 0])
-        if (params or {}).get(RAW):
+        squares, params = self._prepare(images[..., 0]), params or {}
+        if params.get(RAW):
             return pd.DataFrame({"prob": self.predictor.probabilities(squares, flips=False)})
         about, prob = self.predictor.about, self.predictor.probabilities(squares)
+        if about.two_views:
+            prob = self.predictor.average_views(prob, _name_pairs(len(prob), bool(params.get(PAIRS))))
         malignant = [None if call is None else call == MALIGNANT for call in about.classify(prob)]
         return pd.DataFrame({"prob": prob, "calibrated": about.calibrate(prob), "malignant": malignant})
 
@@ -63,24 +65,27 @@ class ServedModel:
             return np.stack([self.predictor.prepare(path).image for path in paths])
 
 
-def write(name: str, folder: Path) -> About:
-    """Write the files of a finished model or ensemble of this workspace into `folder`; raises BundleError."""
-    folder.mkdir(parents=True)
-    if is_combined(name):
-        from mammo.inference.ensemble import read_ensemble
+def _name_pairs(count: int, paired: bool) -> list[str]:
+    """Return the name of each image's pair, empty where it is read alone; raises InputError for an odd one."""
+    if not paired:
+        return [""] * count
+    if count % 2:
+        raise InputError(f"{count} images are no pairs of views; leave one out, or ask without `{PAIRS}`")
+    return [str(place // 2) for place in range(count)]
 
-        trained = read_ensemble(name)
-        about = trained.about
-        (folder / COMBINATION).write_text(trained.combination.to_json(), encoding="utf-8")
-        for member in trained.combination.members:
-            path = folder / MEMBERS / f"{member}.keras"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(model_path(member), path)
-    else:
-        about = describe_model(name)
-        shutil.copyfile(model_path(name), folder / MODEL)
-    (folder / ABOUT).write_text(about.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    return about
+
+def write(name: str, folder: Path) -> About:
+    """Write the files of a finished row of this workspace into `folder`; raises BundleError."""
+    row = read_row(name)
+    folder.mkdir(parents=True)
+    row.copy_files(folder)
+    (folder / model_files.ABOUT).write_text(row.about.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    return row.about
+
+
+def list_flags(about: About) -> tuple[str, ...]:
+    """Return the parameters of a model's signature, all false by default."""
+    return (RAW, PAIRS) if about.two_views else (RAW,)
 
 
 def version_tags(about: About) -> dict[str, str]:
@@ -94,17 +99,13 @@ def version_tags(about: About) -> dict[str, str]:
 
 
 def read(folder: Path) -> "Predictor":
-    """Return the predictor of a folder that `write` wrote."""
-    from mammo import models
-    from mammo.evaluation.ensembling import Combination
-    from mammo.inference.predictor import Ensemble, Predictor
+    """Return the predictor of a folder that `write` wrote; raises BundleError."""
+    from mammo.inference.predictor import Predictor
 
-    about = read_about(folder / ABOUT, folder)
-    if not (folder / COMBINATION).is_file():
-        return Predictor(models.load(folder / MODEL), about)
-    combination = Combination.from_json((folder / COMBINATION).read_text(encoding="utf-8"))
-    members = {member: models.load(folder / MEMBERS / f"{member}.keras") for member in combination.members}
-    return Predictor(Ensemble(members, combination), about)
+    about = read_about(folder / model_files.ABOUT, folder)
+    if about.model_sha256 != model_files.hash_model(folder, folder):
+        raise BundleError(f"{folder}: {model_files.ABOUT} describes other models than lie beside it; register it again")
+    return Predictor(model_files.load(folder, about), about)
 
 
 def _load_pyfunc(path: str) -> ServedModel:

@@ -14,7 +14,7 @@ from mammo.core.config import PreprocessConfig
 from mammo.core.files import read_table, sha256
 from mammo.core.paths import MEMBERS, MODELS, PREDICTIONS
 from mammo.core.records import Record, read_record, record_path
-from mammo.core.row_names import CONTINUED, is_combined
+from mammo.core.row_names import CONTINUED
 from mammo.inference.about import About, BundleError, OperatingPoint, Platt, make_reference
 
 SEEDS = "seeds"
@@ -61,10 +61,10 @@ def training_record_path(name: str) -> Path:
 
 
 def describe_model(name: str) -> About:
-    """Return what the records and the validation predictions of the run state about a model; raises BundleError."""
-    if is_combined(name):
-        known = ", ".join(list_models())
-        raise BundleError(f"{name} is no single model; `predict` takes ensembles, a bundle one of {known}")
+    """Return what the records and the validation predictions of the run state about a model; raises BundleError.
+
+    Of ensembles and rows of two views, `ensemble.read_row`.
+    """
     if name not in list_models():
         known = ", ".join(list_models()) or "none: run `dvc repro`"
         raise BundleError(f"no finished model {name!r} in this workspace; there are {known}")
@@ -85,9 +85,11 @@ def check_training(name: str) -> tuple[Record, str]:
     record = require_record(training_record_path(name))
     digests = []
     for path in (model_path(name), PREDICTIONS / f"{name}.csv"):
-        digest = sha256(path) if path.is_file() else "none"
+        if not path.is_file():
+            raise BundleError(f"{path} does not exist; restore it with `dvc checkout`, or `dvc repro`")
+        digest = sha256(path)
         unrecorded = digest if name.startswith(f"{SEEDS}/") else ""
-        if not path.is_file() or record.artifacts.get(path.as_posix(), unrecorded) != digest:
+        if record.artifacts.get(path.as_posix(), unrecorded) != digest:
             raise BundleError(f"{path} is not what its record says; restore it with `dvc checkout`, or `dvc repro`")
         digests.append(digest)
     return record, digests[0]

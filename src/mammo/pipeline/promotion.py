@@ -76,7 +76,7 @@ def register(run: Run, spec: VersionSpec) -> model_registry.Version:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "served"
         about = served_model.write(spec.model, folder)
-        dtype, flags = f"uint{about.preprocess.bits}", (served_model.RAW,)
+        dtype, flags = f"uint{about.preprocess.bits}", served_model.list_flags(about)
         served = ServedFiles(folder, SERVED_MODEL, dtype, flags, about.model_dump())
         tags = spec.tags | served_model.version_tags(about)
         return model_registry.register_version(run, replace(spec, tags=tags, served=served))

@@ -4,6 +4,7 @@ https://github.com/kserve/open-inference-protocol
 """
 
 import asyncio
+import math
 from typing import Any, Literal
 
 import numpy as np
@@ -19,7 +20,7 @@ Images = npt.NDArray[np.unsignedinteger[Any]]
 
 
 class TensorInput(BaseModel):
-    """Prepared images, as preprocess writes them: (n, h, w), flat or nested."""
+    """Prepared images, as preprocess writes them: (n, h, w), of two views (n, views, h, w); flat or nested."""
 
     name: Literal["image"]
     shape: list[int]
@@ -77,33 +78,34 @@ def _check_name(model: str, served: str) -> None:
 
 
 def _describe(service: Service) -> dict[str, Any]:
-    height, width, _ = service.predictor.about.image_shape
     outputs = [{"name": output, "datatype": "FP64", "shape": [-1]} for output in OUTPUTS]
-    inputs = [{"name": INPUT, "datatype": _datatype(service), "shape": [-1, height, width]}]
+    inputs = [{"name": INPUT, "datatype": _datatype(service), "shape": _tensor_shape(service)}]
     return {"name": service.version.name, "platform": "keras", "inputs": inputs, "outputs": outputs}
 
 
 async def _infer(service: Service, request: InferRequest) -> dict[str, Any]:
     if len(request.inputs) != 1:
         raise HTTPException(422, f"{len(request.inputs)} inputs; there is one, {INPUT}")
-    images = _to_images(request.inputs[0], service)
+    tensor, about = request.inputs[0], service.predictor.about
+    images = _to_images(tensor, service)
     prob = np.array(await asyncio.gather(*map(service.batcher.predict, images)))
-    calibrated = service.predictor.about.calibrate(prob)
+    if about.two_views:
+        views = tensor.shape[1]
+        prob = service.predictor.average_views(prob, [str(place // views) for place in range(len(prob))])[::views]
+    calibrated = about.calibrate(prob)
     values = {"prob": prob.tolist(), "calibrated": [None if np.isnan(value) else value for value in calibrated]}
-    outputs = [
-        {"name": output, "datatype": "FP64", "shape": [len(images)], "data": values[output]} for output in OUTPUTS
-    ]
+    outputs = [{"name": output, "datatype": "FP64", "shape": [len(prob)], "data": values[output]} for output in OUTPUTS]
     answer = {"model_name": service.version.name, "outputs": outputs}
     return answer if request.id is None else answer | {"id": request.id}
 
 
 def _to_images(tensor: TensorInput, service: Service) -> Images:
-    """Return the images (n, h, w); raises HTTPException."""
-    shape, (height, width, _) = tensor.shape, service.predictor.about.image_shape
-    if len(shape) != 3 or shape[1:] != [height, width] or not 1 <= shape[0] <= service.settings.max_batch:
-        raise HTTPException(
-            422, f"shape {shape[:8]}; the model takes [n, {height}, {width}], n from 1 to {service.settings.max_batch}"
-        )
+    """Return the images (n, h, w), those of several views one after the other; raises HTTPException."""
+    shape, expected, most = tensor.shape, _tensor_shape(service), service.settings.max_batch
+    counts, sides = shape[:-2], shape[-2:]
+    fits = len(shape) == len(expected) and sides == expected[-2:] and min(counts) >= 1
+    if not fits or math.prod(counts) > most:
+        raise HTTPException(422, f"shape {shape[:8]}; the model takes {expected}, from 1 to {most} images in all")
     if tensor.datatype != _datatype(service):
         raise HTTPException(422, f"datatype {tensor.datatype[:20]!r}; the model takes {_datatype(service)}")
     try:
@@ -112,7 +114,13 @@ def _to_images(tensor: TensorInput, service: Service) -> Images:
         raise HTTPException(422, f"data: are no whole numbers of shape {shape} ({error})") from error
     if values.min() < 0 or values.max() >= 2**service.predictor.about.preprocess.bits:
         raise HTTPException(422, f"data: is outside {tensor.datatype}")
-    return values.astype(service.dtype)
+    return values.astype(service.dtype).reshape(-1, *sides)
+
+
+def _tensor_shape(service: Service) -> list[int]:
+    """Return the shape of the input, -1 where any size goes."""
+    height, width, _ = service.predictor.about.image_shape
+    return [-1, -1, height, width] if service.predictor.about.two_views else [-1, height, width]
 
 
 def _datatype(service: Service) -> str:

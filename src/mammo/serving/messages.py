@@ -15,7 +15,13 @@ class FilmAnswer(_Message):
     """The reading of one film, or of one box in it."""
 
     box: str | None = Field(None, description="x0,y0,x1,y1 in px of the film", examples=["410,980,690,1290"])
-    prob: float = Field(description="the model's own probability of malignancy", examples=[0.71])
+    prob: float = Field(
+        description="the model's own probability of malignancy; of a model of two views that of all films of the "
+        "request together, by their mean log-odds",
+        examples=[0.71],
+    )
+    prob_one_view: float | None = Field(None, description="of a model of two views: the probability of this film alone")
+    views: int | None = Field(None, description="of a model of two views: how many films went into `prob`")
     calibrated: float | None = Field(None, description="the calibrated probability; null where nothing calibrates it")
     threshold: float | None = Field(None, description="malignant from this `prob` on, chosen on validation rows")
     call: str | None = Field(None, description="benign or malignant at the threshold", examples=["malignant"])
@@ -39,7 +45,9 @@ class Prediction(_Message):
     request_id: str
     films: list[FilmAnswer] = Field(description="one per film, in the order of the request")
     mean_prob: float | None = Field(
-        None, description="of several views of one lesion: the mean of their `prob`; null for one film"
+        None,
+        description="of several films: the mean of their `prob`; null for one film. A model of two views (two_views_*) "
+        "has the mean of the comparison table, that of log-odds, in `prob` itself",
     )
     model: ModelVersion
     seconds: float = Field(description="from the whole body to the answer")
@@ -51,6 +59,9 @@ class ModelDescription(_Message):
 
     model: ModelVersion
     unit: str = Field(description="lesion: each film needs a box; image: whole films")
+    two_views: bool = Field(
+        description="the films of a request are views of one lesion, or breast, and answered as one"
+    )
     image_shape: list[int] = Field(description="(h, w, 1) of what the model takes")
     operating_point: dict[str, Any] | None = Field(None, description="rule, value and threshold")
     calibration: dict[str, float] | None = Field(None, description="slope and shift on the log-odds")

@@ -27,6 +27,7 @@ from mammo.serving.requests import Upload
 from mammo.serving.service_metrics import ServiceMetrics
 from mammo.serving.settings import ServiceSettings
 
+REQUEST_PAIR = "request"
 Decoded = TypeVar("Decoded")
 Floats = npt.NDArray[np.float64]
 
@@ -87,7 +88,9 @@ class Service:
         square, doubt = await self.prepare(upload)
         maker = await self._result_maker()
         if maker.drawer is None:
-            raise FilmError(f"{self.version.name} has no heat map of its own; of an ensemble, serve a member")
+            raise FilmError(
+                f"{self.version.name} has no heat map of its own: it, or a member, lacks a layer features or logit"
+            )
         prob = np.array([await self.batcher.predict(square.image)])
         (answer,) = read_answers(self.predictor, [upload], prob, [doubt])
         async with self._drawing:
@@ -126,6 +129,7 @@ class Service:
         return ModelDescription(
             model=self.version,
             unit=about.unit,
+            two_views=about.two_views,
             image_shape=list(about.image_shape),
             operating_point=about.operating_point.model_dump() if about.operating_point else None,
             calibration=about.calibration.model_dump() if about.calibration else None,
@@ -139,8 +143,12 @@ class Service:
 def read_answers(
     predictor: Predictor, uploads: Sequence[Upload], prob: Floats, doubts: Sequence[str]
 ) -> list[FilmAnswer]:
-    """Return what the model's probabilities (n,) of films say; raises FilmError for one that is no number."""
-    readings = predictor.read_probabilities([upload.path for upload in uploads], prob)
+    """Return what the model's probabilities (n,) of films say; raises FilmError for one that is no number.
+
+    A model of two views takes the films for the views of one lesion, or breast.
+    """
+    pairs = [REQUEST_PAIR] * len(uploads)
+    readings = predictor.read_probabilities([upload.path for upload in uploads], prob, pairs)
     answers = []
     for upload, doubt, reading in zip(uploads, doubts, readings, strict=True):
         if "error" in reading:

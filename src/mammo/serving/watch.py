@@ -144,6 +144,8 @@ def open_worker(archive: Archive, predictor: Predictor, memory: Memory, audit_lo
         raise InputError(
             f"{about.name} reads a {about.unit} that somebody marks; a worker needs a model of whole films"
         )
+    if about.two_views:
+        raise InputError(f"{about.name} reads two views together; a worker needs a model that answers one film")
     keep = _keeper(predictor, None if audit_log is None else AuditLog(audit_log))
     return Worker(archive, predictor, open_maker(predictor), memory, keep)
 

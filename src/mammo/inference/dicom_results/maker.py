@@ -16,14 +16,15 @@ from mammo.inference.dicom_results.reading import Reading, read_columns
 from mammo.inference.dicom_results.results import Film, encode, make_results
 from mammo.inference.films import Corners
 from mammo.inference.heat_maps import METHOD, HeatMapDrawer, make_drawer
-from mammo.inference.predictor import Ensemble, Predictor
+from mammo.inference.model_files import Ensemble
+from mammo.inference.predictor import Predictor
 
 LAYERS = {"features", "logit"}  # of a model that explain/saliency.py explains
 
 
 @dataclass(frozen=True)
 class ResultMaker:
-    """Makes the results of one model; drawer: of its heat maps, None for a model that has none of its own."""
+    """Makes the results of one model; drawer: of its heat maps, None for a model that has none."""
 
     about: About
     drawer: HeatMapDrawer | None
@@ -43,11 +44,12 @@ class ResultMaker:
 def open_maker(predictor: Predictor, method: str = METHOD) -> ResultMaker:
     """Return what makes the results of a model; raises InputError for an unknown method.
 
-    An ensemble, and a foreign model without the layers that heat maps need, get results without a heat map.
+    A foreign model without the layers that heat maps need gets results without a heat map.
     """
-    model = predictor.model
-    drawn = not isinstance(model, Ensemble) and LAYERS.issubset(layer.name for layer in model.layers)
-    return ResultMaker(predictor.about, make_drawer(model, method) if drawn else None)
+    model, about = predictor.model, predictor.about
+    members = model.members.values() if isinstance(model, Ensemble) else [model]
+    drawn = all(LAYERS.issubset(layer.name for layer in member.layers) for member in members)
+    return ResultMaker(about, make_drawer(model, method, about.two_views) if drawn else None)
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,8 @@ def make_results(film: Film, readings: Sequence[Reading], about: About, method: 
 
 def result_uid(kind: str, film_uid: str, boxes: Sequence[str], about: About) -> UID:
     """Return the SOP instance UID of a result; boxes: as text, of a whole film one that is empty."""
-    return derive_uid(kind, film_uid, about.model_sha256, about.record or "", *boxes)
+    model = f"{about.model_sha256} of two views" if about.two_views else about.model_sha256
+    return derive_uid(kind, film_uid, model, about.record or "", *boxes)
 
 
 def encode(result: Dataset) -> bytes:

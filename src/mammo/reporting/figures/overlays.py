@@ -12,6 +12,7 @@ HEAT_COLOURS = cv2.COLORMAP_INFERNO
 OPACITY = 0.75  # of the heat map where it is highest
 MARK_PX, MARK_GAP_PX = 200, 6  # of the height of a mark's panels, and between them
 EVEN = 1e-3  # of 0..1: a map that varies less is even
+CAPTION_SCALE = 0.5  # of OpenCV's font
 CAPTION_PX = 26  # height of the strip that holds the caption
 PLACE_GAP_PX = 4  # between the whole film and what was cut out of it
 
@@ -33,12 +34,14 @@ def encode_case(image: Grey, mask: Grey, heat: Heat | None = None, place: Colour
 def encode_heat_map(image: Grey, mask: Grey, heat: Heat, caption: str, size_px: int) -> bytes:
     """Encode one sample beside its heat map as a PNG of size_px a panel, below a caption in ASCII; as encode_case.
 
-    Where the map shows nothing the caption says why.
+    A caption that is longer than the panels is written smaller. Where the map shows nothing the caption says why.
     """
     panels = _draw_panels(image, mask, heat, size_px)
     strip = np.full((CAPTION_PX, panels.shape[1], 3), 255, np.uint8)
     text = ", ".join(part for part in (caption, explain_empty(heat)) if part)
-    cv2.putText(strip, text, (6, CAPTION_PX - 8), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
+    (width, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, CAPTION_SCALE, 1)
+    scale = CAPTION_SCALE * min(1.0, (panels.shape[1] - 12) / max(width, 1))
+    cv2.putText(strip, text, (6, CAPTION_PX - 8), cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), 1, cv2.LINE_AA)
     return _encode(np.vstack([strip, panels]))
 
 
