@@ -1,5 +1,6 @@
 """Arrays of pixels: crop, resize, window, equalise. Arrays are (height, width)."""
 
+import math
 from typing import Any
 
 import cv2
@@ -65,7 +66,7 @@ def percentile_levels(film: Film, region: Mask, percentiles: tuple[float, float]
     Computed per film, because the three scanners of CBIS-DDSM differ, and other data sets even more.
     """
     low, high = _percentiles(film, region, percentiles)
-    return float(low), float(high)
+    return low, high
 
 
 def window(film: Film, low: float, high: float, bits: int = 8) -> Film:
@@ -112,7 +113,7 @@ def cut_margin(mask: Mask, share: float) -> Mask:
     return inner if inner.any() else mask
 
 
-def _percentiles(film: Film, region: Mask, percentiles: tuple[float, float]) -> npt.NDArray[np.float64]:
+def _percentiles(film: Film, region: Mask, percentiles: tuple[float, float]) -> list[float]:
     """Return np.percentile of the region's pixels, from their histogram: pixels are many, and levels are few.
 
     Of all pixels where the region is empty.
@@ -121,10 +122,14 @@ def _percentiles(film: Film, region: Mask, percentiles: tuple[float, float]) -> 
     left, top, width, height = cv2.boundingRect(region)
     part = np.s_[top : top + height, left : left + width] if width else np.s_[:, :]
     mask = region[part] if width else None
-    below = np.cumsum(cv2.calcHist([film[part]], [0], mask, [levels], [0, levels]).ravel().astype(np.int64))
-    places = np.array(percentiles) / 100 * (below[-1] - 1)
-    lower, upper = (np.searchsorted(below, side(places), side="right") for side in (np.floor, np.ceil))
-    return np.asarray(lower + (upper - lower) * (places % 1))
+    below = cv2.calcHist([film[part]], [0], mask, [levels], [0, levels]).ravel().cumsum(dtype=np.int64)
+    return [_interpolate(below, percentile / 100 * (int(below[-1]) - 1)) for percentile in percentiles]
+
+
+def _interpolate(below: npt.NDArray[np.int64], place: float) -> float:
+    """Return the level at a place among the sorted pixels; below: how many have at most each level."""
+    lower, upper = (int(below.searchsorted(side(place), side="right")) for side in (math.floor, math.ceil))
+    return lower + (upper - lower) * (place % 1)
 
 
 def equalise(film: Film, clip_limit: float) -> Film:
