@@ -14,7 +14,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from PIL import Image
 
 from mammo.core.config import load_config
 from mammo.core.paths import COMPARISON, ROC
@@ -43,9 +42,7 @@ def main() -> None:
     _draw_film(film, example, config.preprocess.context)
     _draw_model_input(crop, heat, example)
     _draw_roc(roc, example.model)
-    png.save_figure(figure, PICTURE)
-    with Image.open(PICTURE) as image:
-        image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(PICTURE, optimize=True)
+    png.save_figure(figure, PICTURE, png.PHOTO_COLOURS)
 
 
 def _draw_film(axes: Axes, example: Example, context: float) -> None:

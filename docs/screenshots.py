@@ -71,15 +71,18 @@ def copy_figures(repository: Path) -> None:
     """Copy figures of the report that the pages show."""
     for name, figure in FIGURES.items():
         shutil.copyfile(repository / REPORT_FIGURES / figure, IMAGES / f"{name}.png")
-        shrink(IMAGES / f"{name}.png")
+        shrink(IMAGES / f"{name}.png", photograph=name == "heat_maps")
 
 
-def shrink(path: Path) -> None:
-    """Give a picture a palette, and at most WIDTH_PX."""
+def shrink(path: Path, photograph: bool = False) -> None:
+    """Give a picture a palette, and at most WIDTH_PX; a photograph is dithered."""
     with Image.open(path) as image:
         picture = image.convert("RGB")
         picture.thumbnail((WIDTH_PX, WIDTH_PX))
-        picture.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+        indexed = picture.quantize(256, dither=Image.Dither.NONE)
+        if photograph:
+            indexed = picture.quantize(palette=indexed, dither=Image.Dither.FLOYDSTEINBERG)
+        indexed.save(path, optimize=True)
 
 
 if __name__ == "__main__":

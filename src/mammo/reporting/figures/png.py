@@ -22,17 +22,23 @@ NEARLY_WHITE = 247
 
 
 def encode_png(figure: Figure, colours: int = CHART_COLOURS) -> bytes:
-    """Encode a figure as PNG with a palette; colours: PHOTO_COLOURS where it shows photographs."""
+    """Encode a figure as PNG with a palette; colours: PHOTO_COLOURS where it shows photographs, which are dithered."""
     canvas = FigureCanvasAgg(figure)
     figure.set_dpi(DPI)
     canvas.draw()  # type: ignore[no-untyped-call]
     image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")  # type: ignore[no-untyped-call]
-    method = Image.Quantize.FASTOCTREE if colours < PHOTO_COLOURS else Image.Quantize.MEDIANCUT
     buffer = io.BytesIO()
+    _index(image, colours).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _index(image: Image.Image, colours: int) -> Image.Image:
+    """Return an image with a palette. A photograph is dithered: 256 colours of its own would show as steps of heat."""
+    photograph = colours >= PHOTO_COLOURS
+    method = Image.Quantize.MEDIANCUT if photograph else Image.Quantize.FASTOCTREE
     indexed = image.quantize(colours, method=method, dither=Image.Dither.NONE)
     indexed.putpalette(_whiten(indexed))
-    indexed.save(buffer, "PNG")
-    return buffer.getvalue()
+    return image.quantize(palette=indexed, dither=Image.Dither.FLOYDSTEINBERG) if photograph else indexed
 
 
 def _whiten(image: Image.Image) -> list[int]:
