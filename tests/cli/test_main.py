@@ -1,6 +1,9 @@
 """`python -m mammo`: what it prints, and how it refuses."""
 
+import argparse
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -78,7 +81,7 @@ def test_the_block_of_readme_chooses_its_rows(workspace: Path) -> None:
     lines = (workspace / "README.md").read_text().splitlines()
     assert lines[0] == block.splitlines()[0]
     rows = [line.split(" | ")[0] for line in lines if line.startswith("| ")]
-    assert rows == ["| model", "| light_cnn", "| baseline_birads"]
+    assert rows == ["| model", "| baseline_birads", "| light_cnn"], "sorted by AUC"
 
 
 def test_the_readme_shows_the_committed_results() -> None:
@@ -87,7 +90,8 @@ def test_the_readme_shows_the_committed_results() -> None:
     shown = [line.split(" | ")[0].strip("| ") for line in table.splitlines() if line.startswith("| ")][1:]
     committed = pd.read_csv(imports.ROOT / "docs/results/cbis-ddsm-mass.csv")
     assert 1 < len(shown) <= 6
-    assert shown == [name for name in committed["model"] if name in shown], "by family, as in the table"
+    by_auc = committed.sort_values("auc", ascending=False, kind="stable")["model"]
+    assert shown == [name for name in by_auc if name in shown]
     assert table.split("-->")[1].strip() == result_tables.render_tables(committed, shown).strip()
 
 
@@ -190,3 +194,21 @@ def test_help_and_refusals_import_neither_keras_nor_mlflow() -> None:
     )
     environment = os.environ | {"PYTHONPATH": str(imports.ROOT / "src")}
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, env=environment)
+
+
+def commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """The parsers of all commands by name."""
+    (subparsers,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    return dict(subparsers.choices)
+
+
+@pytest.mark.parametrize("name", commands(main.build_parser()))
+def test_the_help_of_a_command_ends_with_examples_that_it_understands(name: str) -> None:
+    _, _, examples = commands(main.build_parser())[name].format_help().partition("examples:\n")
+    lines = [line.strip() for line in examples.splitlines() if line.strip().startswith("python -m mammo")]
+    assert lines
+    for line in lines:
+        command = re.split(r" && | > | \| |  +", line)[0]
+        words = shlex.split(command)[3:]
+        assert words[0] == name
+        main.build_parser().parse_args(words)

@@ -41,9 +41,10 @@ def dvc_calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
 
 def test_it_says_where_the_report_is_and_what_is_stale(workspace: Path, dvc_calls, capsys) -> None:
     main.main(["report"])
-    place, stale = capsys.readouterr().out.splitlines()
+    place, stale, cure = capsys.readouterr().out.splitlines()
     assert place == str(workspace / REPORT_PAGE)
     assert "train@light_cnn, report would run again" in stale
+    assert cure == "`python -m mammo report --update` brings it up to date"
     main.main(["report", "--json"])
     content = json.loads(capsys.readouterr().out)
     assert content["stale"] == list(STATUS)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from mammo.cli import output
-from mammo.cli.parsers import Subparsers
+from mammo.cli.parsers import Subparsers, show_examples
 
 if TYPE_CHECKING:  # DVC takes a third of a second
     from mammo.pipeline.accept import Reason, Result
@@ -26,6 +26,11 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, and write nothing")
     output.add_json(parser)
+    show_examples(
+        parser,
+        "python -m mammo accept",
+        "python -m mammo accept train@light_cnn",
+    )
     parser.set_defaults(run=run)
 
 

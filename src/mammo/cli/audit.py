@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mammo.cli import output
-from mammo.cli.parsers import Subparsers, parse_count
+from mammo.cli.parsers import Subparsers, parse_count, show_examples
 from mammo.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,6 +19,11 @@ def add_parser(subparsers: Subparsers) -> None:
     """Add `audit`."""
     parser = subparsers.add_parser(
         "audit", help="verify the log of inferences of `serve` and `watch`, and read drift from it"
+    )
+    show_examples(
+        parser,
+        "python -m mammo audit verify audit.jsonl",
+        "python -m mammo audit drift audit.jsonl --model light_cnn",
     )
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     verify = actions.add_parser(

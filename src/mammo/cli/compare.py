@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mammo.cli import output
-from mammo.cli.parsers import ExamplesFormatter, Subparsers
+from mammo.cli.parsers import ExamplesFormatter, Subparsers, show_examples
 from mammo.core.errors import InputError
 from mammo.core.paths import COMPARISON, DATA_REPORT_PAGE, GRADCAM, MODEL_CARDS, REPORT_FIGURES, REPORT_PAGE
 
@@ -52,6 +52,7 @@ def add_parser(subparsers: Subparsers) -> None:
     output.add_options(parser)
     parser.set_defaults(run=run_compare)
     summary = subparsers.add_parser("summary", help="print the comparison table, and where figures and runs are")
+    show_examples(summary, "python -m mammo summary", "python -m mammo summary --json | jq .places")
     output.add_json(summary)
     summary.set_defaults(run=run_summary)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from mammo.cli import output
-from mammo.cli.parsers import Subparsers
+from mammo.cli.parsers import Subparsers, show_examples
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,6 +20,12 @@ def add_parser(subparsers: Subparsers) -> None:
     parts = parser.add_subparsers(required=True, metavar="download|check|describe")
     download = parts.add_parser(
         "download", help="fetch what `ingest.source` names; whole files are kept, partial ones are continued"
+    )
+    show_examples(
+        parser,
+        "python -m mammo data download",
+        "python -m mammo data check",
+        "python -m mammo data describe",
     )
     output.add_json(download)
     download.set_defaults(run=run_download)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mammo.cli import output
-from mammo.cli.parsers import Subparsers, add_verify, parse_count
+from mammo.cli.parsers import Subparsers, add_verify, parse_count, show_examples
 from mammo.core.errors import InputError
 from mammo.core.tensorflow_log import set_log_level
 
@@ -49,6 +49,10 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument("--seed", type=int, default=20, help="of the resamples and draws (default: %(default)s)")
     parser.add_argument("--workers", type=parse_count, default=os.cpu_count() or 1, help="threads that read files")
     output.add_options(parser)
+    show_examples(
+        parser,
+        "python -m mammo evaluate films/ --labels labels.csv --model light_cnn",
+    )
     parser.set_defaults(run=run)
 
 

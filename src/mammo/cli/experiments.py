@@ -54,9 +54,10 @@ def lines(experiments: Sequence["Experiment"]) -> Iterator[Any]:
     columns = ["experiment", "changed parameters", "metrics"]
     yield output.table("Experiments", columns, map(_row, experiments))
     samples = {row.selected.metrics["samples"] for row in experiments if row.selected is not None}
-    yield f"The model is the best on validation rows; the other metrics: {', '.join(sorted(samples)) or 'none'}."
+    yield "The model is the best on validation rows of those that could become champion."
+    yield f"The other metrics: {', '.join(sorted(samples)) or 'none'}."
     if any(row.selected is not None and not row.selected.reaches_floors for row in experiments):
-        yield "* holds the floors of tracking.champion on no validation rows"
+        yield "* no model holds the floors of tracking.champion; this is the best of all"
     yield from (f"{row.name}: {row.problem}" for row in experiments if row.problem and row.problem != row.state)
     if all(row.state == BASELINE for row in experiments):
         yield "No experiments; `dvc exp run -S KEY=VALUE` makes one."

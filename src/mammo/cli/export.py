@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mammo.cli import output
-from mammo.cli.parsers import Subparsers
+from mammo.cli.parsers import Subparsers, show_examples
 from mammo.core.errors import InputError
 from mammo.core.tensorflow_log import set_log_level
 
@@ -39,6 +39,11 @@ def add_parser(subparsers: Subparsers) -> None:
         help="Ed25519 private key (PEM) that signs the bundle; see --verify of predict",
     )
     output.add_json(parser)
+    show_examples(
+        parser,
+        "python -m mammo export light_cnn --out light_cnn.zip",
+        "python -m mammo export light_cnn --out light_cnn.zip --formats saved_model onnx",
+    )
     parser.set_defaults(run=run)
 
 

@@ -3,7 +3,7 @@
 import argparse
 import datetime
 
-from mammo.cli.parsers import Subparsers
+from mammo.cli.parsers import Subparsers, show_examples
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -15,6 +15,10 @@ def add_parser(subparsers: Subparsers) -> None:
         "sets `evaluate.test: open` in params.yaml. `dvc repro` then evaluates on the test set. Commit the ledger.",
     )
     parser.add_argument("--reason", required=True, help="why the test set is opened, in one sentence")
+    show_examples(
+        parser,
+        "python -m mammo open-test --reason 'final table of the paper'",
+    )
     parser.set_defaults(run=run)
 
 

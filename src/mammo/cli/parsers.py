@@ -14,6 +14,12 @@ class ExamplesFormatter(argparse.HelpFormatter):
         return text if text.startswith("examples:") else super()._fill_text(text, width, indent)
 
 
+def show_examples(parser: argparse.ArgumentParser, *examples: str) -> None:
+    """End the help page of a command with commands to copy."""
+    parser.epilog = "\n  ".join(["examples:", *examples])
+    parser.formatter_class = ExamplesFormatter
+
+
 def add_verify(parser: argparse.ArgumentParser) -> None:
     """Add --verify, for commands that load a model."""
     parser.add_argument(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mammo.cli import output
-from mammo.cli.parsers import Subparsers, add_verify, parse_corners, parse_count, parse_output
+from mammo.cli.parsers import Subparsers, add_verify, parse_corners, parse_count, parse_output, show_examples
 from mammo.core.errors import InputError
 from mammo.core.tensorflow_log import set_log_level
 
@@ -62,6 +62,11 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument("--method", default="layercam", help="of the heat maps (default: %(default)s)")
     parser.add_argument("--workers", type=parse_count, default=os.cpu_count() or 1, help="threads that read files")
     output.add_options(parser)
+    show_examples(
+        parser,
+        "python -m mammo predict FILM.png --model light_cnn --box 71,162,110,201 --heat-maps maps",
+        "python -m mammo predict films/ --model light_cnn --boxes boxes.csv --out answers.csv",
+    )
     parser.set_defaults(run=run)
 
 

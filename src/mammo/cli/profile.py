@@ -2,13 +2,17 @@
 
 import argparse
 
-from mammo.cli.parsers import Subparsers
+from mammo.cli.parsers import Subparsers, show_examples
 
 
 def add_parser(subparsers: Subparsers) -> None:
     """Add `profile`."""
     parser = subparsers.add_parser("profile", help="merge profiles/NAME.yaml into params.yaml, keeping its comments")
     parser.add_argument("name", metavar="NAME", help="a file of profiles/, without .yaml")
+    show_examples(
+        parser,
+        "python -m mammo profile cbis-ddsm-mass && dvc repro",
+    )
     parser.set_defaults(run=run)
 
 

@@ -55,8 +55,9 @@ def run(args: argparse.Namespace) -> None:
         print(output.as_json(content), end="")
     else:
         print(REPORT_PAGE.resolve())
-        updating = "`python -m mammo report --update` does it"
-        print(f"it is stale: {', '.join(stale)} would run again; {updating}" if stale else "it is up to date")
+        print(f"it is stale: {', '.join(stale)} would run again" if stale else "it is up to date")
+        if stale:
+            print("`python -m mammo report --update` brings it up to date")
     if args.open:
         webbrowser.open(REPORT_PAGE.resolve().as_uri())
 

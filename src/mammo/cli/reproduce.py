@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from mammo.cli import output
-from mammo.cli.parsers import Subparsers
+from mammo.cli.parsers import Subparsers, show_examples
 from mammo.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,6 +21,10 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument("--tolerance", type=float, default=1e-6, help="largest difference of a metric (default 1e-6)")
     parser.add_argument("--keep", action="store_true", help="leave the worktree")
     output.add_json(parser)
+    show_examples(
+        parser,
+        "python -m mammo reproduce 0123456789abcdef0123456789abcdef",
+    )
     parser.set_defaults(run=run)
 
 

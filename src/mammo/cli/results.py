@@ -2,7 +2,7 @@
 
 import argparse
 
-from mammo.cli.parsers import Subparsers
+from mammo.cli.parsers import Subparsers, show_examples
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -11,6 +11,10 @@ def add_parser(subparsers: Subparsers) -> None:
         "results", help="write docs/results/NAME and docs/data/NAME from the finished run, and README's table"
     )
     parser.add_argument("name", metavar="NAME")
+    show_examples(
+        parser,
+        "python -m mammo results cbis-ddsm-mass",
+    )
     parser.set_defaults(run=run)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mammo.cli import output
-from mammo.cli.parsers import Subparsers
+from mammo.cli.parsers import Subparsers, show_examples
 from mammo.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -40,6 +40,10 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     parser.add_argument("--apply", action="store_true", help="write the best trial's values into params.yaml")
     output.add_json(parser)
+    show_examples(
+        parser,
+        "python -m mammo search light_cnn -S 'models.light_cnn.learning_rate=log(1e-4,1e-2)' --trials 30",
+    )
     parser.set_defaults(run=run)
 
 

@@ -4,7 +4,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from mammo.cli.parsers import Subparsers, add_verify, parse_count
+from mammo.cli.parsers import Subparsers, add_verify, parse_count, show_examples
 from mammo.core.errors import InputError
 from mammo.core.tensorflow_log import set_log_level
 
@@ -18,8 +18,6 @@ def add_parser(subparsers: Subparsers) -> None:
         help="serve a finished model over HTTP",
         description="Answers POST /v1/predict with the numbers of `python -m mammo predict`. docs/serving.md has the "
         "routes. For research only: not a medical device.",
-        epilog="example: python -m mammo serve light_cnn --port 8000, then "
-        "curl --data-binary @film.png 'http://127.0.0.1:8000/v1/predict?box=10,20,60,80'",
     )
     parser.add_argument("model", metavar="MODEL", help="as for `predict --model`: a name, a bundle, an MLflow URI")
     add_verify(parser)
@@ -33,6 +31,11 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument("--max-queue", type=parse_count, default=64, help="films that may wait (default: %(default)s)")
     parser.add_argument("--max-body-mb", type=parse_count, default=64, help="of a request (default: %(default)s)")
     parser.add_argument("--workers", type=parse_count, default=2, help="threads that decode (default: %(default)s)")
+    show_examples(
+        parser,
+        "python -m mammo serve light_cnn --port 8000",
+        "curl --data-binary @film.png 'http://127.0.0.1:8000/v1/predict?box=10,20,60,80'",
+    )
     parser.set_defaults(run=run)
 
 

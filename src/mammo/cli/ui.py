@@ -3,13 +3,17 @@
 import argparse
 import os
 
-from mammo.cli.parsers import Subparsers
+from mammo.cli.parsers import Subparsers, show_examples
 
 
 def add_parser(subparsers: Subparsers) -> None:
     """Add `ui`."""
     parser = subparsers.add_parser("ui", help="open the MLflow UI of this workspace's runs")
     parser.add_argument("--port", type=int, default=5000)
+    show_examples(
+        parser,
+        "python -m mammo ui --port 5001",
+    )
     parser.set_defaults(run=run)
 
 

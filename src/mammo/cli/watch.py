@@ -7,7 +7,7 @@ import signal
 import threading
 from pathlib import Path
 
-from mammo.cli.parsers import Subparsers, add_verify, parse_count
+from mammo.cli.parsers import Subparsers, add_verify, parse_count, show_examples
 from mammo.core.errors import InputError
 from mammo.core.tensorflow_log import set_log_level
 
@@ -22,7 +22,6 @@ def add_parser(subparsers: Subparsers) -> None:
         description="Finds mammograms in an archive, predicts each once with a model of whole films, and stores "
         "report, heat map and picture in the film's study. See docs/serving.md. For research only: not a medical "
         "device.",
-        epilog="example: python -m mammo watch http://127.0.0.1:8042/dicom-web --model whole_films.zip",
     )
     parser.add_argument("url", metavar="DICOMWEB_URL", help="the root of the archive's DICOMweb services")
     parser.add_argument("--model", required=True, help="as for `predict --model`; a model of whole films")
@@ -35,6 +34,10 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument("--once", action="store_true", help="look once, then end")
     parser.add_argument("--user", help=f"log in by HTTP basic authentication; {PASSWORD} holds the password")
     parser.add_argument("--audit-log", metavar="FILE", type=Path, help="append each answer to this hash-chained log")
+    show_examples(
+        parser,
+        "python -m mammo watch http://127.0.0.1:8042/dicom-web --model whole_films.zip",
+    )
     parser.set_defaults(run=run)
 
 
