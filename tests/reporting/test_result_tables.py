@@ -30,7 +30,7 @@ def comparison() -> pd.DataFrame:
     return rows
 
 
-def test_each_kind_of_samples_is_a_table_of_four_columns_in_the_order_of_the_rows(comparison: pd.DataFrame) -> None:
+def test_each_kind_of_samples_is_a_table_of_four_columns(comparison: pd.DataFrame) -> None:
     lines = result_tables.render_tables(comparison).splitlines()
     assert lines.count("| model | AUC | sensitivity | specificity |") == 2
     rows = [line.split(" | ")[0].strip("| ") for line in lines if line.startswith("| ") and "AUC" not in line]
@@ -39,10 +39,10 @@ def test_each_kind_of_samples_is_a_table_of_four_columns_in_the_order_of_the_row
 
 def test_the_caption_has_n_patients_and_weights(comparison: pd.DataFrame) -> None:
     first, second = (line for line in result_tables.render_tables(comparison).splitlines() if "samples of" in line)
-    assert first.startswith("Official test: 378 samples of 201 patients.")
+    assert first.startswith("Official test: 378 samples of 201 patients, sorted by AUC")
     assert "random (`light_cnn`), ImageNet (`mobilenet_v2`), those of `light_cnn` (`continue_training`)" in first
     assert "ensemble_mean" not in first
-    assert second.startswith("Train, out of fold: 1318 samples of 691 patients.")
+    assert second.startswith("Train, out of fold: 1318 samples of 691 patients, sorted by AUC")
 
 
 def test_an_interval_has_no_place_to_break(comparison: pd.DataFrame) -> None:
@@ -58,9 +58,11 @@ def test_a_value_without_interval_stands_alone_and_a_missing_one_is_a_dash(compa
     assert result_tables.format_unbroken(row, "specificity") == "-"
 
 
-def test_rows_keep_their_order_whatever_order_they_are_named_in(comparison: pd.DataFrame) -> None:
-    text = result_tables.render_tables(comparison, ["ensemble_mean", "light_cnn"])
-    assert text.index("| light_cnn |") < text.index("| ensemble_mean |")
+def test_the_best_auc_stands_first_whatever_order_rows_are_named_in(comparison: pd.DataFrame) -> None:
+    comparison.loc[3, "auc"], comparison.loc[0, "auc"] = 0.9, np.nan
+    text = result_tables.render_tables(comparison, ["light_cnn", "continue_training", "ensemble_mean"])
+    places = [text.index(f"| {name} |") for name in ("ensemble_mean", "continue_training", "light_cnn")]
+    assert places == sorted(places)
     assert "mobilenet_v2" not in text
 
 

@@ -13,14 +13,15 @@ SHORT_WEIGHTS = {"none": "random"}
 
 
 def render_tables(comparison: pd.DataFrame, names: Sequence[str] | None = None) -> str:
-    """Return Markdown: for each kind of samples a caption and a table of the rows, in the order of `comparison`.
+    """Return Markdown: for each kind of samples a caption and a table of the rows, sorted by AUC.
 
     names: the rows to show; all by default. Raises InputError for a name that is no row.
     """
     if names is not None:
         comparison = _select(comparison, names)
     groups = comparison.groupby(["samples", "n", "n_patients"], sort=False)
-    return "\n".join(f"{_caption(rows)}\n\n{_table(rows)}" for _, rows in groups)
+    by_auc = (rows.sort_values("auc", ascending=False, kind="stable", na_position="last") for _, rows in groups)
+    return "\n".join(f"{_caption(rows)}\n\n{_table(rows)}" for rows in by_auc)
 
 
 def render_controls(comparison: pd.DataFrame) -> str:
@@ -57,7 +58,10 @@ def _has(comparison: pd.DataFrame, name: str) -> bool:
 def _caption(rows: pd.DataFrame) -> str:
     first = rows.iloc[0]
     count = f"{first['n']:.0f} samples of {first['n_patients']:.0f} patients"
-    title = f"{str(first['samples']).capitalize()}: {count}. In brackets: 95 % interval, resampled by patient."
+    title = (
+        f"{str(first['samples']).capitalize()}: {count}, sorted by AUC; no row was chosen by it. "
+        "In brackets: 95 % interval, resampled by patient."
+    )
     return f"{title} {_describe_weights(rows)}".rstrip()
 
 
