@@ -62,6 +62,7 @@ def test_a_reader_opens_two_views_draws_boxes_and_gets_the_services_answer(
         wide = page.evaluate("document.documentElement.scrollWidth")
         page.set_viewport_size({"width": 390, "height": 844})
         narrow = page.evaluate("document.documentElement.scrollWidth")
+        assert browser.violations(page) == []
         page.locator("#canvas").focus()
         for key in ("+", "ArrowLeft", "[", ".", "0"):
             page.keyboard.press(key)
