@@ -3,8 +3,8 @@
 First `python -m mammo profile cbis-ddsm-mass && python -m mammo profile ablation && dvc repro preprocess`. Each variant
 changes a few values of params.yaml and is cross-validated by patient over the official training rows; no test row is
 read. Writes docs/results/ablation.csv and .md: the out-of-fold AUC, and its paired difference from the variant that it
-changes. Finished variants are kept in .dvc/tmp/mammo/ and not trained again; without a name all variants are trained
-(hours on two cores).
+changes. Finished variants are kept in .dvc/tmp/mammo/ and not trained again. With names, these variants and those that
+they are compared with are trained, and the other rows of the table stay; without one all are (hours on two cores).
 """
 
 from __future__ import annotations
@@ -210,15 +210,35 @@ def main(names: list[str]) -> None:
     use_deterministic_kernels()
     keras.utils.disable_interactive_logging()
     predictions = {}
-    for name in names or VARIANTS:
+    for name in with_references(names) or VARIANTS:
         start = perf_counter()
         print(name, flush=True)
         predictions[name] = out_of_fold(VARIANTS[name], content)
         print(f"  {perf_counter() - start:.0f} s", flush=True)
     config = parse_config(content)
-    table = pd.DataFrame([row(name, predictions, config) for name in predictions])
-    write_text(RESULTS / "ablation.csv", table.round(4).to_csv(index=False, lineterminator="\n"))
+    measured = pd.DataFrame([row(name, predictions, config) for name in predictions])
+    table = keep_others(measured.round(4), read_kept()) if names else measured.round(4)
+    write_text(RESULTS / "ablation.csv", table.to_csv(index=False, lineterminator="\n"))
     write_text(RESULTS / "ablation.md", page(table))
+
+
+def with_references(names: list[str]) -> list[str]:
+    """Return `names` with the variants that they are compared with, each once, in the order of VARIANTS."""
+    wanted = {*names, *(VARIANTS[name].against for name in names)}
+    return [name for name in VARIANTS if name in wanted]
+
+
+def read_kept() -> pd.DataFrame | None:
+    """Read the table of earlier runs."""
+    path = RESULTS / "ablation.csv"
+    return pd.read_csv(path) if path.is_file() else None
+
+
+def keep_others(measured: pd.DataFrame, kept: pd.DataFrame | None) -> pd.DataFrame:
+    """Return `measured` and the rows of `kept` for other variants, in the order of VARIANTS."""
+    others = kept[kept["variant"].isin(set(VARIANTS) - set(measured["variant"]))] if kept is not None else None
+    order = {name: place for place, name in enumerate(VARIANTS)}
+    return pd.concat([others, measured]).sort_values("variant", key=lambda names: names.map(order))
 
 
 if __name__ == "__main__":
