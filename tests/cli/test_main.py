@@ -52,26 +52,42 @@ def test_an_unknown_profile_is_refused_with_the_others(workspace: Path) -> None:
         main.main(["profile", "nope"])
 
 
-def test_results_become_a_page_and_the_readme_table(workspace: Path) -> None:
+@pytest.fixture
+def reported(workspace: Path) -> Path:
+    """The workspace with the files of its reports that pages of results show."""
     (workspace / "data/report/figures").mkdir(parents=True)
     for figure in ("roc", "auc"):
         (workspace / f"data/report/figures/{figure}.png").write_bytes(b"png")
     (workspace / "data/data_report").mkdir()
     (workspace / "data/data_report/data.md").write_text("## Counts\n")
-    (workspace / "README.md").write_text("before\n<!-- results: mine -->\nstale\n<!-- /results -->\nafter\n")
+    return workspace
+
+
+def test_results_become_a_page_and_the_readme_table(reported: Path) -> None:
+    (reported / "README.md").write_text("before\n<!-- results: mine -->\nstale\n<!-- /results -->\nafter\n")
     main.main(["results", "mine"])
-    lines = (workspace / "docs/results/mine.csv").read_text().splitlines()
+    lines = (reported / "docs/results/mine.csv").read_text().splitlines()
     assert lines[0].startswith(",".join(results.COLUMNS))
     assert len(lines) == 1 + len(read_comparison())
-    page = (workspace / "docs/results/mine.md").read_text()
+    page = (reported / "docs/results/mine.md").read_text()
     assert "```\ndvc repro\n```" in page, "mine is no profile: its command would fail"
-    assert "![AUC of every row" in page and (workspace / "docs/results/mine-auc.png").is_file()
-    assert "## Counts" in (workspace / "docs/data/mine.md").read_text()
-    readme = (workspace / "README.md").read_text()
+    assert "![AUC of every row" in page and (reported / "docs/results/mine-auc.png").is_file()
+    assert "## Counts" in (reported / "docs/data/mine.md").read_text()
+    readme = (reported / "README.md").read_text()
     assert readme.startswith("before\n<!-- results: mine -->\n\nOfficial test: ")
     assert "| model | AUC | sensitivity | specificity |" in readme
     assert readme.endswith("<!-- /results -->\nafter\n")
     assert "stale" not in readme
+
+
+def test_results_of_a_profile_may_have_another_name(reported: Path) -> None:
+    main.main(["results", "closed", "--profile", "cbis-ddsm-mass"])
+    page = (reported / "docs/results/closed.md").read_text()
+    assert "python -m mammo profile cbis-ddsm-mass && dvc repro" in page
+    assert (reported / "docs/data/cbis-ddsm-mass.md").is_file()
+    assert not (reported / "docs/data/closed.md").exists()
+    with pytest.raises(SystemExit, match=r"--profile nope.*there are: .*cbis-ddsm-mass"):
+        main.main(["results", "closed", "--profile", "nope"])
 
 
 def test_the_block_of_readme_chooses_its_rows(workspace: Path) -> None:

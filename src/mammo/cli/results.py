@@ -11,9 +11,13 @@ def add_parser(subparsers: Subparsers) -> None:
         "results", help="write docs/results/NAME and docs/data/NAME from the finished run, and README's table"
     )
     parser.add_argument("name", metavar="NAME")
+    parser.add_argument(
+        "--profile", help="the profile that was run, where NAME is not its name; the page on the data gets its name"
+    )
     show_examples(
         parser,
         "python -m mammo results cbis-ddsm-mass",
+        "python -m mammo results out-of-fold --profile cbis-ddsm-mass",
     )
     parser.set_defaults(run=run)
 
@@ -21,11 +25,22 @@ def add_parser(subparsers: Subparsers) -> None:
 def run(args: argparse.Namespace) -> None:
     """Write the pages, and print where they are."""
     from mammo.core.config import load_config
-    from mammo.pipeline import profiles, test_ledger
+    from mammo.pipeline import test_ledger
     from mammo.reporting import results
 
-    # A name that is no profile's would give a command that fails.
-    profile = f"python -m mammo profile {args.name} && " if args.name in profiles.list_profiles() else ""
-    command, test_set = f"{profile}dvc repro", test_ledger.describe(load_config())
-    for path in results.write_results(args.name, command, test_set):
+    command, test_set = _describe_command(args), test_ledger.describe(load_config())
+    for path in results.write_results(args.name, command, test_set, args.profile or args.name):
         print(path)
+
+
+def _describe_command(args: argparse.Namespace) -> str:
+    """Return the command that repeats the run; raise InputError for an unknown `--profile`."""
+    from mammo.core.errors import InputError
+    from mammo.pipeline import profiles
+
+    known = profiles.list_profiles()
+    if args.profile and args.profile not in known:
+        raise InputError(f"--profile {args.profile}: there is no such profile; there are: {', '.join(known)}")
+    # A name that is no profile's would give a command that fails.
+    profile = args.profile or (args.name if args.name in known else None)
+    return f"python -m mammo profile {profile} && dvc repro" if profile else "dvc repro"

@@ -37,15 +37,15 @@ MORE_COLUMNS = [  # where the comparison table has them
 BLOCK = r"(<!-- results: {name}(?:: ([^\n]*?))? -->\n).*?(<!-- /results -->)"
 
 
-def write_results(name: str, command: str, test_set: str) -> list[Path]:
-    """Write docs/results/<name>.* and docs/data/<name>.md, and README.md's table.
+def write_results(name: str, command: str, test_set: str, data_name: str) -> list[Path]:
+    """Write docs/results/<name>.* and docs/data/<data_name>.md, and README.md's table.
 
     `command`: what was run, for the page; test_set: the sentence on the openings of the test set.
     README.md is changed between its markers for `name`, where it has them.
     Raises InputError where there is no finished run.
     """
     comparison = read_comparison()
-    data = write_data_page(name)
+    data = write_data_page(data_name)
     columns = [*COLUMNS, *(column for column in MORE_COLUMNS if column in comparison)]
     write_rounded_table(RESULTS / f"{name}.csv", comparison[columns].astype({"n": int, "n_patients": int}))
     tests = _copy_paired_tests(name)
