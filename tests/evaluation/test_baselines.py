@@ -36,35 +36,43 @@ def test_a_missing_birads_counts_as_incomplete():
     assert missing == incomplete
 
 
-def test_baselines_are_prediction_tables_over_validation_and_test():
+def test_baselines_are_prediction_tables_over_all_training_patients_and_test():
     rows = cases()
     found = baselines.predict_baselines(rows)
     assert list(found) == NAMES
     for table in found.values():
         schemas.check_table(table, schemas.PREDICTIONS, "baseline")
-        assert list(table["sample_id"]) == list(rows.loc[rows["split"] != "train", "sample_id"])
+        assert list(table["sample_id"]) == list(rows["sample_id"])
+        assert ((table["split"] == "test") == (rows["split"] == "test")).all()
+
+
+def scores_with_other_labels(name: str, other: "pd.Series[bool]") -> "pd.Series[bool]":
+    """Return which rows get another score where the labels of `other` rows are exchanged."""
+    rows = cases()
+    changed = rows.assign(label=rows["label"].where(~other, 1 - rows["label"]))
+    before, after = (baselines.predict_baselines(table)[name]["prob"] for table in (rows, changed))
+    return before != after
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_labels_outside_training_change_no_score(name):
-    rows = cases()
-    other = rows.assign(label=rows["label"].where(rows["split"] == "train", 1 - rows["label"]))
-    np.testing.assert_array_equal(
-        baselines.predict_baselines(rows)[name]["prob"], baselines.predict_baselines(other)[name]["prob"]
-    )
+def test_labels_of_test_rows_change_no_score(name):
+    assert not scores_with_other_labels(name, cases()["split"] == "test").any()
 
 
 @pytest.mark.parametrize("name", FITTED)
-def test_labels_in_training_do_change_the_fitted_scores(name):
-    rows = cases()
-    other = rows.assign(label=rows["label"].where(rows["split"] != "train", 1 - rows["label"]))
-    assert (baselines.predict_baselines(rows)[name]["prob"] != baselines.predict_baselines(other)[name]["prob"]).any()
+def test_labels_of_a_fold_change_the_scores_of_all_other_rows_alone(name):
+    first = cases()["fold"] == 0
+    changed = scores_with_other_labels(name, first & (cases()["label"] == 1))
+    assert not changed[first].any()
+    assert changed[~first].mean() > 0.9
 
 
-def test_prevalence_is_the_share_of_malignant_training_rows():
+def test_prevalence_is_the_share_of_malignant_training_rows_of_the_other_folds():
     rows = cases()
-    expected = rows.loc[rows["split"] == "train", "label"].mean()
-    np.testing.assert_allclose(baselines.predict_baselines(rows)["baseline_prevalence"]["prob"], expected)
+    found = baselines.predict_baselines(rows)["baseline_prevalence"]["prob"]
+    training = rows["fold"].notna()
+    np.testing.assert_allclose(found[~training], rows.loc[training, "label"].mean())
+    np.testing.assert_allclose(found[rows["fold"] == 1], rows.loc[training & (rows["fold"] != 1), "label"].mean())
 
 
 def test_density_and_type_tell_more_than_chance():
@@ -74,5 +82,5 @@ def test_density_and_type_tell_more_than_chance():
 
 def test_a_category_that_training_has_not_seen_gets_a_score():
     rows = cases()
-    unseen = rows.assign(breast_density=rows["breast_density"].where(rows["split"] == "train"))
+    unseen = rows.assign(breast_density=rows["breast_density"].where(rows["fold"] != 0))
     assert baselines.predict_baselines(unseen)["baseline_density_type"]["prob"].between(0, 1).all()
