@@ -58,7 +58,10 @@ KINDS = {
     "name": "names of files for `predict`",
     "DICOM": "DICOM headers for `predict`",
     "boxes": "tables of boxes for `predict`",
+    "pairs": "tables of pairs for `predict`",
     "bundle": "bundles of models",
+    "ensemble": "bundles of ensembles",
+    "signature": "signed bundles, of which a signature is asked",
     "data set": "films, masks and crops for `ingest`",
     "table": "cells of a description table for `ingest`",
 }
@@ -434,7 +437,7 @@ def _ensembles(single: Path, place: Path, report: Report) -> None:
         change(changed)
         for path in (changed, _zip(changed)):
             ending = _guard(lambda path=path: SAME if load(path) else "")
-            report.add("ensemble", f"{case} {path.suffix}", ending, (SAME,) if case in INTACT else (REFUSED,))
+            report.add("ensemble", f"{case}{path.suffix}", ending, (SAME,) if case in INTACT else (REFUSED,))
 
 
 def _with_combination(folder: Path, text: bytes | None = None, **content: object) -> None:
@@ -464,7 +467,7 @@ def _signatures(name: str, place: Path, report: Report) -> None:
         change(changed)
         for path in (changed, _zip(changed)):
             ending = _guard(lambda path=path: _open_signed(path, key))
-            report.add("signature", f"{case} {path.suffix}", ending, (SAME,) if case in INTACT else (REFUSED,))
+            report.add("signature", f"{case}{path.suffix}", ending, (SAME,) if case in INTACT else (REFUSED,))
     report.add("signature", "another key", _guard(lambda: _open_signed(place / "whole", other)), (REFUSED,))
     for text in (b"", b"no key", b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", bytes(99)):
         (place / "bad.pub").write_bytes(text)

@@ -50,7 +50,8 @@ def read_combination(folder: Path, source: object) -> Combination | None:
     try:
         combination = Combination.from_json(path.read_text(encoding="utf-8"))
     except (InputError, UnicodeDecodeError) as error:
-        raise BundleError(f"{source}: {COMBINATION} cannot be used ({error}); export it again") from error
+        reason = str(error).partition("; run `dvc")[0]  # there is no stage to run beside a bundle
+        raise BundleError(f"{source}: {COMBINATION} cannot be used ({reason}); export it again") from error
     for name in combination.members:
         parts = PurePosixPath(member_file(name)).parts
         if ".." in parts or "\\" in name or member_file(name) != "/".join(parts):
