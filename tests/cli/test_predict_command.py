@@ -25,19 +25,37 @@ def table(*rows: dict[str, object]) -> pd.DataFrame:
     return predictor.make_table(rows)
 
 
-def lines_by_file(drawn: str) -> dict[str, str]:
-    lines = [line for line in drawn.splitlines() if ".png" in line]
-    return {line.split("│")[1].strip(): line for line in lines}
+def text_by_file(drawn: str) -> dict[str, str]:
+    """Return what stands in the row of each film, in one line."""
+    texts: dict[str, str] = {}
+    for line in drawn.splitlines():
+        cells = [cell.strip() for cell in line.split("│")[1:-1]]
+        if cells and cells[0].endswith(".png"):
+            film = cells[0]
+            texts[film] = ""
+        if cells:
+            texts[film] += f"{' '.join(cells)} "
+    return texts
 
 
 def test_a_mixed_batch_says_of_each_file_what_is_true_of_it() -> None:
-    lines = lines_by_file(output.render(_table(table(GOOD, DOUBTED, BAD))))
-    assert "error" not in lines["good.png"] + lines["doubted.png"]
-    assert "no mammogram" not in lines["good.png"] + lines["bad.png"]
-    assert "no mammogram? it is nearly blank" in lines["doubted.png"]
-    assert "error: bad.png: truncated" in lines["bad.png"]
-    assert " nan " not in "".join(lines.values())
-    assert "0.250" in lines["good.png"]
+    texts = text_by_file(output.render(_table(table(GOOD, DOUBTED, BAD))))
+    assert "error" not in texts["good.png"] + texts["doubted.png"]
+    assert "no mammogram" not in texts["good.png"] + texts["bad.png"]
+    assert "no mammogram? it is nearly blank" in texts["doubted.png"]
+    assert "error: bad.png: truncated" in texts["bad.png"]
+    assert not {"nan", "None"} & set("".join(texts.values()).split())
+    assert "prob 0.250" in texts["good.png"] and "call benign" in texts["good.png"]
+
+
+def test_the_table_fits_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    whole = {"box": "71,162,110,201", "threshold": 0.2, "set": "refer", "answer": "refer", "heat_map": "maps/1.png"}
+    rows = table(GOOD | whole | {"file": "data/raw/demo/jpeg/2.25.111668563760926234517307450599636346342/1-174.jpg"})
+    output.write(argparse.Namespace(out=None, format=None), rows, rows, lambda: [_table(rows)])
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.splitlines())) <= 80
+    for text in ("box 71,162,110,201", "threshold 0.200", "set refer", "heat_map maps/1.png"):
+        assert text in printed
 
 
 @pytest.mark.parametrize("name", ["P1[left]CC.png", "[/red].png", "[bold]x[/bold].png", "[link=http://x]y[/link].png"])

@@ -69,7 +69,7 @@ def run_compare(args: argparse.Namespace) -> None:
     tests = comparison.select_tests(rows["model"].to_list()) if tested else comparison.NO_TESTS
     content = {"level": args.level, "models": rows, "paired_tests": tests}
     more_metrics = [] if args.sort is None else [args.sort]
-    output.write(args, content, rows, lambda: _tables(rows, tests, more_metrics), width=output.TERMINAL)
+    output.write(args, content, rows, lambda: _tables(rows, tests, more_metrics))
 
 
 def _compare_code(args: argparse.Namespace) -> None:
@@ -103,7 +103,7 @@ def run_summary(args: argparse.Namespace) -> None:
         print(output.as_json({"models": rows, "places": PLACES}), end="")
         return
     places = (f"{name:8} {place}" for name, place in PLACES.items())
-    print(output.render(*_tables(rows, comparison.NO_TESTS), *places, width=output.TERMINAL), end="")
+    print(output.render(*_tables(rows, comparison.NO_TESTS), *places), end="")
     if (example := find_example()) is not None:
         print(f"\nTry it on a film of the cohort, a malignant test lesion:\n\n{example.command}\n\n{_expect(example)}")
 

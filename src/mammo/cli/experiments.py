@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> None:
     if args.json:
         print(output.as_json(experiments), end="")
     else:
-        print(output.render(*lines(experiments), width=output.TERMINAL), end="")
+        print(output.render(*lines(experiments)), end="")
 
 
 def lines(experiments: Sequence["Experiment"]) -> Iterator[Any]:

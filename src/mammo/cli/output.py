@@ -21,8 +21,7 @@ FORMATS = ("table", "json", "csv")
 TEXT_SUFFIXES = ("", ".txt", ".md")  # of files that hold the table as it is shown
 FORMULA = ("=", "+", "-", "@")  # what spreadsheets take for the start of a formula
 SURROGATES = re.compile("[\ud800-\udfff]")  # bytes of a file name that are no UTF-8, as Python holds them
-WIDTH = 170
-TERMINAL = 80  # width of a terminal that nobody has widened
+WIDTH = 80  # of a terminal that nobody has widened
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -54,12 +53,10 @@ def check_options(args: argparse.Namespace) -> None:
         raise InputError(f"--out {args.out} is a folder; name a file in it")
 
 
-def write(
-    args: argparse.Namespace, content: Any, rows: Any, tables: Callable[[], Iterable[Any]], *, width: int = WIDTH
-) -> None:
+def write(args: argparse.Namespace, content: Any, rows: Any, tables: Callable[[], Iterable[Any]]) -> None:
     """Write a result where and as the arguments of `add_options` say.
 
-    content: what becomes JSON; rows: the DataFrame that becomes CSV; tables: what `render` shows in `width` columns.
+    content: what becomes JSON; rows: the DataFrame that becomes CSV; tables: what `render` shows.
     """
     suffix = "table" if args.out is None else args.out.suffix.lower().lstrip(".")
     kind = args.format or (suffix if suffix in FORMATS else "table")
@@ -68,7 +65,7 @@ def write(
     elif kind == "csv":
         text = str(_guard_cells(rows).to_csv(index=False, lineterminator="\n"))
     else:
-        text = render(*tables(), width=width)
+        text = render(*tables())
     if args.out is None:
         encoding = sys.stdout.encoding or "utf-8"
         print(text.encode(encoding, "backslashreplace").decode(encoding), end="")
@@ -103,11 +100,11 @@ def as_json(content: Any) -> str:
     return SURROGATES.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n"
 
 
-def render(*parts: Any, width: int = WIDTH) -> str:
-    """Return tables and lines of text as rich prints them in so many columns."""
+def render(*parts: Any) -> str:
+    """Return tables and lines of text as rich prints them in WIDTH columns."""
     from rich.console import Console
 
-    console = Console(width=width, highlight=False)
+    console = Console(width=WIDTH, highlight=False)
     with console.capture() as captured:
         for part in parts:
             console.print(part, markup=not isinstance(part, str))

@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> None:
     if args.json:
         print(output.as_json({"steps": list(plan.steps), "stages": plan.n_stages, "seconds": plan.seconds()}), end="")
     else:
-        print(output.render(*lines(plan), width=output.TERMINAL), end="")
+        print(output.render(*lines(plan)), end="")
 
 
 def lines(plan: "Plan") -> Iterator[Any]:

@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,12 +20,10 @@ if TYPE_CHECKING:
     from mammo.inference.predictor import Predictor
 
 HASH_LENGTH = 12  # characters of a hash in a table
-# Of the printed table, where not empty.
-COLUMNS = (
-    *("file", "box", "pair", "prob", "prob_one_view", "views", "calibrated", "threshold", "call", "set", "answer"),
-    "heat_map",
-)
+# Lines of the printed table below a film, its probability and its answer, where not empty.
+PLACES = ("box", "pair", "views", "heat_map")
 NUMBERS = ("prob", "prob_one_view", "calibrated", "threshold")
+ANSWERS = ("answer", "call", "set")
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -123,15 +122,21 @@ def _table(predictions: "pd.DataFrame") -> Any:
     first = predictions.iloc[0]
     version = f", record {first['version'][:HASH_LENGTH]}" if first["version"] else ""
     title = f"{first['model']}{version}, file {first['model_sha256'][:HASH_LENGTH]}"
-    columns = [name for name in COLUMNS if predictions[name].notna().any()]
     # A missing value is None in a column of text alone, and nan beside a text.
     filled = predictions.astype(object).where(predictions.notna(), "")
-    rows = [[*(_cell(name, row[name]) for name in columns), _remark(row)] for _, row in filled.iterrows()]
-    return output.table(title, [*columns, "remarks"], rows)
+    return output.table(title, ["film", "probability", "answer"], (_cells(row) for _, row in filled.iterrows()))
 
 
-def _cell(name: str, value: object) -> str:
-    return f"{value:.3f}" if name in NUMBERS and value != "" else str(value)
+def _cells(row: "pd.Series[Any]") -> list[tuple[str, ...]]:
+    """Return what a row has, a line each below its film, its probability and its answer."""
+    places = _name_values(row, PLACES)
+    numbers = [f"{name} {row[name]:.3f}" for name in NUMBERS if row[name] != ""]
+    remarks = [_remark(row)] if _remark(row) else []
+    return [(str(row["file"]), *places, *remarks), tuple(numbers), tuple(_name_values(row, ANSWERS))]
+
+
+def _name_values(row: "pd.Series[Any]", columns: Sequence[str]) -> list[str]:
+    return [f"{name} {row[name]}" for name in columns if row[name] != ""]
 
 
 def _remark(row: "pd.Series[Any]") -> str:
