@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -26,18 +25,12 @@ from mammo.serving.body_limits import BodyLimits
 from mammo.serving.drift import log_film, reference_of
 from mammo.serving.drift_monitor import DriftMonitor
 from mammo.serving.messages import FilmAnswer, ModelDescription, Prediction, Refusal
+from mammo.serving.observation import Observation
 from mammo.serving.requests import BOX, FILE, Upload, read_uploads
-from mammo.serving.service import FilmError, Service, format_now, make_entry
+from mammo.serving.service import FilmError, Service, make_entry
 from mammo.serving.service_metrics import ServiceMetrics
 from mammo.serving.settings import ServiceSettings
 
-REQUEST_ID = "X-Request-ID"
-HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "Cache-Control": "no-store",
-    "Referrer-Policy": "no-referrer",
-    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'",
-}
 REFUSALS = {
     400: "the form cannot be read",
     401: "no API key, or an unknown one",
@@ -82,7 +75,6 @@ EXPLANATIONS = {
 }
 PAGE = Path(__file__).with_name("page")
 Answer = TypeVar("Answer")
-log = logging.getLogger(__name__)
 
 
 def create_app(predictor: Predictor, settings: ServiceSettings | None = None) -> FastAPI:
@@ -105,7 +97,7 @@ def create_app(predictor: Predictor, settings: ServiceSettings | None = None) ->
         lifespan=lifespan,
     )
     app.add_middleware(BodyLimits, settings=settings)
-    _add_observation(app, metrics)
+    app.add_middleware(Observation, metrics=metrics)
     _add_refusals(app)
     app.include_router(_health_routes(service, metrics))
     allowed = [Depends(_authentication(settings))]
@@ -123,10 +115,10 @@ def _show_page() -> FileResponse:
     return FileResponse(PAGE / "index.html")
 
 
-def _authentication(settings: ServiceSettings) -> Callable[..., None]:
+def _authentication(settings: ServiceSettings) -> Callable[..., Awaitable[None]]:
     """Return the dependency that names the user of a request, or refuses it."""
 
-    def authenticate(
+    async def authenticate(
         request: Request,
         x_api_key: Annotated[str | None, Header()] = None,
         authorization: Annotated[str | None, Header()] = None,
@@ -272,24 +264,6 @@ def _make_answer(films: list[FilmAnswer], service: Service, request: Request, se
     return Prediction(
         request_id=request.state.id, films=films, mean_prob=mean, model=service.version, seconds=round(seconds, 4)
     )
-
-
-def _add_observation(app: FastAPI, metrics: ServiceMetrics) -> None:
-    """Give each request an id, the headers of safety, and its place in metrics and log; no name or pixel is logged."""
-
-    @app.middleware("http")
-    async def observe(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        request.state.id, request.state.user = uuid.uuid4().hex, None
-        start = time.perf_counter()
-        response = await call_next(request)
-        seconds = time.perf_counter() - start
-        route = getattr(request.scope.get("route"), "path", "unknown")
-        metrics.requests.labels(route, response.status_code).inc()
-        metrics.seconds.labels(route).observe(seconds)
-        event = {"time": format_now(), "request_id": request.state.id, "user": request.state.user, "route": route}
-        log.info(json.dumps(event | {"status": response.status_code, "seconds": round(seconds, 4)}))
-        response.headers.update(HEADERS | {REQUEST_ID: request.state.id})
-        return response
 
 
 def _add_refusals(app: FastAPI) -> None:

@@ -7,6 +7,7 @@ of files or values of DICOM headers. What a log like this is for: EU AI Act (202
 import hashlib
 import json
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,21 +31,31 @@ class Verified:
 
 
 class AuditLog:
-    """A log that this process appends to. Several processes may, one line at a time; each line is on disk at once."""
+    """A log that this process appends to. Several processes may, one line at a time; each line is on disk at once.
+
+    The threads of a process queue at a lock of their own: a lock on the file is tried again every 50 ms.
+    """
 
     def __init__(self, path: Path):
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = FileLock(path.with_name(f"{path.name}.lock"))
-        with self._lock:
+        self._threads = threading.RLock()
+        self._processes = FileLock(path.with_name(f"{path.name}.lock"), thread_local=False)
+        self._end = (0, START)  # size of the file behind this process's last line, and the hash of that line
+        with self._threads, self._processes:
             self._drop_unfinished_line()
 
     def append(self, entry: Mapping[str, Any]) -> None:
         """Append an entry; it is on disk when this returns."""
-        with self._lock, self.path.open("ab") as file:
-            file.write(chain(entry, _last_hash(self.path)))
+        with self._threads, self._processes, self.path.open("ab") as file:
+            size, last_hash = self._end
+            if file.tell() != size:  # another process has written
+                last_hash = _last_hash(self.path)
+            line, last_hash = _chain(entry, last_hash)
+            file.write(line)
             file.flush()
             os.fsync(file.fileno())
+            self._end = (file.tell(), last_hash)
 
     def _drop_unfinished_line(self) -> None:
         """Cut off what a process that was killed had written of a line; the next line says so."""
@@ -57,8 +68,14 @@ class AuditLog:
 
 def chain(entry: Mapping[str, Any], last_hash: str) -> bytes:
     """Return the line of an entry behind the line of that hash."""
+    return _chain(entry, last_hash)[0]
+
+
+def _chain(entry: Mapping[str, Any], last_hash: str) -> tuple[bytes, str]:
+    """Return the line of an entry behind the line of that hash, and its own hash."""
     content = {**entry, "previous": last_hash}
-    return (json.dumps(content | {"hash": _hash(content)}, sort_keys=True, ensure_ascii=True) + "\n").encode()
+    digest = _hash(content)
+    return (json.dumps(content | {"hash": digest}, sort_keys=True, ensure_ascii=True) + "\n").encode(), digest
 
 
 def verify(path: Path) -> Verified:

@@ -1,4 +1,7 @@
-"""Dynamic batching: films that arrive while the model is busy are predicted together, and none waits for company."""
+"""Dynamic batching: films that arrive while the model is busy, or are nearly decoded, are predicted together.
+
+A call of the model costs as much as several films, whatever their number. A film alone waits for none.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -11,11 +14,21 @@ import numpy as np
 import numpy.typing as npt
 
 Images = npt.NDArray[np.unsignedinteger[Any]]
+POLL_S = 0.002
 Predict = Callable[[Images], npt.NDArray[np.float64]]
 
 
 class BusyError(Exception):
     """The queue is full; the client may try again."""
+
+
+@dataclass(frozen=True)
+class BatchLimits:
+    """max_queue: images that wait at most; max_batch: of one call; max_wait_s: for images that are on their way."""
+
+    max_queue: int
+    max_batch: int
+    max_wait_s: float
 
 
 @dataclass(frozen=True)
@@ -27,12 +40,14 @@ class _Waiting:
 class Batcher:
     """Predicts single images (h, w) in batches, in one thread; all methods belong to one event loop.
 
-    on_batch: called with the size of each batch.
+    expecting: how many further images are on their way. on_batch: called with the size of each batch.
     """
 
-    def __init__(self, predict: Predict, max_queue: int, max_batch: int, on_batch: Callable[[int], None]):
-        self._predict, self._max_batch, self._on_batch = predict, max_batch, on_batch
-        self._queue: asyncio.Queue[_Waiting] = asyncio.Queue(max_queue)
+    def __init__(
+        self, predict: Predict, limits: BatchLimits, expecting: Callable[[], int], on_batch: Callable[[int], None]
+    ):
+        self._predict, self._limits, self._expecting, self._on_batch = predict, limits, expecting, on_batch
+        self._queue: asyncio.Queue[_Waiting] = asyncio.Queue(limits.max_queue)
         self._thread = ThreadPoolExecutor(1, "predict")
         self._task: asyncio.Task[None] | None = None
 
@@ -66,11 +81,19 @@ class Batcher:
     async def _run(self) -> None:
         while True:
             batch = [await self._queue.get()]
-            while len(batch) < self._max_batch and not self._queue.empty():
+            await self._collect()
+            while len(batch) < self._limits.max_batch and not self._queue.empty():
                 batch.append(self._queue.get_nowait())
             await self._answer([waiting for waiting in batch if not waiting.prob.done()])
             for _ in batch:
                 self._queue.task_done()
+
+    async def _collect(self) -> None:
+        """Wait for the images that are on their way, as long as the limits allow."""
+        clock = asyncio.get_running_loop().time
+        end = clock() + self._limits.max_wait_s
+        while self._queue.qsize() + 1 < self._limits.max_batch and self._expecting() and clock() < end:
+            await asyncio.sleep(POLL_S)
 
     async def _answer(self, batch: list[_Waiting]) -> None:
         """Set the results of a batch; one whose client has gone is left out, a failure is that of its batch alone."""

@@ -20,7 +20,7 @@ from mammo.inference.dicom_results.results import Film, encode
 from mammo.inference.dicom_results.source import read_source
 from mammo.inference.films import check_single_films, prepare_and_check
 from mammo.inference.predictor import Predictor
-from mammo.serving.batching import Batcher
+from mammo.serving.batching import Batcher, BatchLimits
 from mammo.serving.film_view import FilmView, parse_film, view_film
 from mammo.serving.messages import FilmAnswer, ModelDescription, ModelVersion, Prediction
 from mammo.serving.requests import Upload
@@ -44,9 +44,9 @@ class Service:
         self.version = describe_version(predictor.about)
         self.dtype = np.dtype(np.uint8 if predictor.about.preprocess.bits == 8 else np.uint16)
         self.ready = False
-        self.batcher = Batcher(
-            predictor.probabilities, settings.max_queue, settings.max_batch, metrics.batch_sizes.observe
-        )
+        self.preparing = 0
+        limits = BatchLimits(settings.max_queue, settings.max_batch, settings.max_wait_s)
+        self.batcher = Batcher(predictor.probabilities, limits, lambda: self.preparing, metrics.batch_sizes.observe)
         self._decoders = ThreadPoolExecutor(settings.workers, "decode")
         self._maker: ResultMaker | None = None
         self._drawing = asyncio.Lock()
@@ -77,8 +77,11 @@ class Service:
 
     async def prepare(self, upload: Upload) -> tuple[Square, str]:
         """Return a film as the model takes it, and why it can be no mammogram; raises FilmError."""
-        work = partial(prepare_upload, upload, self.predictor.about, self.settings.max_pixels)
-        return await self._decode(work)
+        self.preparing += 1
+        try:
+            return await self._decode(partial(prepare_upload, upload, self.predictor.about, self.settings.max_pixels))
+        finally:
+            self.preparing -= 1
 
     async def explain(self, upload: Upload) -> tuple[FilmAnswer, bytes]:
         """Return the answer, and a PNG of the prepared film beside where the model looked.

@@ -18,6 +18,7 @@ class ServiceSettings:
 
     max_in_flight_bytes: of all bodies that are being read or answered. max_pixels: of a film, by its header, before it
     is decoded. max_queue: prepared films that wait for the model. max_batch: films that it predicts at once.
+    max_wait_s: how long one waits at most for films that are being decoded, to be predicted with them.
     read_timeout_s: for a whole body. answer_timeout_s: from the whole body to the answer. workers: threads that decode.
     api_keys: SHA-256 of each key, and the user's name; empty: everybody is answered.
     """
@@ -28,6 +29,7 @@ class ServiceSettings:
     max_films: int = 4
     max_queue: int = 64
     max_batch: int = 32
+    max_wait_s: float = 0.2
     read_timeout_s: float = 20.0
     answer_timeout_s: float = 60.0
     workers: int = 2
