@@ -133,6 +133,7 @@ def test_the_ui_serves_the_store_of_the_workspace(
         ["predict", "a.png", "--model", "x", "--box", "1,2,3"],
         ["predict", "a.png", "--model", "x", "--box", "1,2,3,4", "--boxes", "b.csv"],
         ["predict", "a.png", "--model", "x", "--workers", "0"],
+        ["predict", "a.png", "--model", "x", "--pairs", "p.csv"],
         ["compare", "--format", "xml"],
         ["data"],
         ["data", "mend"],

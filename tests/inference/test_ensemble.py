@@ -394,8 +394,6 @@ def test_what_does_not_go_together_is_said(two_views: Predictor, pairs: pd.DataF
     image = Predictor(two_views.model, two_views.about.model_copy(update={"unit": "image"}))
     with pytest.raises(InputError, match="reads whole films; leave the columns x0, y0, x1, y1 out"):
         image.predict(to_pairs(rows))
-    with pytest.raises(SystemExit, match="names the films itself"):
-        command.main(["predict", "x.png", "--pairs", "x.csv", "--model", NAME])
 
 
 @pytest.mark.parametrize(

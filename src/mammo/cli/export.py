@@ -43,6 +43,8 @@ def add_parser(subparsers: Subparsers) -> None:
         parser,
         "python -m mammo export light_cnn --out light_cnn.zip",
         "python -m mammo export light_cnn --out light_cnn.zip --formats saved_model onnx",
+        "python -m mammo export two_views_ensemble_stacked --out best.zip --sign signing.key",
+        "python -m mammo export ensemble_stacked --out ensemble.onnx",
     )
     parser.set_defaults(run=run)
 

@@ -35,7 +35,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "box around each lesion, a model of images takes whole films. A file that fails has its error in its row, and "
         "the exit code is 1 then.",
     )
-    parser.add_argument("files", nargs="*", metavar="FILE", help="image files, or folders of them")
+    _add_films(parser)
     parser.add_argument(
         "--model",
         required=True,
@@ -49,7 +49,11 @@ def add_parser(subparsers: Subparsers) -> None:
         type=parse_output,
         help="of a foreign model with several outputs: which one is the probability of malignancy, counted from 0",
     )
-    _add_places(parser)
+    box = parser.add_mutually_exclusive_group()
+    box.add_argument(
+        "--box", metavar="X0,Y0,X1,Y1", type=parse_corners, help="the lesion in the one FILE, in px of the film"
+    )
+    box.add_argument("--boxes", metavar="CSV", type=Path, help="a table: file, x0, y0, x1, y1; a row per lesion")
     parser.add_argument("--confidence", type=float, help="of the prediction sets (default: 0.9 where the model has it)")
     parser.add_argument("--heat-maps", metavar="FOLDER", type=Path, help="write a heat map per row there, as PNG")
     parser.add_argument(
@@ -65,18 +69,16 @@ def add_parser(subparsers: Subparsers) -> None:
         parser,
         "python -m mammo predict FILM.png --model light_cnn --box 71,162,110,201 --heat-maps maps",
         "python -m mammo predict films/ --model light_cnn --boxes boxes.csv --out answers.csv",
+        "python -m mammo predict --pairs pairs.csv --model two_views_ensemble_stacked",
     )
     parser.set_defaults(run=run)
 
 
-def _add_places(parser: argparse.ArgumentParser) -> None:
-    """Add what says where lesions are, and which films show one."""
-    box = parser.add_mutually_exclusive_group()
-    box.add_argument(
-        "--box", metavar="X0,Y0,X1,Y1", type=parse_corners, help="the lesion in the one FILE, in px of the film"
-    )
-    box.add_argument("--boxes", metavar="CSV", type=Path, help="a table: file, x0, y0, x1, y1; a row per lesion")
-    box.add_argument(
+def _add_films(parser: argparse.ArgumentParser) -> None:
+    """Add what names the films: FILE..., or --pairs."""
+    films = parser.add_mutually_exclusive_group(required=True)
+    films.add_argument("files", nargs="*", default=[], metavar="FILE", help="image files, or folders of them")
+    films.add_argument(
         "--pairs",
         metavar="CSV",
         type=Path,
@@ -91,8 +93,6 @@ def run(args: argparse.Namespace) -> None:
     from mammo.inference import films, predictor
     from mammo.inference.heat_maps import HeatMapSettings
 
-    if args.pairs is not None and args.files:
-        raise InputError("--pairs names the films itself; give no FILE beside it")
     boxes = None if args.boxes is None else films.read_boxes(args.boxes)
     files = args.files if args.pairs is None else films.read_pairs(args.pairs)
     heat_maps = None if args.heat_maps is None else HeatMapSettings(args.heat_maps, args.method)
