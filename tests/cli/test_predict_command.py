@@ -81,9 +81,10 @@ def test_a_name_does_nothing_to_a_terminal(name: str, shown: str, capsys: pytest
     assert pd.read_csv(io.StringIO(capsys.readouterr().out))["file"].item() == shown
 
 
+@pytest.mark.parametrize("row", [GOOD | {"file": NO_UTF8}, BAD | {"file": NO_UTF8, "error": f"{NO_UTF8}: truncated"}])
 @pytest.mark.parametrize("suffix", ["json", "csv", "txt"])
-def test_a_name_that_is_no_utf_8_loses_nothing(suffix: str, tmp_path: Path) -> None:
-    rows = table(GOOD | {"file": NO_UTF8}, BAD)
+def test_a_name_that_is_no_utf_8_loses_nothing(suffix: str, row: dict[str, object], tmp_path: Path) -> None:
+    rows = table(row, BAD)
     output.write(argparse.Namespace(out=tmp_path / f"x.{suffix}", format=None), rows, rows, lambda: [_table(rows)])
     text = (tmp_path / f"x.{suffix}").read_text(encoding="utf-8")
     assert r"film\udcff.png" in text

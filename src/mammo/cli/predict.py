@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -124,10 +124,12 @@ def _table(predictions: "pd.DataFrame") -> Any:
     title = f"{first['model']}{version}, file {first['model_sha256'][:HASH_LENGTH]}"
     # A missing value is None in a column of text alone, and nan beside a text.
     filled = predictions.astype(object).where(predictions.notna(), "")
-    return output.table(title, ["film", "probability", "answer"], (_cells(row) for _, row in filled.iterrows()))
+    # Not iterrows: a row of text alone becomes a Series of strings, which a name that is not UTF-8 does not fit.
+    rows = map(_cells, filled.to_dict(orient="records"))
+    return output.table(title, ["film", "probability", "answer"], rows)
 
 
-def _cells(row: "pd.Series[Any]") -> list[tuple[str, ...]]:
+def _cells(row: Mapping[Hashable, Any]) -> list[tuple[str, ...]]:
     """Return what a row has, a line each below its film, its probability and its answer."""
     places = _name_values(row, PLACES)
     numbers = [f"{name} {row[name]:.3f}" for name in NUMBERS if row[name] != ""]
@@ -135,11 +137,11 @@ def _cells(row: "pd.Series[Any]") -> list[tuple[str, ...]]:
     return [(str(row["file"]), *places, *remarks), tuple(numbers), tuple(_name_values(row, ANSWERS))]
 
 
-def _name_values(row: "pd.Series[Any]", columns: Sequence[str]) -> list[str]:
+def _name_values(row: Mapping[Hashable, Any], columns: Sequence[str]) -> list[str]:
     return [f"{name} {row[name]}" for name in columns if row[name] != ""]
 
 
-def _remark(row: "pd.Series[Any]") -> str:
+def _remark(row: Mapping[Hashable, Any]) -> str:
     if row["error"]:
         return f"error: {row['error']}"
     return f"no mammogram? {row['doubt']}" if row["doubt"] else ""
