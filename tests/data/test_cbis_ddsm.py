@@ -438,6 +438,7 @@ SPOILED: dict[str, tuple[Callable[[Victim], object], str]] = {
     "film not an image": (lambda v: v.film.write_text("not found"), FILE + "not an image"),
     "film without content": (lambda v: v.film.write_bytes(b""), FILE + "not an image"),
     "film a link to nothing": (lambda v: [v.film.unlink(), v.film.symlink_to("gone.jpg")], FILE + "cannot be read"),
+    "film a pipe": (lambda v: [v.film.unlink(), os.mkfifo(v.film)], "^0 files for the film"),  # would be read forever
     "film in colour": (lambda v: encode(v.film, coloured(v.film)), FILE + "a colour image"),
     "film tiny": (lambda v: encode(v.film, decode(v.film)[:20, :20]), FILE + "20x20 px; a film has at least 32"),
     "film blank": (lambda v: encode(v.film, 0 * decode(v.film)), FILE + "a blank film"),

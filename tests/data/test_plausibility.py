@@ -17,7 +17,7 @@ from mammo.core.config import load_config
 from mammo.core.files import describe_refused_write
 from mammo.data import datasets, plausibility
 from mammo.data.datasets import Located, _annotations
-from mammo.data.images import dicom, io
+from mammo.data.images import crop_match, dicom, io
 from mammo.data.sources import demo
 from tests import external_fixtures
 
@@ -144,6 +144,16 @@ def test_swapped_files_are_found_by_the_crop(large: tuple[Path, Located], swappe
     crops = dict(zip(cases["mask_path"], cases["crop_path"], strict=True))
     doubts = plausibility.find_doubts(root, Located(cases, cases, [], {}, crops), LIMITS, 2).reasons
     assert set(doubts) == set(cases.loc[pair, "sample_id"])
+
+
+@pytest.mark.parametrize("kind", ["even", "larger than the film"])
+def test_a_crop_that_shows_nothing_of_the_film_is_doubted(large: tuple[Path, Located], kind: str) -> None:
+    root, located = large
+    case = located.cases.iloc[0]
+    film, mask = io.load(root / case["image_path"]), io.load(root / case["mask_path"])
+    pixels = np.full((80, 80), 90, np.uint8) if kind == "even" else cv2.resize(io.decode(film), None, fx=1.5, fy=1.5)
+    crop = io.parse_image(Path("crop.png"), cv2.imencode(".png", pixels)[1].tobytes())
+    assert crop_match.correlate_crop(film, mask, crop, LIMITS.crop_min_px) == 0.0
 
 
 def test_where_no_crop_matches_none_is_a_witness(large: tuple[Path, Located], caplog: pytest.LogCaptureFixture) -> None:

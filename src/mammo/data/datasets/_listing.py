@@ -1,6 +1,7 @@
 """Files of a copy on disk, and what could not be listed: a file is missing only where nothing bears its name."""
 
 import os
+import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,8 +36,16 @@ def list_files(root: Path, is_wanted: Callable[[Path], bool]) -> Listing:
         place = Path(error.filename)
         unreadable.append(f"{place.relative_to(root).as_posix()} ({error.strerror})")
 
-    visible = (path for path in _walk(root, note) if not path.name.startswith("."))
+    visible = (path for path in _walk(root, note) if not (path.name.startswith(".") or _is_special(path)))
     return Listing(sorted(path for path in visible if is_wanted(path)), unreadable)
+
+
+def _is_special(path: Path) -> bool:
+    """Say whether a path is a pipe or a device: reading one may never end."""
+    try:
+        return not stat.S_ISREG(path.stat().st_mode)
+    except OSError:  # a broken link: whoever needs it reports that it cannot be read
+        return False
 
 
 def _walk(root: Path, note: Callable[[OSError], None]) -> Iterator[Path]:

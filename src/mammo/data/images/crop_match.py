@@ -17,7 +17,8 @@ COMPARED_PX = 64  # of the crop's shorter side, at least, where it has them: bot
 def correlate_crop(film: Encoded, mask: Encoded, crop: Encoded, min_px: int) -> float | None:
     """Return the highest correlation (Pearson's, -1..1) of a crop with the film around the mask's box.
 
-    None where the crop cannot tell: its shorter side is below `min_px`, it is even, or larger than the film there.
+    None where the crop cannot tell: its shorter side is below `min_px`. 0 for an even crop, which shows nothing of the
+    film, and for one that is larger than the film.
     Raises PixelError for a file that cannot be decoded.
     """
     if min(crop.shape) < min_px:
@@ -30,7 +31,7 @@ def correlate_crop(film: Encoded, mask: Encoded, crop: Encoded, min_px: int) -> 
     middle = (top + bottom) / 2 / reduction, (left + right) / 2 / reduction
     window = _window(searched, middle, pattern.shape)
     if window.shape[0] < pattern.shape[0] or window.shape[1] < pattern.shape[1] or not np.ptp(pattern):
-        return None
+        return 0.0
     found = cv2.matchTemplate(window.astype(np.float32), pattern.astype(np.float32), cv2.TM_CCOEFF_NORMED)
     return float(found.max())
 

@@ -74,8 +74,6 @@ def is_dicom_file(path: Path) -> bool:
 
 
 def _holds_dicom(path: Path) -> bool:
-    if not path.is_file():  # a pipe would be waited for without end
-        return False
     try:
         with path.open("rb") as file:
             return dicom.is_dicom(file)
