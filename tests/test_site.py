@@ -47,11 +47,12 @@ def test_search_works_from_the_disk_and_lists_the_guide_first(chromium: Browser,
         assert all(url.startswith(("file:", "blob:", "data:")) for url in requested)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 1280), ("light", 390)])
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_can_be_used_by_everybody(chromium: Browser, name: str, scheme: browser.Scheme) -> None:
-    with browser.open_page(chromium, scheme=scheme) as page:
+def test_a_page_can_be_used_by_everybody(chromium: Browser, name: str, scheme: browser.Scheme, width: int) -> None:
+    with browser.open_page(chromium, width, scheme=scheme) as page:
         page.goto(address(name))
+        assert page.evaluate("document.documentElement.scrollWidth") == width
         assert browser.violations(page) == []
 
 

@@ -1,7 +1,11 @@
-// The theme adds a nameless <nav> to each block of code; screen readers need names to tell them apart.
-const nameCodeButtons = () =>
-  document.querySelectorAll(".md-code__nav:not([aria-label])").forEach((nav) => {
-    nav.setAttribute("aria-label", `Code ${1 + [...document.querySelectorAll(".md-code__nav")].indexOf(nav)}`);
+// What the theme adds after loading, and leaves without a name or out of the reach of a keyboard.
+const mend = () => {
+  document.querySelectorAll(".md-code__nav").forEach((nav, place) => {
+    if (!nav.hasAttribute("aria-label")) nav.setAttribute("aria-label", `Code ${place + 1}`);
   });
-new MutationObserver(nameCodeButtons).observe(document.body, { childList: true, subtree: true });
-nameCodeButtons();
+  document.querySelectorAll(".md-typeset__scrollwrap:not([tabindex])").forEach((box) => {
+    box.setAttribute("tabindex", "0");
+  });
+};
+new MutationObserver(mend).observe(document.body, { childList: true, subtree: true });
+mend();
