@@ -221,11 +221,12 @@ def _draw_lines(axes: Axes, table: pd.DataFrame, columns: tuple[str, str], shown
 
 
 def draw_aucs(rows: pd.DataFrame, title: str) -> Figure:
-    """Draw the AUC of every row of the comparison table with its interval, and beside it what is left of it.
+    """Draw the AUC of every row of the comparison table with its interval, best first, and what is left of it.
 
     rows: model, auc, and where they were measured auc_controlled (within quartiles of the border score) and
     auc_without_lesion, each with _low and _high. A model that looks at the lesion falls without it.
     """
+    rows = rows.sort_values("auc", ascending=False, kind="stable", na_position="last")
     figure, axes = style.new_axes((WIDE[0], LEGEND_IN + 0.32 + 0.34 * max(1, len(rows))), title, "AUC", "")
     style.set_margins(figure, 2.1, LEGEND_IN, 0.12, 0.32)
     drawn = [(name, *look) for name, look in AUC_LOOKS.items() if name in rows and rows[name].notna().any()]
