@@ -1,5 +1,6 @@
 """Small seeded arrays for tests that need no cohort: images with a planted cue, prediction tables, parameters."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,15 @@ def model_config(name: str, **changes: Any) -> ModelConfig:
     """Return `models.<name>` of params.yaml, or of the architecture `name`, untrained and with some changes."""
     section = _DEFAULT.models.get(name, LIGHT.model_copy(update={"architecture": name}))
     return section.model_copy(update={"weights": "none", **changes})
+
+
+def make_shallow(repository: Path) -> None:
+    """Make light_cnn shallow in a copy of this repository, where its trainings are of few batches."""
+    code = repository / "src/mammo/models/architectures/light_cnn.py"
+    text = code.read_text(encoding="utf-8")
+    text, changes = re.subn(r"^WIDTHS = .*", f"WIDTHS = {SHALLOW}", text, flags=re.MULTILINE)
+    assert changes == 1
+    code.write_text(text, encoding="utf-8")
 
 
 def cut(config: ModelConfig) -> ModelConfig:

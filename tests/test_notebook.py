@@ -10,6 +10,8 @@ import nbformat
 import pytest
 import yaml
 
+from tests import arrays
+
 sys.path.insert(0, str(imports.ROOT / "notebooks"))
 import execute
 
@@ -44,6 +46,7 @@ def shorten(repository: Path) -> None:
     content["preprocess"]["size_px"] = 32
     content["evaluate"]["resamples"] = 100
     params.write_text(yaml.safe_dump(content), encoding="utf-8")
+    arrays.make_shallow(repository)
     notebook = repository / execute.NOTEBOOK
     text = notebook.read_text(encoding="utf-8")
     assert re.search(r"epochs=[248]\b", text)
