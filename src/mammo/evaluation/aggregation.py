@@ -55,8 +55,15 @@ def aggregate(predictions: pd.DataFrame, cases: pd.DataFrame, level: str) -> pd.
         n_samples=("sample_id", "size"),
     )
     units = units.drop(columns=["patient_id"] if "patient_id" in keys else []).reset_index()
-    names = units["lesion"] if level == "abnormality" else units[columns].agg("_".join, axis=1)
-    return units.assign(sample_id=names)[[*predictions.columns, "n_samples"]]
+    return units.assign(sample_id=units["lesion"] if level == "abnormality" else _join_names(units[columns]))[
+        [*predictions.columns, "n_samples"]
+    ]
+
+
+def _join_names(parts: pd.DataFrame) -> "pd.Series[str]":
+    """Return the text of each row's cells, joined by an underscore."""
+    first, others = parts.iloc[:, 0].astype(str), parts.iloc[:, 1:].astype(str)
+    return first if others.empty else first.str.cat(others, sep="_")
 
 
 def _check_level(cases: pd.DataFrame, level: str) -> None:

@@ -32,6 +32,7 @@ COLUMNS = {
         "accuracy_decided", "sensitivity_decided", "specificity_decided", "n",
     ],
 }  # fmt: skip
+MEASURED = ("patient_id", "split", "fold", "part", "label", "prob")  # the columns that metrics are computed from
 THRESHOLD_PROBS = np.linspace(0.01, 0.99, 99).round(2)
 
 
@@ -82,6 +83,7 @@ def tabulate_metrics(predictions: pd.DataFrame, config: EvaluateConfig, seed: in
     that were chosen on the validation rows of these very predictions. auc has bootstrap limits by patient, auc_delong
     the same value with clustered DeLong limits, which also hold for few patients.
     """
+    predictions = predictions[[name for name in MEASURED if name in predictions]]
     rows = predictions[predictions["split"] != "val"]
     parts = [_interval_rows(operating_point.WITHOUT_THRESHOLD, _score_intervals(rows, config, seed))]
     for point, (rule, value) in operating_point.reported_points(config.rule, config.value).items():

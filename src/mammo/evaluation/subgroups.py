@@ -19,6 +19,12 @@ from mammo.metrics.discrimination import Mask
 from mammo.metrics.resampling import Interval, LabelledRows
 
 VARIABLES = ("abnormality_type", "view", "breast_density", "subtlety", "size", "birads", "pathology")
+SCORED = (
+    "patient_id",
+    "label",
+    "prob",
+    "fold",
+)  # what an AUC needs: to filter attributes as well takes ten times as long
 MISSING = "missing"
 MIN_PATIENTS = 2
 COLUMNS = [
@@ -54,8 +60,12 @@ def evaluate_subgroups(
     a variable or a sample that is not in `cases`.
     """
     joined = _join(rows, cases, variables)
+    scored = joined[[name for name in SCORED if name in joined]]
+    labelled = LabelledRows.from_table(scored)
     tests = [
-        _evaluate(joined, subgroup, confidence) for name in variables for subgroup in _list_subgroups(joined, name)
+        _evaluate(scored, labelled, subgroup, confidence)
+        for name in variables
+        for subgroup in _list_subgroups(joined, name)
     ]
     result = pd.DataFrame(tests, columns=[*COLUMNS, "p"])
     p_holm = auc_tests.holm(result["p"].to_numpy(np.float64))
@@ -122,8 +132,8 @@ def _values(column: "pd.Series[Any]") -> list[Any]:
     return column.dropna().sort_values().unique().tolist()
 
 
-def _evaluate(rows: pd.DataFrame, subgroup: Subgroup, confidence: float) -> dict[str, object]:
-    """One row of the table, and p before correction."""
+def _evaluate(rows: pd.DataFrame, labelled: LabelledRows, subgroup: Subgroup, confidence: float) -> dict[str, object]:
+    """Return one row of the table, and p before correction; labelled: of the same rows."""
     estimable = _estimable(rows, subgroup.inside)
     # Within the same folds: the scores of another fold's model are no fair rest.
     shared = estimable & _estimable(rows, subgroup.outside)
@@ -131,7 +141,7 @@ def _evaluate(rows: pd.DataFrame, subgroup: Subgroup, confidence: float) -> dict
     outside = rows[subgroup.outside & estimable] if estimable.any() else rows[subgroup.outside]
     interval = _interval(inside, confidence)
     test = auc_tests.subset_auc_test(
-        LabelledRows.from_table(rows),
+        labelled,
         rows["prob"].to_numpy(),
         auc_tests.Subsets(subgroup.outside & shared, subgroup.inside & shared),
         confidence,
@@ -163,17 +173,15 @@ def _interval(rows: pd.DataFrame, confidence: float) -> Interval:
 
 def _estimable(rows: pd.DataFrame, chosen: Mask) -> Mask:
     """Mark the rows (n,) in a fold where the chosen rows have an AUC and its variance; without folds all or none."""
-    fold = rows["fold"] if "fold" in rows else pd.Series(0, index=rows.index)
-    folds = [name for name, part in rows[chosen].groupby(fold[chosen]) if not _reason(part)]
-    return fold.isin(folds).to_numpy(bool)
+    fold = rows["fold"].to_numpy(np.int64) if "fold" in rows else np.zeros(len(rows), np.int64)
+    folds = [name for name in np.unique(fold[chosen]) if not _reason(rows[chosen & (fold == name)])]
+    return np.isin(fold, folds)
 
 
 def _reason(rows: pd.DataFrame) -> str:
     """Return why these rows give no AUC with its variance, or an empty text."""
-    patients = {
-        name: rows.loc[rows["label"] == label, "patient_id"].nunique()
-        for label, name in enumerate(("benign", "malignant"))
-    }
+    labels, patient_ids = rows["label"].to_numpy(), rows["patient_id"].to_numpy()
+    patients = {name: len(set(patient_ids[labels == label])) for label, name in enumerate(("benign", "malignant"))}
     fewest = min(patients, key=lambda name: patients[name])
     if patients[fewest] == 0:
         return f"no {fewest} row"
