@@ -39,6 +39,7 @@ print(keras.backend.backend(), len(result.history))
 """
 
 
+@pytest.mark.slow
 def test_a_model_goes_to_the_other_backend_is_trained_there_and_comes_back(tmp_path: Path) -> None:
     images = arrays.images(np.array([0, 1, 1]))[0][..., np.newaxis].astype(np.float32)
     np.save(tmp_path / "images.npy", images)
