@@ -13,6 +13,7 @@ import http.client
 import json
 import os
 import random
+import select
 import shutil
 import signal
 import socket
@@ -53,6 +54,11 @@ HOSTILE_SHARE = 0.05
 LORIS_S = 20  # in which a connection without a request must be closed
 MAX_PIXELS = 80_000_000
 FORM = {"Content-Type": "multipart/form-data; boundary=xxx"}
+THROUGHPUT = (
+    "What the service costs beyond the same work in process is HTTP, the audit log (a hash of each film, a line on "
+    "disk\nbefore the answer) and smaller batches: a batch takes what was decoded within half a second, and on a busy "
+    "machine that\nis few films.\n"
+)
 BARS = {"single": 5.0, "end to end": 2.0, "throughput": 0.9}
 
 
@@ -76,8 +82,10 @@ class Lines:
 
     rows: list[tuple[str, str, str]] = field(default_factory=list)
 
-    def add(self, what: str, measured: str, bar: str = "") -> None:
-        """Print a row and keep it."""
+    def add(self, what: str, measured: str, bar: str = "", met: bool | None = None) -> None:
+        """Print a row and keep it; met: whether the bar is, where that is a number's question."""
+        if met is not None:
+            bar = f"{bar}: {'met' if met else '**missed**'}"
         print(f"{what}: {measured}{f' (bar: {bar})' if bar else ''}", flush=True)
         self.rows.append((what, measured, bar))
 
@@ -144,7 +152,12 @@ class Client:
         self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
 
     def post(self, path: str, body: bytes, headers: dict[str, str] | None = None) -> tuple[int, bytes]:
-        """Return status and content; raises OSError or HTTPException for a connection that is gone."""
+        """Return status and content; raises OSError or HTTPException for a connection that is gone.
+
+        One that the service closed while it was idle is opened anew, as clients do.
+        """
+        if self.connection.sock is not None and select.select([self.connection.sock], [], [], 0)[0]:
+            self.connection.close()
         try:
             self.connection.request("POST", path, body, headers or {})
             answer = self.connection.getresponse()
@@ -244,10 +257,12 @@ def measure_single(predictor: Predictor, films: list[Film], lines: Lines) -> Non
     for clock, place in (("processor", 0), ("wall", 1)):
         mine, keras_s = (float(np.median([taken[place] for taken in times[name]])) for name in ("ours", "predict"))
         bar = f"at least {BARS['single']:g}x" if place == 0 else ""
+        met = keras_s >= BARS["single"] * mine if place == 0 else None
         lines.add(
             f"one image, decoding excluded, {clock} time: keras `model.predict` / the service's model",
             f"{1000 * keras_s:.1f} ms / {1000 * mine:.1f} ms = {keras_s / mine:.1f}x",
             bar,
+            met,
         )
 
 
@@ -266,10 +281,12 @@ def measure_end_to_end(service: Service, predictor: Predictor, films: list[Film]
     for clock, place in (("processor", 0), ("wall", 1)):
         http_s, own_s = (float(np.median([t[place] for t in taken])) / len(films) for taken in (outside, inside))
         bar = f"at most {BARS['end to end']:g}x" if place == 0 else ""
+        met = http_s <= BARS["end to end"] * own_s if place == 0 else None
         lines.add(
             f"film of {height_px} px through HTTP / decode + prepare + infer in process, {clock} time",
             f"{1000 * http_s:.1f} ms / {1000 * own_s:.1f} ms = {http_s / own_s:.2f}x",
             bar,
+            met,
         )
 
 
@@ -317,9 +334,15 @@ def measure_clients(service: Service, predictor: Predictor, films: list[Film], a
         f"{args.seconds} s: films a second of processor time, service / batched in process",
         f"{count / cpu:.1f} / {1 / own[0]:.1f} = {count / cpu * own[0]:.2f}",
         f"at least {BARS['throughput']:g}",
+        count / cpu * own[0] >= BARS["throughput"],
     )
     lines.add("the same on the wall, clients and others on the same cores", f"{count / wall:.1f} / {1 / own[1]:.1f}")
-    lines.add("answers, errors, wrong answers", f"{count}, {problems['error']}, {problems['wrong']}", "0 errors")
+    lines.add(
+        "answers, errors, wrong answers",
+        f"{count}, {problems['error']}, {problems['wrong']}",
+        "0 errors",
+        problems["right"] == count,
+    )
     p50, p99 = np.percentile(seconds, (50, 99))
     lines.add("time of an answer, p50 / p99", f"{1000 * p50:.0f} ms / {1000 * p99:.0f} ms", "stated")
     third = len(memory) // 3
@@ -464,9 +487,10 @@ def measure_hostile(service: Service, films: list[Film], count: int) -> Lines:
     for kind in ("good", *attack.kinds):
         asked = sum(number for (name, _), number in outcomes.items() if name == kind)
         wrong = {outcome: number for (name, outcome), number in outcomes.items() if name == kind and outcome != "right"}
-        lines.add(f"{kind}: asked, answered as they should be", f"{asked}, {asked - sum(wrong.values())} {wrong or ''}")
+        right = f"{asked}, {asked - sum(wrong.values())} {wrong or ''}".strip()
+        lines.add(f"{kind}: asked, answered as they should be", right, "all", not wrong)
     alive = service.process.poll() is None and service.get("/health/ready") == 200
-    lines.add("the service afterwards", "alive" if alive else "dead", "alive")
+    lines.add("the service afterwards", "alive" if alive else "dead", "alive", alive)
     time.sleep(5)
     lines.add(
         "memory of the service: before / most / afterwards",
@@ -520,7 +544,12 @@ def measure_kill(folder: Path, model: Path, films: list[Film]) -> Lines:
     logged = {entry.get("request_id") for entry in audit_log.read_entries(folder / "audit.jsonl")}
     lost = sum(request not in logged for request in received)
     lines.add("killed with SIGKILL and started again: the audit chain", f"whole, {verified.lines} lines", "whole")
-    lines.add("answers that a client had before the kill, and that the log lacks", f"{lost} of {len(received)}", "0")
+    lines.add(
+        "answers that a client had before the kill, and that the log lacks",
+        f"{lost} of {len(received)}",
+        "0",
+        lost == 0,
+    )
     return lines
 
 
@@ -537,8 +566,10 @@ def write_page(
         f"--requests {args.requests}`. `{MODEL}` at {load_config().preprocess.size_px} px with random weights, "
         f"synthetic films; Keras {keras.__version__} on {keras.backend.backend()}, {os.cpu_count()} processor cores.\n",
         f"**The machine was not idle**: its load average was {load_before[0]:.1f} before and {os.getloadavg()[0]:.1f} "
-        "after, with other work on the same cores, and this ran at a lower priority. Ratios of processor time hold "
-        "anyway; times on the wall, p50 and p99 are those of a busy machine.\n",
+        "after, with other work on the same cores, some of it at a higher priority (the service and its clients: "
+        f"niceness {os.nice(0)}). Bars are judged by processor time; times on the wall, p50 and p99 are those of a "
+        "busy machine. Fewer seconds and requests than the full measure (300 and 10,000) are what it allowed.\n",
+        THROUGHPUT,
     ]
     for title, lines in sections.items():
         text += [f"## {title}\n", "| what | measured | bar |", "|---|---|---|"]

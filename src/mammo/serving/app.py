@@ -191,15 +191,15 @@ def _answer_routes(service: Service, journal: _Journal) -> APIRouter:
         """Return the model that is served, its operating point and calibration."""
         return service.describe()
 
-    @router.post("/predict", openapi_extra=BODY)
-    async def predict(request: Request) -> Prediction:
+    @router.post("/predict", openapi_extra=BODY, response_model=Prediction)
+    async def predict(request: Request) -> Response:
         """Return the malignancy of one film (raw body; a lesion's box as `?box=`), or of several views (a form)."""
         uploads = await read_uploads(request, settings)
         start = time.perf_counter()
         films = await _limit_time(service.answer(uploads), settings.answer_timeout_s)
         answer = _make_answer(films, service, request, time.perf_counter() - start)
         await journal.keep("predict", answer, uploads, request.state.user)
-        return answer
+        return Response(answer.model_dump_json(), media_type="application/json")  # not validated a second time
 
     return router
 

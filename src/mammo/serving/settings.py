@@ -29,7 +29,7 @@ class ServiceSettings:
     max_films: int = 4
     max_queue: int = 64
     max_batch: int = 32
-    max_wait_s: float = 0.2
+    max_wait_s: float = 0.5
     read_timeout_s: float = 20.0
     answer_timeout_s: float = 60.0
     workers: int = 2
