@@ -684,6 +684,7 @@ def _changes(
     yield "of another row", "film", lambda content: (root / other["image_path"]).read_bytes()
     yield "of another row", "mask", lambda content: (root / other["mask_path"]).read_bytes()
     yield "of another row", "crop", lambda content: (root / crops[other["mask_path"]]).read_bytes()
+    yield "even", "crop", lambda content: _encode(np.full((80, 80), 90, np.uint8), ".jpg")
     yield "mirrored", "film", lambda content: _encode(np.ascontiguousarray(film[:, ::-1]), ".jpg")
 
 

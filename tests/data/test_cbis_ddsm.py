@@ -636,6 +636,24 @@ def test_a_series_of_another_abnormality_in_one_cell_is_of_neither(
     )
 
 
+def test_rows_that_exchanged_all_their_files_are_told_by_the_files(victim: Victim, lesions: Located) -> None:
+    """Film, mask and crop fit each other: only what the files say of themselves tells that the label is another's."""
+    rows = read_rows(victim.table)
+    alone = [row for row in rows if sum(row[FILM] == other[FILM] for other in rows) == 1]
+    second = next(row for row in alone if row["patient_id"] != victim.row["patient_id"])
+
+    def of(row: Row, files: Row) -> Row:
+        return row | {name: f"{row[name].split('/')[0]}/{files[name].split('/', 1)[1]}" for name in (FILM, CROP, MASK)}
+
+    exchanged = {sample_id(victim.row): of(victim.row, second), sample_id(second): of(second, victim.row)}
+    write_rows(victim.table, [exchanged.get(sample_id(row), row) for row in read_rows(victim.table)])
+    located = locate(victim.root)
+    assert set(lesions.cases["sample_id"]) - set(located.cases["sample_id"]) == set(exchanged)
+    assert located.excluded["reason"].str.contains(r"^the row is of \S+, the files of series \S+ say \S+$").all()
+    (victim.root / "csv" / "dicom_info.csv").unlink()
+    assert locate(victim.root).excluded.empty  # nothing is left to tell by
+
+
 @pytest.mark.parametrize("what", ["film", "mask", "crop"])
 def test_a_file_that_two_rows_share_is_of_neither(what: str) -> None:
     """Where the rows name no series, the files tell."""

@@ -14,6 +14,7 @@ from mammo.core.parallel import parallel_map
 from mammo.core.schemas import BIRADS_ORDER, KEY, PATH_SEPARATOR, TYPES, VIEW_SEPARATOR
 from mammo.data.datasets import DatasetError, Located
 from mammo.data.datasets.cbis_ddsm import files, tables
+from mammo.data.datasets.cbis_ddsm.names import film_case
 from mammo.data.datasets.cbis_ddsm.tables import DUPLICATE, PATHOLOGIES
 
 IMAGE_KEY = ["patient_id", "laterality", "view"]
@@ -112,8 +113,24 @@ def _join_files(rows: pd.DataFrame, index: files.Index, workers: int) -> pd.Data
         image_path=[match.film for match in matches],
         mask_path=[match.mask for match in matches],
         crop_path=[match.crop for match in matches],
-        reason=rows["reason"].mask(rows["reason"] == "", reasons),
+        reason=rows["reason"].mask(
+            rows["reason"] == "", reasons.mask(reasons == "", _contradicting_files(rows, index))
+        ),
     )
+
+
+def _contradicting_files(rows: pd.DataFrame, index: files.Index) -> "pd.Series[str]":
+    """Return per row whose files say themselves that they are of another case, or an empty text."""
+    reasons = []
+    for row in rows.to_dict(orient="records"):
+        if row["reason"]:  # its names may be no names
+            reasons.append("")
+            continue
+        film = film_case(*(row[name] for name in ("abnormality_type", "official_split", *IMAGE_KEY)))
+        lesion = f"{film}_{row['abnormality_id']}"
+        pairs = ((row["image"], film), (row["crop"], lesion), (row["mask"], lesion))
+        reasons.append(next(filter(None, (index.contradiction(cell, case) for cell, case in pairs)), ""))
+    return pd.Series(reasons, index=rows.index, dtype=object)
 
 
 def _shared_files(rows: pd.DataFrame) -> "pd.Series[str]":

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
+
 from mammo.core.errors import InputError
 from mammo.core.parallel import parallel_map
 from mammo.core.schemas import PATH_SEPARATOR, VIEW_SEPARATOR
@@ -17,6 +19,7 @@ from mammo.data.datasets.cbis_ddsm.names import case_folder, series_uid
 from mammo.data.images import dicom, io
 
 ASPECT_TOLERANCE = 0.01
+DICOM_INFO = "csv/dicom_info.csv"  # of the Kaggle copy: the headers of the DICOM files that it was made from
 
 
 @dataclass(frozen=True)
@@ -34,12 +37,22 @@ class Match:
 
 @dataclass(frozen=True)
 class Index:
-    """All image files under `root`; unread: the folders that could not be listed, as the end of a reason."""
+    """All image files under `root`; unread: the folders that could not be listed, as the end of a reason.
+
+    case_of: the case folder that the files themselves name, by series: PatientID of DICOM, or of csv/dicom_info.csv.
+    """
 
     root: Path
     by_series: dict[str, list[Path]]
     by_case: dict[str, list[Path]]
     unread: str
+    case_of: dict[str, str]
+
+    def contradiction(self, cell: str, case: str) -> str:
+        """Return that the files of a path in a description CSV say that they are of another case; else empty."""
+        series = series_uid(cell)
+        named = self.case_of.get(series, case)
+        return "" if named == case else f"the row is of {case}, the files of series {series} say {named}"
 
     def files(self, cell: str) -> list[Path]:
         """Return the files of a path in a description CSV; none where neither series nor case folder exists."""
@@ -88,8 +101,10 @@ class Index:
 def index_files(root: Path, workers: int) -> Index:
     """Index the image files under `root`; raises DatasetError where there is none."""
     listing = _listing.list_files(root, io.is_image_file)
-    index = Index(root, {}, {}, listing.describe_unread())
-    for path, series in zip(listing.files, _series(root, listing.files, workers), strict=True):
+    headers = _read_headers(listing.files, workers)
+    index = Index(root, {}, {}, listing.describe_unread(), _name_series(root, headers.values()))
+    for path in listing.files:
+        series = headers.get(path, ("", ""))[0] or series_uid(path.relative_to(root).as_posix())
         if series:
             index.by_series.setdefault(series, []).append(path)
         if case := case_folder(path.relative_to(root).as_posix()):
@@ -103,20 +118,39 @@ def index_files(root: Path, workers: int) -> Index:
     return index
 
 
-def _series(root: Path, paths: list[Path], workers: int) -> list[str]:
-    """Return the SeriesInstanceUID of each file, empty where it is unknown."""
+def _read_headers(paths: list[Path], workers: int) -> dict[Path, tuple[str, str]]:
+    """Return SeriesInstanceUID and PatientID of each DICOM file."""
     dicoms = [path for path in paths if io.is_dicom_file(path)]
-    read = parallel_map(_header_series, dicoms, workers, "reading DICOM headers") if dicoms else []
-    headers = dict(zip(dicoms, read, strict=True))
-    return [headers.get(path) or series_uid(path.relative_to(root).as_posix()) for path in paths]
+    read = parallel_map(_read_header, dicoms, workers, "reading DICOM headers") if dicoms else []
+    return dict(zip(dicoms, read, strict=True))
 
 
-def _header_series(path: Path) -> str:
-    """Return the header's SeriesInstanceUID; empty for a damaged file, whose row is excluded when it is decoded."""
+def _read_header(path: Path) -> tuple[str, str]:
+    """Return SeriesInstanceUID and PatientID; empty for a damaged file, whose row is excluded when it is decoded."""
     try:
-        return dicom.read_tags(path, "SeriesInstanceUID")["SeriesInstanceUID"].strip()
+        tags = dicom.read_tags(path, "SeriesInstanceUID", "PatientID")
     except dicom.DicomError:
-        return ""
+        return "", ""
+    return tags["SeriesInstanceUID"].strip(), tags["PatientID"].strip()
+
+
+def _name_series(root: Path, headers: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return the case folder that the files name, by series, where all of a series name one."""
+    named: dict[str, set[str]] = {}
+    for series, case in (*headers, *_read_dicom_info(root)):
+        if series and case_folder(f"{case}/"):
+            named.setdefault(series, set()).add(case)
+    return {series: cases.pop() for series, cases in named.items() if len(cases) == 1}
+
+
+def _read_dicom_info(root: Path) -> list[tuple[str, str]]:
+    """Return SeriesInstanceUID and PatientID of the rows of csv/dicom_info.csv; none where it cannot be read."""
+    columns = ["SeriesInstanceUID", "PatientID"]
+    try:
+        table = pd.read_csv(root / DICOM_INFO, usecols=columns, dtype=str, keep_default_na=False)
+    except (OSError, ValueError):  # ValueError: no CSV, no UTF-8, or without these columns
+        return []
+    return list(table[columns].itertuples(index=False, name=None))
 
 
 def _describe_cell(cell: str) -> str:
