@@ -115,6 +115,14 @@ def test_every_link_of_a_page_leads_to_a_file(page: Path) -> None:
             assert (page.parent / target).exists(), f"{page_id(page)} links to {target}, which does not exist"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_every_column_of_a_page_has_a_head(page: Path) -> None:
+    """A screen reader reads the head with each cell."""
+    lines = text_of(page).splitlines()
+    heads = [head for head, rule in itertools.pairwise(lines) if re.fullmatch(r"\|(\s*:?-+:?\s*\|)+", rule)]
+    assert not [head for head in heads if not all(cell.strip() for cell in head.strip().strip("|").split("|"))]
+
+
 def define(module: Path) -> set[str]:
     """Return the names that a module defines at its top."""
     names: set[str] = set()

@@ -15,8 +15,9 @@ pytestmark = [
     pytest.mark.skipif(not SITE, reason="`make docs test-site` builds the site and tests it"),
 ]
 
-# One page of each kind: start, tables of results, guide, reference.
-PAGES = ["index.html", "results/cbis-ddsm-mass.html", "how-to/runs-in-mlflow.html", "reference/cli.html"]
+# One page of each kind: start, tables of results, guides with tables and with code, reference.
+PAGES = ["index.html", "results/cbis-ddsm-mass.html", "how-to/runs-in-mlflow.html", "how-to/add-a-model.html"]
+PAGES += ["reference/cli.html"]
 WORDS = {  # and the guide that explains them
     "champion": "how-to/runs-in-mlflow.html",
     "heat maps": "how-to/explain-a-model.html",
