@@ -432,8 +432,13 @@ def test_own_cases_are_evaluated_by_their_pairs(two_views: Predictor, pairs: pd.
 # Heat maps and other formats
 
 
-def test_the_heat_map_of_an_ensemble_is_the_weighted_sum_of_its_members(run: Path, pairs: pd.DataFrame) -> None:
-    members = {name: models.load(run / MODELS / f"{name}.keras") for name in (NAME, "continue_training")}
+@pytest.fixture(scope="module")
+def members(run: Path) -> dict[str, keras.Model]:
+    """Two models by name."""
+    return {name: models.load(run / MODELS / f"{name}.keras") for name in (NAME, "continue_training")}
+
+
+def test_the_heat_map_of_an_ensemble_is_the_weighted_sum_of_its_members(members: dict[str, keras.Model]) -> None:
     ensemble = Ensemble(members, Combination(np.array([2.0, -0.5]), "log_odds", 0.1, tuple(members)))
     pixels = np.random.default_rng(0).integers(0, 256, (3, finished.SIZE_PX, finished.SIZE_PX, 1)).astype(np.uint8)
     first, second = (Explainer(model).maps(pixels, "layercam") for model in members.values())
@@ -454,8 +459,12 @@ def test_heat_maps_of_two_views_lie_where_the_rows_say(
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="these formats are TensorFlow's")
 @pytest.mark.parametrize("two_views", [False, True], ids=["one view", "two views"])
 @pytest.mark.parametrize("kind", ["probabilities", "log_odds"])
-def test_the_graph_of_other_formats_says_what_the_ensemble_says(run: Path, kind: str, two_views: bool) -> None:
-    about, ensemble = drawn_ensemble(run, kind, two_views)
+def test_the_graph_of_other_formats_says_what_the_ensemble_says(
+    here: Path, members: dict[str, keras.Model], kind: str, two_views: bool
+) -> None:
+    weights = np.array([0.25, 0.75]) if kind == "probabilities" else np.array([1.5, -0.25])
+    ensemble = Ensemble(members, Combination(weights, kind, 0.25 * (kind == "log_odds"), tuple(members)))
+    about = read_row("two_views_ensemble_stacked").about.model_copy(update={"two_views": two_views})
     images = export.comparison_images(about)
     answer = export._build_predict(about, ensemble)(images.astype(np.float32))
     expected = export._predict_expected(Predictor(ensemble, about), images)
@@ -463,16 +472,6 @@ def test_the_graph_of_other_formats_says_what_the_ensemble_says(run: Path, kind:
     assert np.ptp(expected) > 0.1
     np.testing.assert_allclose(answer["prob"], expected, atol=export.TOLERANCE)
     np.testing.assert_allclose(answer["calibrated"], about.calibrate(expected), atol=10 * export.TOLERANCE)
-
-
-def drawn_ensemble(run: Path, kind: str, two_views: bool) -> tuple[About, Ensemble]:
-    members = {name: models.load(run / MODELS / f"{name}.keras") for name in (NAME, "continue_training")}
-    weights = np.array([0.25, 0.75]) if kind == "probabilities" else np.array([1.5, -0.25])
-    combination = Combination(weights, kind, 0.0 if kind == "probabilities" else 0.25, tuple(members))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(run)
-        about = read_row("two_views_ensemble_stacked").about.model_copy(update={"two_views": two_views})
-    return about, Ensemble(members, combination)
 
 
 def test_onnx_of_a_whole_row_is_one_graph_with_its_description(here: Path, tmp_path: Path) -> None:
