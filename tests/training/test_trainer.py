@@ -12,7 +12,6 @@ from functools import cache
 from pathlib import Path
 from typing import get_args
 
-import imports
 import keras
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +33,7 @@ from mammo.training.optimizer import build_optimizer
 from mammo.training.phases import training_phases
 from mammo.training.predict import predict_probabilities
 from mammo.training.result import TrainingResult
-from tests import arrays
+from tests import arrays, imports
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.usefixtures("shallow_light_cnn")
