@@ -20,13 +20,15 @@ def predict_baselines(cases: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Return the baselines' prediction tables by name, for all rows of `cases`: training patients as split "val".
 
     cases: schemas.CASES plus `split`, `fold` (missing for test rows) and `border_score`, of training rows out of fold.
+    The prevalence is one number for all rows: that of the other folds is lower where a fold's own is higher, and would
+    rank the folds the wrong way round.
     """
     rows = cases.assign(split=np.where(cases["split"] == "test", "test", "val"))
     scores = {
         "baseline_birads": score_birads(rows),
         "baseline_density_type": score_out_of_fold(rows, score_density_and_type),
         "baseline_border": rows["border_score"].to_numpy(np.float64),
-        "baseline_prevalence": score_out_of_fold(rows, _score_prevalence),
+        "baseline_prevalence": np.full(len(rows), cases.loc[cases["split"] != "test", "label"].mean()),
     }
     return {
         name: rows[["sample_id", "patient_id", "split", "label"]].assign(prob=score) for name, score in scores.items()
@@ -43,10 +45,6 @@ def score_out_of_fold(rows: pd.DataFrame, score: Callable[[pd.DataFrame, pd.Data
         held_out = folds == fold
         scores[held_out] = score(rows[(folds >= 0) & ~held_out], rows[held_out])
     return scores
-
-
-def _score_prevalence(train: pd.DataFrame, rows: pd.DataFrame) -> Floats:
-    return np.full(len(rows), train["label"].mean())
 
 
 def score_density_and_type(train: pd.DataFrame, rows: pd.DataFrame) -> Floats:
