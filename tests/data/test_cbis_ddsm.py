@@ -801,6 +801,9 @@ def test_what_is_partly_in_the_official_test_is_test(root: Path, images: Located
     write_rows(paths[0], [row for row in train if row not in moved])
     test += [{name: cell.replace("Calc-Training", "Calc-Test") for name, cell in row.items()} for row in moved]
     write_rows(paths[1], test)
+    breast, headers = "_".join(of_both[BREAST]), root / "csv" / "dicom_info.csv"
+    if headers.is_file():  # the files name their case as well
+        headers.write_text(headers.read_text().replace(f"Calc-Training_{breast}_", f"Calc-Test_{breast}_"))
     located = locate(root, unit)
     hit = (located.cases[BREAST] == of_both[BREAST].tolist()).all(axis=1)
     assert moved
