@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from mammo.core.errors import InputError
 from mammo.core.schemas import BORDER_STATISTICS, VIEW_SEPARATOR
+from mammo.evaluation import held_out
 from mammo.metrics.clustered_means import clustered_means
 from mammo.metrics.resampling import Resampling
 
@@ -34,7 +35,7 @@ def score_borders(cases: pd.DataFrame, borders: pd.DataFrame, seed: int) -> pd.D
     if films["bits"].isna().any():
         missing = films.loc[films["bits"].isna(), "image_path"].iloc[0]
         raise InputError(f"{missing} has no border statistics; run `dvc repro -f preprocess`")
-    scores = dict(zip(films["image_path"], score_out_of_fold(films, BORDER_STATISTICS, seed), strict=True))
+    scores = dict(zip(films["image_path"], score_features(films, BORDER_STATISTICS, seed), strict=True))
     by_case = rows["image_path"].map(scores).groupby(rows["sample_id"]).mean()
     score = cases["sample_id"].map(by_case).round(DECIMALS)
     return pd.DataFrame(
@@ -46,24 +47,20 @@ def score_borders(cases: pd.DataFrame, borders: pd.DataFrame, seed: int) -> pd.D
     )
 
 
-def score_out_of_fold(rows: pd.DataFrame, features: Sequence[str], seed: int) -> npt.NDArray[np.float64]:
+def score_features(rows: pd.DataFrame, features: Sequence[str], seed: int) -> npt.NDArray[np.float64]:
     """Return probabilities (n,) of malignancy from `features`: of each fold by the others, the rest by all folds.
 
     rows: label, fold (missing outside training) and the features. Friedman's gradient boosting of shallow trees; on one
     thread, so that no sum depends on their number.
     """
-    scores, training = np.full(len(rows), np.nan), rows["fold"].notna().to_numpy()
-    folds = rows["fold"].astype("Float64").fillna(-1).to_numpy(np.int64)
-    table, label = rows[list(features)].to_numpy(np.float64), rows["label"].to_numpy()
+
+    def score(training: pd.DataFrame, reported: pd.DataFrame) -> npt.NDArray[np.float64]:
+        model = HistGradientBoostingClassifier(max_iter=100, max_depth=3, random_state=seed)
+        model.fit(training[list(features)].to_numpy(np.float64), training["label"].to_numpy())
+        return np.asarray(model.predict_proba(reported[list(features)].to_numpy(np.float64))[:, 1], np.float64)
+
     with threadpool_limits(1):
-        for fold in np.unique(folds):
-            held_out = folds == fold
-            fitted = training & ~held_out
-            if len(set(label[fitted])) < 2:
-                raise InputError(f"outside fold {fold} all training rows have one label; lower split.folds")
-            model = HistGradientBoostingClassifier(max_iter=100, max_depth=3, random_state=seed)
-            scores[held_out] = model.fit(table[fitted], label[fitted]).predict_proba(table[held_out])[:, 1]
-    return scores
+        return held_out.score_out_of_fold(rows, score)
 
 
 def cut_quartiles(scores: pd.Series, training: pd.Series) -> npt.NDArray[np.int64]:

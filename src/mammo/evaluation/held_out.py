@@ -58,6 +58,22 @@ def cross_fit(predictions: pd.DataFrame, fit: Callable[[pd.DataFrame], Callable[
     return np.concatenate(values)[np.argsort(np.concatenate(places), kind="stable")]
 
 
+def score_out_of_fold(rows: pd.DataFrame, score: Callable[[pd.DataFrame, pd.DataFrame], Values]) -> Values:
+    """Return the score (n,) of each row: of a fold by what the other folds teach, of a row without one by all folds.
+
+    rows: label and fold, which is missing for test rows. score: training rows and rows to be scored -> scores of these.
+    Raise InputError where training rows have one label.
+    """
+    scores, folds = np.full(len(rows), np.nan), rows["fold"].astype("Float64").fillna(-1).to_numpy(np.int64)
+    for fold in np.unique(folds):
+        held_out = folds == fold
+        training = rows[(folds >= 0) & ~held_out]
+        if training["label"].nunique() < 2:
+            raise InputError(f"outside fold {fold} all training rows have one label; lower split.folds")
+        scores[held_out] = score(training, rows[held_out])
+    return scores
+
+
 def number_parts(rows: pd.DataFrame) -> "pd.Series[int]":
     """Return the part of each row: of a cross-validation the fold, of `hold_out` the part, else 0."""
     for column in ("fold", "part"):

@@ -91,7 +91,7 @@ def probe_shortcuts(
         features = np.stack([describe(_to_8_bits(arrays[array][row])) for row in training.index])
         columns = [f"feature_{number}" for number in range(features.shape[1])]
         table = pd.concat([training, pd.DataFrame(features, training.index, columns)], axis=1)
-        probs[name] = border_scores.score_out_of_fold(table, columns, resampling.seed)
+        probs[name] = border_scores.score_features(table, columns, resampling.seed)
     rows = LabelledRows.from_table(training)
     return pd.DataFrame([{"number": name, **_measure(rows, prob, resampling)} for name, prob in probs.items()])
 

@@ -19,12 +19,8 @@ from mammo.metrics.discrimination import Mask
 from mammo.metrics.resampling import Interval, LabelledRows
 
 VARIABLES = ("abnormality_type", "view", "breast_density", "subtlety", "size", "birads", "pathology")
-SCORED = (
-    "patient_id",
-    "label",
-    "prob",
-    "fold",
-)  # what an AUC needs: to filter attributes as well takes ten times as long
+# What an AUC needs: to filter attributes as well takes ten times as long.
+SCORED = ("patient_id", "label", "prob", "fold")
 MISSING = "missing"
 MIN_PATIENTS = 2
 COLUMNS = [
