@@ -76,6 +76,11 @@ def _sort(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
     numbers = [name for name in rows.select_dtypes("number").columns if not name.endswith(LIMITS)]
     if metric not in numbers:
         raise InputError(f"cannot sort by {metric!r}; there are {', '.join(numbers)}")
+    return sort_best_first(rows, metric)
+
+
+def sort_best_first(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Return the rows with the best value of a metric first; those without one last, ties in their order."""
     ascending = metric in SMALLER_IS_BETTER
     return rows.sort_values(metric, ascending=ascending, kind="stable", na_position="last", ignore_index=True)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from mammo.core.errors import InputError
-from mammo.reporting.comparison import CONTROLS, format_retrainings
+from mammo.reporting.comparison import CONTROLS, format_retrainings, sort_best_first
 
 METRICS = {"auc": "AUC", "sensitivity": "sensitivity", "specificity": "specificity"}
 NO_BREAK_SPACE, EN_DASH, WORD_JOINER = "\N{NO-BREAK SPACE}", "\N{EN DASH}", "\N{WORD JOINER}"
@@ -20,7 +20,7 @@ def render_tables(comparison: pd.DataFrame, names: Sequence[str] | None = None) 
     if names is not None:
         comparison = _select(comparison, names)
     groups = comparison.groupby(["samples", "n", "n_patients"], sort=False)
-    by_auc = (rows.sort_values("auc", ascending=False, kind="stable", na_position="last") for _, rows in groups)
+    by_auc = (sort_best_first(rows, "auc") for _, rows in groups)
     return "\n".join(f"{_caption(rows)}\n\n{_table(rows)}" for rows in by_auc)
 
 

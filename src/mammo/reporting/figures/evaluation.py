@@ -226,7 +226,7 @@ def draw_aucs(rows: pd.DataFrame, title: str) -> Figure:
     rows: model, auc, and where they were measured auc_controlled (within quartiles of the border score) and
     auc_without_lesion, each with _low and _high. A model that looks at the lesion falls without it.
     """
-    rows = rows.sort_values("auc", ascending=False, kind="stable", na_position="last")
+    rows = comparison.sort_best_first(rows, "auc")
     figure, axes = style.new_axes((WIDE[0], LEGEND_IN + 0.32 + 0.34 * max(1, len(rows))), title, "AUC", "")
     style.set_margins(figure, 2.1, LEGEND_IN, 0.12, 0.32)
     drawn = [(name, *look) for name, look in AUC_LOOKS.items() if name in rows and rows[name].notna().any()]
