@@ -12,6 +12,7 @@ import numpy.typing as npt
 from mammo.core.config import PreprocessConfig
 from mammo.data.images import preprocess, transforms
 from mammo.data.images.preprocess import View
+from mammo.reporting.figures import overlays
 
 HEIGHT_PX = 250  # of a drawn film
 WINDOW_COLOUR = (233, 180, 86)  # blue, green, red: the sky blue of contact_sheets.BREAST_COLOUR
@@ -51,11 +52,8 @@ def find_window(view: View, unit: str, context: float) -> transforms.Box:
 
 def draw_place(view: View, window: transforms.Box) -> Colours:
     """Return the film of a view as (HEIGHT_PX, w, 3) with the outline of the window, which may leave the film."""
-    height, width = view.film.shape
-    scale = HEIGHT_PX / height
-    size = max(1, round(width * scale)), HEIGHT_PX
-    grey = cv2.resize(transforms.stretch_to_8_bits(view.film), size, interpolation=cv2.INTER_AREA)
-    picture = cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)
-    top, left, bottom, right = (round(side * scale) for side in window)
-    corners = (max(left, 0), max(top, 0)), (min(right, size[0]) - 1, min(bottom, size[1]) - 1)
+    picture = cv2.cvtColor(overlays.fit_height(transforms.stretch_to_8_bits(view.film), HEIGHT_PX), cv2.COLOR_GRAY2BGR)
+    height, width = picture.shape[:2]
+    top, left, bottom, right = (round(side * height / view.film.shape[0]) for side in window)
+    corners = (max(left, 0), max(top, 0)), (min(right, width) - 1, min(bottom, height) - 1)
     return np.asarray(cv2.rectangle(picture, *corners, WINDOW_COLOUR, LINE_PX), np.uint8)

@@ -50,16 +50,19 @@ def encode_mark(film: Grey, mask: Grey, details: Sequence[Grey | None]) -> bytes
 
     Every panel keeps its aspect; a detail that is None is left out.
     """
-    height, width = film.shape
-    shown = max(1, round(width * MARK_PX / height)), MARK_PX
-    panel = cv2.cvtColor(cv2.resize(film, shown, interpolation=cv2.INTER_AREA), cv2.COLOR_GRAY2BGR)
-    marked = cv2.resize(np.asarray(mask > 0, np.uint8), shown, interpolation=cv2.INTER_AREA)
-    outlines, _ = cv2.findContours(marked, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    panels = [cv2.drawContours(panel, outlines, -1, OUTLINE_COLOUR, 1)]
+    panel = np.asarray(cv2.cvtColor(fit_height(film, MARK_PX), cv2.COLOR_GRAY2BGR), np.uint8)
+    panels = [_outline(panel, fit_height(np.asarray(mask > 0, np.uint8), MARK_PX))]
     for detail in details:
         if detail is not None:
             panels += [np.full((MARK_PX, MARK_GAP_PX, 3), 255, np.uint8), _fit_square(detail)]
     return _encode(np.asarray(np.hstack(panels), np.uint8))
+
+
+def fit_height(image: Grey, height_px: int) -> Grey:
+    """Return an image (h, w) or (h, w, 3) at another height, its aspect kept."""
+    height, width = image.shape[:2]
+    size = max(1, round(width * height_px / height)), height_px
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _fit_square(image: Grey) -> Colours:
@@ -85,7 +88,11 @@ def draw_panel(image: Grey, mask: Grey, size_px: int, heat: Heat | None = None) 
     if spread is not None:
         level = _resize(np.rint(255 * spread).astype(np.uint8), size_px, cv2.INTER_LINEAR)
         panel = lay_over(panel, level)
-    marked = _resize((mask > 0).astype(np.uint8), size_px, cv2.INTER_NEAREST)
+    return _outline(panel, _resize((mask > 0).astype(np.uint8), size_px, cv2.INTER_NEAREST))
+
+
+def _outline(panel: Colours, marked: Grey) -> Colours:
+    """Return a panel (h, w, 3) with what is marked on it, (h, w) 0/1, outlined."""
     outlines, _ = cv2.findContours(marked, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     return np.asarray(cv2.drawContours(np.ascontiguousarray(panel), outlines, -1, OUTLINE_COLOUR, 1), np.uint8)
 
@@ -119,9 +126,8 @@ def lay_over(picture: Colours, level: Grey) -> Colours:
 def stand_beside(place: Colours, panel: Colours) -> Colours:
     """Return a panel (h, w, 3) with a picture of the whole film at its left, of the same height, and a gap."""
     height = panel.shape[0]
-    width = max(1, round(place.shape[1] * height / place.shape[0]))
-    film = cv2.resize(place, (width, height), interpolation=cv2.INTER_AREA)
-    return np.asarray(np.hstack([film, np.full((height, PLACE_GAP_PX, 3), 255, np.uint8), panel]), np.uint8)
+    gap = np.full((height, PLACE_GAP_PX, 3), 255, np.uint8)
+    return np.asarray(np.hstack([fit_height(place, height), gap, panel]), np.uint8)
 
 
 def _draw_panels(image: Grey, mask: Grey, heat: Heat | None, size_px: int) -> Colours:
