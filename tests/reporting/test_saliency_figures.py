@@ -72,8 +72,14 @@ def view_of_a_lesion() -> View:
 
 def test_the_window_is_the_square_around_the_lesion_or_the_breast() -> None:
     view = view_of_a_lesion()
-    assert film_places.find_window(view, "lesion", 2.0) == (80, 30, 160, 110)
-    assert film_places.find_window(view, "image", 2.0) == (0, 0, 400, 150)
+    settings = PREPROCESS.model_copy(update={"context": 2.0})
+    assert film_places.find_window(view, "lesion", settings) == (80, 30, 160, 110)
+    assert film_places.find_window(view, "image", settings) == (0, 0, 400, 150)
+
+
+def test_the_window_of_a_breast_ends_where_the_films_edge_is_cut_off() -> None:
+    settings = PREPROCESS.model_copy(update={"edge_margin": 0.02})
+    assert film_places.find_window(view_of_a_lesion(), "image", settings) == (8, 6, 392, 150)
 
 
 def test_the_window_is_outlined_on_the_film_and_what_leaves_it_is_cut() -> None:

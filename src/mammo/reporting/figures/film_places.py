@@ -38,16 +38,16 @@ class FilmPlaces:
         """Return the films of a sample side by side, (HEIGHT_PX, w, 3), what the model gets outlined on each."""
         if sample_id not in self.drawn:
             views = preprocess.overview(self.cases[sample_id], self.root, HEIGHT_PX)
-            films = [draw_place(view, find_window(view, self.unit, self.settings.context)) for view in views]
+            films = [draw_place(view, find_window(view, self.unit, self.settings)) for view in views]
             self.drawn[sample_id] = np.asarray(np.hstack(films), np.uint8)
         return self.drawn[sample_id]
 
 
-def find_window(view: View, unit: str, context: float) -> transforms.Box:
+def find_window(view: View, unit: str, settings: PreprocessConfig) -> transforms.Box:
     """Return the part of a film that a model gets: the square around the lesions, or for other units the breast."""
     if unit != "lesion":
-        return transforms.bounding_box(view.breast)
-    return transforms.square_around(transforms.bounding_box(view.lesions), context)
+        return transforms.bounding_box(transforms.cut_margin(view.breast, settings.edge_margin))
+    return transforms.square_around(transforms.bounding_box(view.lesions), settings.context)
 
 
 def draw_place(view: View, window: transforms.Box) -> Colours:
