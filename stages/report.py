@@ -4,6 +4,7 @@ import dataclasses
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -157,9 +158,8 @@ def open_places(config: Config) -> FilmPlaces | None:
     if not root.is_dir():
         log.warning("the sheets of heat maps are drawn without the whole films: %s does not exist", root)
         return None
-    cases = read_table(CASES, schemas.CASES).set_index("sample_id", drop=False)
-    rows = {str(name): {str(key): value for key, value in row.items()} for name, row in cases.iterrows()}
-    return FilmPlaces(rows, root, config.ingest.unit, config.preprocess)
+    cases = read_table(CASES, schemas.CASES).set_index("sample_id", drop=False).to_dict(orient="index")
+    return FilmPlaces(cast(dict[str, dict[str, object]], cases), root, config.ingest.unit, config.preprocess)
 
 
 def draw_saliency(folder: Path, name: str, config: Config, places: FilmPlaces | None) -> Sheets:

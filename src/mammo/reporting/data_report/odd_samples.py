@@ -92,7 +92,7 @@ def build_odd_samples(report: DataReport) -> Section:
         "stand here."
     )
     checks = report.checks
-    if checks is None or checks[["marked_share"]].isna().all(axis=None):
+    if checks is None or checks["marked_share"].isna().all():
         return omit_section(SECTION, title, guide, "ingest measured no mask")
     groups = [
         (limit.title, _limit_rows(select_nearest(checks, limit), limit))
@@ -116,15 +116,13 @@ def _limit_rows(rows: pd.DataFrame, limit: Limit) -> list[list[Cell]]:
     return [
         [
             Cell(str(row["sample_id"])),
-            Cell(limit.format(row[limit.measure]), float(row[limit.measure]), warning=_breaks(row, limit)),
+            Cell(
+                limit.format(row[limit.measure]), float(row[limit.measure]), warning=limit.is_broken(row[limit.measure])
+            ),
             Cell(limit.describe(), limit.value),
         ]
         for _, row in rows.iterrows()
     ]
-
-
-def _breaks(row: "pd.Series", limit: Limit) -> bool:
-    return limit.is_broken(row[limit.measure])
 
 
 def draw_odd_samples(
