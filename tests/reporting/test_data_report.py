@@ -557,6 +557,14 @@ def test_odd_samples_are_pictured_with_what_is_to_be_judged(tmp_path: Path):
     assert pictures == odd_samples.draw_odd_samples(tmp_path, checks, ONE_EXCLUDED, LIMITS)
 
 
+def test_the_smallest_mask_that_is_let_through_is_outlined():
+    film, mask = np.full((3000, 2000), 9, np.uint8), np.zeros((3000, 2000), np.uint8)
+    side = int((LIMITS.marked_share[0] * mask.size) ** 0.5)
+    mask[1507 : 1507 + side, 1000 : 1000 + side] = 1  # over four pixels of the picture
+    drawn = cv2.imdecode(np.frombuffer(overlays.encode_mark(film, mask, []), np.uint8), cv2.IMREAD_COLOR)
+    assert (drawn == overlays.OUTLINE_COLOUR).all(axis=2).any()
+
+
 def test_excluded_rows_are_pictured_where_their_film_can_be_read(tmp_path: Path):
     checks = measured(tmp_path).drop(columns="reason").assign(reason=None)
     rows = pd.DataFrame({**{key: ["P"] * 3 for key in schemas.KEY}, "official_split": "train"}).assign(

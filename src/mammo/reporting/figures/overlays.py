@@ -51,7 +51,9 @@ def encode_mark(film: Grey, mask: Grey, details: Sequence[Grey | None]) -> bytes
     Every panel keeps its aspect; a detail that is None is left out.
     """
     panel = np.asarray(cv2.cvtColor(fit_height(film, MARK_PX), cv2.COLOR_GRAY2BGR), np.uint8)
-    panels = [_outline(panel, fit_height(np.asarray(mask > 0, np.uint8), MARK_PX))]
+    # Each pixel that the mask touches: as 0/1 the smallest masks would round to nothing.
+    marked = fit_height(np.asarray(255 * (mask > 0), np.uint8), MARK_PX)
+    panels = [_outline(panel, np.asarray(marked > 0, np.uint8))]
     for detail in details:
         if detail is not None:
             panels += [np.full((MARK_PX, MARK_GAP_PX, 3), 255, np.uint8), _fit_square(detail)]
