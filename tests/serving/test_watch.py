@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -27,6 +26,7 @@ from mammo.serving import audit_log, watch
 from mammo.serving.dicomweb import Archive, StoredFilm, StoreError
 from mammo.serving.watch import ALREADY, ANSWERED, FAILED, REFUSED, Memory, Worker, open_worker
 from tests.dicoms import errors, number, write_mammogram
+from tests.mlflow_server import free_port
 
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 
@@ -148,9 +148,7 @@ def test_what_the_archive_does_not_take_is_tried_again(
 
 
 def test_an_archive_that_does_not_answer_ends_the_round_alone(films_model: Predictor, tmp_path: Path) -> None:
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{unused.getsockname()[1]}/dicom-web"
+    url = f"http://127.0.0.1:{free_port()}/dicom-web"
     worker = open_worker(Archive(url), films_model, Memory(tmp_path / "watch.db"), None)
     assert worker.run_once() == {}
 
@@ -180,9 +178,7 @@ def orthanc(tmp_path: Path) -> Iterator[str]:
     """The address of the DICOMweb services of a new Orthanc."""
     if shutil.which("Orthanc") is None or not PLUGIN.is_file():
         pytest.skip("Orthanc is not installed (Debian: apt-get install orthanc orthanc-dicomweb)")
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        port = unused.getsockname()[1]
+    port = free_port()
     settings = {
         "HttpPort": port,
         "DicomServerEnabled": False,
