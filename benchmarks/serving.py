@@ -45,6 +45,7 @@ from mammo.inference.predictor import Predictor, load
 from mammo.serving import audit_log
 from mammo.serving.requests import Upload
 from mammo.serving.service import prepare_upload
+from mammo.serving.settings import MAX_PIXELS
 
 MODEL = "light_cnn"
 HEIGHTS_PX = (320, 1600, 4000)  # of the synthetic films: the demo's, twice the real set's here, a detector's
@@ -52,7 +53,6 @@ TURNS = 5
 FILMS = 12
 HOSTILE_SHARE = 0.05
 LORIS_S = 20  # in which a connection without a request must be closed
-MAX_PIXELS = 80_000_000
 FORM = {"Content-Type": "multipart/form-data; boundary=xxx"}
 THROUGHPUT = (
     "What the service costs beyond the same work in process is HTTP, the audit log (a hash of each film, a line on "

@@ -10,6 +10,7 @@ from mammo.serving.drift import DriftLimits
 
 MEGABYTE = 2**20
 MIN_KEY_LENGTH = 16  # characters
+MAX_PIXELS = 80_000_000  # of a film
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class ServiceSettings:
 
     max_body_bytes: int = 64 * MEGABYTE
     max_in_flight_bytes: int = 512 * MEGABYTE
-    max_pixels: int = 80_000_000
+    max_pixels: int = MAX_PIXELS
     max_films: int = 4
     max_queue: int = 64
     max_batch: int = 32

@@ -6,7 +6,6 @@ where the database is lost, or the worker was killed between storing and noting,
 
 import logging
 import sqlite3
-import time
 import uuid
 from collections import Counter
 from collections.abc import Callable
@@ -29,10 +28,10 @@ from mammo.serving.audit_log import AuditLog
 from mammo.serving.dicomweb import MODALITY, Archive, StoredFilm, StoreError
 from mammo.serving.messages import FilmAnswer, Prediction
 from mammo.serving.requests import Upload
-from mammo.serving.service import FilmError, describe_version, make_entry, prepare_upload, read_answers
+from mammo.serving.service import FilmError, describe_version, format_now, make_entry, prepare_upload, read_answers
+from mammo.serving.settings import MAX_PIXELS
 
 ANSWERED, REFUSED, ALREADY, FAILED = "answered", "refused", "already answered", "failed"
-MAX_PIXELS = 80_000_000
 SCHEMA = """CREATE TABLE IF NOT EXISTS films (
     instance TEXT, model TEXT, outcome TEXT NOT NULL, reason TEXT, time TEXT NOT NULL, PRIMARY KEY (instance, model))"""
 log = logging.getLogger(__name__)
@@ -54,8 +53,8 @@ class Memory:
 
     def note(self, instance: str, model: str, outcome: str, reason: str = "") -> None:
         """Keep what was done; it is on disk when this returns."""
-        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        self._execute("INSERT OR REPLACE INTO films VALUES (?, ?, ?, ?, ?)", instance, model, outcome, reason, now)
+        row = (instance, model, outcome, reason, format_now())
+        self._execute("INSERT OR REPLACE INTO films VALUES (?, ?, ?, ?, ?)", *row)
 
     def _execute(self, statement: str, *values: str) -> list[Any]:
         try:
