@@ -36,7 +36,6 @@ SCHEMA = """CREATE TABLE IF NOT EXISTS films (
     instance TEXT, model TEXT, outcome TEXT NOT NULL, reason TEXT, time TEXT NOT NULL, PRIMARY KEY (instance, model))"""
 log = logging.getLogger(__name__)
 USER = "watch"  # of its entries in the audit log
-Keep = Callable[[FilmAnswer, Upload], None]
 
 
 class Memory:
@@ -66,13 +65,13 @@ class Memory:
 
 @dataclass(frozen=True)
 class Worker:
-    """Answers the films of an archive by one model of whole films; keep: called with each answer before its results."""
+    """Answers the films of an archive by one model of whole films; audit_log: has each answer before the archive."""
 
     archive: Archive
     predictor: Predictor
     maker: ResultMaker
     memory: Memory
-    keep: Keep
+    audit_log: AuditLog | None
 
     def run_once(self, since: str | None = None, stopped: Callable[[], bool] = lambda: False) -> Counter[str]:
         """Answer what is new, and return how many films had which outcome; stopped: asked before each film.
@@ -123,10 +122,17 @@ class Worker:
         prob = self.predictor.probabilities(square.image[np.newaxis])
         (answer,) = read_answers(self.predictor, [upload], prob, [doubt])
         results = self.maker.make(Film(upload.path, data), [answer.model_dump()])
-        self.keep(answer, upload)
+        self._keep(answer, upload)
         # The report comes last: where it is, all is.
         self.archive.store(film.study, [result for kind, result in results.items() if kind != REPORT])
         self.archive.store(film.study, [results[REPORT]])
+
+    def _keep(self, answer: FilmAnswer, upload: Upload) -> None:
+        """Append an answer to the audit log, where there is one."""
+        if self.audit_log is not None:
+            version = describe_version(self.about)
+            answered = Prediction(request_id=uuid.uuid4().hex, films=[answer], mean_prob=None, model=version, seconds=0)
+            self.audit_log.append(make_entry("watch", answered, [upload], USER))
 
 
 def _refuse_results(upload: Upload) -> None:
@@ -145,17 +151,5 @@ def open_worker(archive: Archive, predictor: Predictor, memory: Memory, audit_lo
         )
     if about.two_views:
         raise InputError(f"{about.name} reads two views together; a worker needs a model that answers one film")
-    keep = _keeper(predictor, None if audit_log is None else AuditLog(audit_log))
-    return Worker(archive, predictor, open_maker(predictor), memory, keep)
-
-
-def _keeper(predictor: Predictor, audit_log: AuditLog | None) -> Keep:
-    """Return what appends an answer to the audit log, where there is one."""
-    version = describe_version(predictor.about)
-
-    def keep(answer: FilmAnswer, upload: Upload) -> None:
-        if audit_log is not None:
-            answered = Prediction(request_id=uuid.uuid4().hex, films=[answer], mean_prob=None, model=version, seconds=0)
-            audit_log.append(make_entry("watch", answered, [upload], USER))
-
-    return keep
+    log_of_answers = None if audit_log is None else AuditLog(audit_log)
+    return Worker(archive, predictor, open_maker(predictor), memory, log_of_answers)
