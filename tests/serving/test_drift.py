@@ -1,6 +1,5 @@
 """Drift from the audit log: days like the validation rows are quiet, days of other films are named, by what changed."""
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -129,8 +128,7 @@ def log(tmp_path: Path) -> Path:
     lines.append(entry(999, 0.5) | {"model": {"name": "other", "version": None, "model_sha256": "b" * 64}})
     with path.open("wb") as file:
         for content in lines:
-            line = audit_log.chain(content, last_hash)
-            last_hash = json.loads(line)["hash"]
+            line, last_hash = audit_log.chain(content, last_hash)
             file.write(line)
     return path
 

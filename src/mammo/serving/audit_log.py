@@ -51,7 +51,7 @@ class AuditLog:
             size, last_hash = self._end
             if file.tell() != size:  # another process has written
                 last_hash = _last_hash(self.path)
-            line, last_hash = _chain(entry, last_hash)
+            line, last_hash = chain(entry, last_hash)
             file.write(line)
             file.flush()
             os.fsync(file.fileno())
@@ -66,12 +66,7 @@ class AuditLog:
             self.append({"event": "recovered", "dropped_bytes": unfinished})
 
 
-def chain(entry: Mapping[str, Any], last_hash: str) -> bytes:
-    """Return the line of an entry behind the line of that hash."""
-    return _chain(entry, last_hash)[0]
-
-
-def _chain(entry: Mapping[str, Any], last_hash: str) -> tuple[bytes, str]:
+def chain(entry: Mapping[str, Any], last_hash: str) -> tuple[bytes, str]:
     """Return the line of an entry behind the line of that hash, and its own hash."""
     content = {**entry, "previous": last_hash}
     digest = _hash(content)
@@ -85,7 +80,7 @@ def verify(path: Path) -> Verified:
         if not line.endswith(b"\n"):
             number, unfinished = number - 1, len(line)
             break
-        last_hash = _check(path, number, line, last_hash)
+        last_hash = _check(path, number, line, last_hash)["hash"]
     return Verified(number, last_hash, unfinished)
 
 
@@ -95,13 +90,15 @@ def read_entries(path: Path) -> Iterator[dict[str, Any]]:
     for number, line in enumerate(_lines(path), 1):
         if not line.endswith(b"\n"):
             return
-        last_hash = _check(path, number, line, last_hash)
-        yield json.loads(line)
+        entry = _check(path, number, line, last_hash)
+        last_hash = entry["hash"]
+        yield entry
 
 
-def _check(path: Path, number: int, line: bytes, last_hash: str) -> str:
+def _check(path: Path, number: int, line: bytes, last_hash: str) -> dict[str, Any]:
+    """Return the entry of a line, which follows the line of that hash; raises InputError."""
     try:
-        content = json.loads(line)
+        content: dict[str, Any] = json.loads(line)
         stated = content.pop("hash")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}, line {number}: is no line of an audit log ({error})") from error
@@ -109,7 +106,7 @@ def _check(path: Path, number: int, line: bytes, last_hash: str) -> str:
         raise InputError(f"{path}, line {number}: does not follow the line before it; lines were taken out or put in")
     if _hash(content) != stated:
         raise InputError(f"{path}, line {number}: was changed after it was written")
-    return str(stated)
+    return content | {"hash": stated}
 
 
 def _lines(path: Path) -> Iterator[bytes]:
