@@ -132,9 +132,10 @@ def reference_of_days(films: Sequence[LoggedFilm], days: int) -> DriftReference:
     dates = sorted({film.day for film in films})
     if len(dates) <= days:
         raise InputError(f"the log has films of {len(dates)} days; {days} of them as baseline leave none to compare")
-    first = [film for film in films if film.day in dates[:days]]
+    last = dates[days - 1]
+    first = [film for film in films if film.day <= last]
     scores = np.sort([film.prob for film in first])
-    return DriftReference(scores, _rate([film.referred for film in first]), f"{dates[0]} to {dates[days - 1]}")
+    return DriftReference(scores, _rate([film.referred for film in first]), f"{dates[0]} to {last}")
 
 
 def measure_days(
