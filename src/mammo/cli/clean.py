@@ -5,14 +5,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from mammo.cli import output
-from mammo.cli.parsers import ExamplesFormatter, Subparsers
+from mammo.cli.parsers import Subparsers, show_examples
 
 if TYPE_CHECKING:
     from mammo.pipeline.cleaning import Cleaning
-
-EXAMPLES = """examples:
-  python -m mammo clean --keep champion,tagged,last:5        what it would free
-  python -m mammo clean --keep champion,tagged,last:5 --yes  free it"""
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -22,8 +18,6 @@ def add_parser(subparsers: Subparsers) -> None:
         help="free DVC's cache, experiments and MLflow's files together, less what kept runs need",
         description="Lists what of DVC's cache, of its experiments and of the files of MLflow runs no kept run needs, "
         "with its size; --yes frees it. The workspace, HEAD and all branches are kept always.",
-        epilog=EXAMPLES,
-        formatter_class=ExamplesFormatter,
     )
     parser.add_argument(
         "--keep",
@@ -35,6 +29,11 @@ def add_parser(subparsers: Subparsers) -> None:
     choice.add_argument("--yes", action="store_true", help="free it")
     choice.add_argument("--dry-run", action="store_true", help="list it and free nothing, as without --yes")
     output.add_json(parser)
+    show_examples(
+        parser,
+        "python -m mammo clean --keep champion,tagged,last:5        what it would free",
+        "python -m mammo clean --keep champion,tagged,last:5 --yes  free it",
+    )
     parser.set_defaults(run=run)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mammo.cli import output
-from mammo.cli.parsers import ExamplesFormatter, Subparsers, show_examples
+from mammo.cli.parsers import Subparsers, show_examples
 from mammo.core.errors import InputError
 from mammo.core.paths import COMPARISON, DATA_REPORT_PAGE, GRADCAM, MODEL_CARDS, REPORT_FIGURES, REPORT_PAGE
 
@@ -25,13 +25,6 @@ PLACES = {
 }
 
 
-EXAMPLES = """examples:
-  python -m mammo compare --sort auc
-  python -m mammo compare light_cnn ensemble_stacked
-  python -m mammo compare RUN_ID OTHER_RUN_ID --code
-  python -m mammo compare main my-experiment --code --out code.txt"""
-
-
 def add_parser(subparsers: Subparsers) -> None:
     """Add `compare` and `summary`."""
     parser = subparsers.add_parser(
@@ -40,8 +33,6 @@ def add_parser(subparsers: Subparsers) -> None:
         description="Rows of the comparison table of the finished run; of two or more that are named also the paired "
         "tests of their AUCs, corrected over all pairs of the table (Holm). Nothing is computed again. With --code, "
         "what differs in the code of two finished MLflow runs: their commits, and the changes that were not committed.",
-        epilog=EXAMPLES,
-        formatter_class=ExamplesFormatter,
     )
     parser.add_argument("models", nargs="*", metavar="MODEL", help="models, ensembles, baselines; all where none is")
     parser.add_argument(
@@ -50,6 +41,13 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument("--level", help="raise samples to lesion, image, breast or patient")
     parser.add_argument("--sort", metavar="METRIC", help="best first, e.g. auc; default: the order of the table")
     output.add_options(parser)
+    show_examples(
+        parser,
+        "python -m mammo compare --sort auc",
+        "python -m mammo compare light_cnn ensemble_stacked",
+        "python -m mammo compare RUN_ID OTHER_RUN_ID --code",
+        "python -m mammo compare main my-experiment --code --out code.txt",
+    )
     parser.set_defaults(run=run_compare)
     summary = subparsers.add_parser("summary", help="print the comparison table, and where figures and runs are")
     show_examples(summary, "python -m mammo summary", "python -m mammo summary --json | jq .places")

@@ -5,15 +5,10 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mammo.cli import output
-from mammo.cli.parsers import ExamplesFormatter, Subparsers
+from mammo.cli.parsers import Subparsers, show_examples
 
 if TYPE_CHECKING:
     from mammo.pipeline.experiments import Experiment
-
-EXAMPLES = """examples:
-  python -m mammo experiments           HEAD and its experiments
-  python -m mammo experiments --all     of all commits
-  dvc exp apply NAME                    make one of them the workspace"""
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -24,11 +19,15 @@ def add_parser(subparsers: Subparsers) -> None:
         description="Lists DVC's experiments with the parameters that differ from their baseline, and the metrics of "
         "the model that has the best AUC on validation rows: that AUC, and the reported AUC, sensitivity and "
         "specificity. No choice rests on a test score.",
-        epilog=EXAMPLES,
-        formatter_class=ExamplesFormatter,
     )
     parser.add_argument("--all", action="store_true", help="of all commits that have experiments, not of HEAD alone")
     output.add_json(parser)
+    show_examples(
+        parser,
+        "python -m mammo experiments           HEAD and its experiments",
+        "python -m mammo experiments --all     of all commits",
+        "dvc exp apply NAME                    make one of them the workspace",
+    )
     parser.set_defaults(run=run)
 
 

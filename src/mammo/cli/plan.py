@@ -5,15 +5,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from mammo.cli import output
-from mammo.cli.parsers import ExamplesFormatter, Subparsers
+from mammo.cli.parsers import Subparsers, show_examples
 
 if TYPE_CHECKING:
     from mammo.pipeline.plan import Plan, Step
-
-EXAMPLES = """examples:
-  python -m mammo plan                      all stages
-  python -m mammo plan train@light_cnn      one stage, and what it rests on
-  python -m mammo plan --json | jq '.steps[].stage'"""
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -24,11 +19,15 @@ def add_parser(subparsers: Subparsers) -> None:
         description="Lists the stages that `dvc repro` will run, with the parameter, file or stage that is the reason, "
         "and the time that each took last time here; of a training that has not run here, that of its run in MLflow. "
         "Runs nothing.",
-        epilog=EXAMPLES,
-        formatter_class=ExamplesFormatter,
     )
     parser.add_argument("stages", nargs="*", metavar="STAGE", help="as `dvc repro` takes them; default: all")
     output.add_json(parser)
+    show_examples(
+        parser,
+        "python -m mammo plan                      all stages",
+        "python -m mammo plan train@light_cnn      one stage, and what it rests on",
+        "python -m mammo plan --json | jq '.steps[].stage'",
+    )
     parser.set_defaults(run=run)
 
 

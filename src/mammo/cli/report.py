@@ -5,16 +5,11 @@ import sys
 import webbrowser
 
 from mammo.cli import output
-from mammo.cli.parsers import ExamplesFormatter, Subparsers
+from mammo.cli.parsers import Subparsers, show_examples
 from mammo.core.errors import InputError
 from mammo.core.paths import DATA_REPORT_PAGE, MODEL_CARDS, REPORT_PAGE
 
 STAGES = ("report", "data_report")
-
-
-EXAMPLES = """examples:
-  python -m mammo report --open
-  python -m mammo report --against main > comment.md"""
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -22,8 +17,6 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "report",
         help="where the report is, and whether it is up to date; or what changed since a commit",
-        epilog=EXAMPLES,
-        formatter_class=ExamplesFormatter,
     )
     parser.add_argument("--update", action="store_true", help="bring it up to date first (dvc repro)")
     parser.add_argument("--open", action="store_true", help="open it in the browser")
@@ -34,6 +27,11 @@ def add_parser(subparsers: Subparsers) -> None:
         "experiment and this workspace, with paired tests on the same samples",
     )
     output.add_json(parser)
+    show_examples(
+        parser,
+        "python -m mammo report --open",
+        "python -m mammo report --against main > comment.md",
+    )
     parser.set_defaults(run=run)
 
 

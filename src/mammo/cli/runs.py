@@ -4,11 +4,7 @@ import argparse
 from pathlib import Path
 
 from mammo.cli import output
-from mammo.cli.parsers import ExamplesFormatter, Subparsers
-
-EXAMPLES = """examples:
-  python -m mammo runs pack site-a.zip               where they were computed
-  MLFLOW_TRACKING_URI=http://server:5000 python -m mammo runs unpack site-a.zip"""
+from mammo.cli.parsers import Subparsers, show_examples
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -16,8 +12,11 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "runs",
         help="carry finished runs in a file from a site without a network to a server",
-        epilog=EXAMPLES,
-        formatter_class=ExamplesFormatter,
+    )
+    show_examples(
+        parser,
+        "python -m mammo runs pack site-a.zip               where they were computed",
+        "MLFLOW_TRACKING_URI=http://server:5000 python -m mammo runs unpack site-a.zip",
     )
     parts = parser.add_subparsers(required=True, metavar="pack|unpack")
     pack = parts.add_parser(
