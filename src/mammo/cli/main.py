@@ -35,23 +35,26 @@ from mammo.core.errors import InputError
 
 # As the help lists them.
 COMMANDS = (
-    *(
-        predict,
-        evaluate,
-        serve,
-        watch,
-        audit,
-        export,
-        data,
-        plan,
-        experiments,
-        compare,
-        report,
-        search,
-        accept,
-        reproduce,
-    ),
-    *(profile, open_test, results, runs, clean, ui),
+    predict,
+    evaluate,
+    serve,
+    watch,
+    audit,
+    export,
+    data,
+    plan,
+    experiments,
+    compare,
+    report,
+    search,
+    accept,
+    reproduce,
+    profile,
+    open_test,
+    results,
+    runs,
+    clean,
+    ui,
 )
 
 
