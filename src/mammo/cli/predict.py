@@ -103,7 +103,7 @@ def run(args: argparse.Namespace) -> None:
     errors = [*predictions["error"].dropna(), *(writer.write(predictions) if writer else [])]
     for message in errors:
         print(f"error: {output.printable(message)}", file=sys.stderr)
-    if len(errors):
+    if errors:
         sys.exit(f"{len(errors)} of {len(predictions)} failed")
 
 
@@ -133,7 +133,7 @@ def _cells(row: Mapping[Hashable, Any]) -> list[tuple[str, ...]]:
     """Return what a row has, a line each below its film, its probability and its answer."""
     places = _name_values(row, PLACES)
     numbers = [f"{name} {row[name]:.3f}" for name in NUMBERS if row[name] != ""]
-    remarks = [_remark(row)] if _remark(row) else []
+    remarks = filter(None, [_remark(row)])
     return [(str(row["file"]), *places, *remarks), tuple(numbers), tuple(_name_values(row, ANSWERS))]
 
 

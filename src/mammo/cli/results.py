@@ -3,6 +3,7 @@
 import argparse
 
 from mammo.cli.parsers import Subparsers, show_examples
+from mammo.core.errors import InputError
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -35,7 +36,6 @@ def run(args: argparse.Namespace) -> None:
 
 def _describe_command(args: argparse.Namespace) -> str:
     """Return the command that repeats the run; raise InputError for an unknown `--profile`."""
-    from mammo.core.errors import InputError
     from mammo.pipeline import profiles
 
     known = profiles.list_profiles()
