@@ -304,6 +304,20 @@ def test_a_model_that_mlflow_cannot_read_is_refused_before_anything_is_sent(site
     assert mlflow.get_experiment_by_name(EXPERIMENT) is None
 
 
+def test_a_bit_that_flipped_on_the_way_is_named(packed: bytes, tmp_path: Path) -> None:
+    """In compressed data the decompressor meets it before any checksum does."""
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        member = max(archive.infolist(), key=lambda member: member.compress_size)
+    start = member.header_offset + 30 + len(member.filename)
+    (tmp_path / "out").mkdir()
+    for place in range(start, start + 40):
+        (tmp_path / "bad.zip").write_bytes(packed[:place] + bytes([packed[place] ^ 255]) + packed[place + 1 :])
+        with pytest.raises(InputError, match=r"bad\.zip"):
+            read_archive(tmp_path / "bad.zip", tmp_path / "out")
+        shutil.rmtree(tmp_path / "out")
+        (tmp_path / "out").mkdir()
+
+
 @pytest.mark.parametrize("content", [b"", b"no zip", b"PK\x05\x06" + b"\0" * 18])
 def test_what_is_no_archive_is_refused(store, content):
     ARCHIVE.write_bytes(content)

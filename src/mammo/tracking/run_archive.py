@@ -10,6 +10,7 @@ import json
 import re
 import shutil
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
@@ -113,7 +114,8 @@ def read_archive(path: Path, folder: Path) -> list[PackedRun]:
                 raise InputError(f"{path} holds {size / 1e6:,.0f} MB, and {folder} has {free / 1e6:,.0f} MB of space")
             for name, member in listed.files.items():
                 _extract(archive, name, member, folder / name)
-    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as error:
+    # RuntimeError: a member that is encrypted or, as NotImplementedError, of an unknown compression.
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError) as error:
         raise InputError(f"{path} cannot be read: {error}; copy or pack it again") from error
     return listed.runs
 
