@@ -39,7 +39,6 @@ from mammo.cli.output import as_json, render
 from mammo.cli.predict import _table
 from mammo.core.config import ChecksConfig, load_config
 from mammo.core.errors import InputError
-from mammo.core.files import sha256
 from mammo.data import datasets, plausibility
 from mammo.data.cohort import manifest
 from mammo.data.images import io
@@ -431,7 +430,7 @@ def _ensembles(single: Path, place: Path, report: Report) -> None:
     for name in ("a", "b"):
         shutil.copyfile(whole / bundle.MODEL, whole / model_files.member_file(name))
     (whole / bundle.MODEL).unlink()
-    _with_combination(whole, weights={"a": 0.5, "b": 0.5})
+    _with_combination(whole)
     for case, change in ENSEMBLES.items():
         changed = Path(shutil.copytree(whole, place / case.replace("/", "_")))
         change(changed)
@@ -446,7 +445,7 @@ def _with_combination(folder: Path, text: bytes | None = None, **content: object
     (folder / model_files.COMBINATION).write_bytes(json.dumps(whole).encode() if text is None else text)
     with suppress(InputError):
         _with_about(folder, model_sha256=model_files.hash_model(folder, folder))
-    _write_sums(folder)
+    bundle.write_checksums(folder)
 
 
 def _change_member(folder: Path, content: bytes | None, name: str = "a") -> None:
@@ -478,13 +477,6 @@ def _signatures(name: str, place: Path, report: Report) -> None:
 def _open_signed(path: Path, key: Ed25519PrivateKey) -> str:
     with bundle.open_bundle(path, [key.public_key()]):
         return SAME
-
-
-def _write_sums(folder: Path) -> None:
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    known = [path for path in files if path.name not in (bundle.SUMS, bundle.SIGNATURE)]
-    lines = [f"{sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in known]
-    (folder / bundle.SUMS).write_text("".join(lines))
 
 
 def _flip(path: Path) -> None:
@@ -520,7 +512,7 @@ def _with_about(folder: Path, **changes: object) -> Path:
     """Change bundle.json, and make the checksums true."""
     about = json.loads((folder / bundle.ABOUT).read_text())
     (folder / bundle.ABOUT).write_text(json.dumps(about | changes))
-    _write_sums(folder)
+    bundle.write_checksums(folder)
     return folder
 
 
@@ -597,7 +589,7 @@ ENSEMBLES: dict[str, Callable[[Path], object]] = {
     "combination empty": lambda folder: _with_combination(folder, b""),
     "combination no UTF-8": lambda folder: _with_combination(folder, b"\xff\xfe\x00"),
     "combination deep": lambda folder: _with_combination(folder, b"[" * 100_000),
-    "combination missing": lambda folder: ((folder / model_files.COMBINATION).unlink(), _write_sums(folder)),
+    "combination missing": lambda folder: ((folder / model_files.COMBINATION).unlink(), bundle.write_checksums(folder)),
     "other hash": lambda folder: _with_about(folder, model_sha256="0" * 64),
 }
 SIGNATURES: dict[str, Callable[[Path], object]] = {
@@ -618,7 +610,7 @@ SIGNATURES: dict[str, Callable[[Path], object]] = {
 
 def _with_card(folder: Path, text: str) -> None:
     (folder / "model_card.md").write_text(text)
-    _write_sums(folder)
+    bundle.write_checksums(folder)
 
 
 # Data sets: one row is changed, and every row is a case or excluded

@@ -279,8 +279,7 @@ def rewrite(source: Path, place: Path, change: Callable[[Path], None]) -> Path:
     with zipfile.ZipFile(source) as archive:
         archive.extractall(folder)
     change(folder)
-    (folder / bundle.SUMS).unlink()
-    (folder / bundle.SUMS).write_text(bundle._checksums(folder))
+    bundle.write_checksums(folder)
     return folder
 
 

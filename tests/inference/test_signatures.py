@@ -17,7 +17,6 @@ from cryptography.hazmat.primitives.serialization import (
 
 from mammo.cli import main
 from mammo.core.errors import InputError
-from mammo.core.files import sha256
 from mammo.inference import bundle, predictor, signatures
 from mammo.inference.about import BundleError
 
@@ -77,15 +76,10 @@ def test_a_signed_bundle_is_opened_by_its_key_and_by_no_other(pack, mine: Path, 
         open_signed(path, keys / "theirs.pub")
 
 
-def true_sums(folder: Path) -> None:
-    """Make the checksums true, as somebody who changes a bundle would."""
-    files = sorted(path for path in folder.iterdir() if path.name not in (bundle.SUMS, bundle.SIGNATURE))
-    (folder / bundle.SUMS).write_text("".join(f"{sha256(path)}  {path.name}\n" for path in files))
-
-
 def change_model_card(folder: Path) -> None:
+    """Change the card and make the checksums true, as somebody who changes a bundle would."""
     (folder / "model_card.md").write_text("# Better\n")
-    true_sums(folder)
+    bundle.write_checksums(folder)
 
 
 @pytest.mark.parametrize("pack", [lambda folder: folder, zip_folder], ids=["folder", "zip"])

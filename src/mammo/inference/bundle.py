@@ -66,7 +66,7 @@ def write(
         _write_files(folder, row, card, out)
         if add_files is not None:
             add_files(folder, row.about)
-        (folder / SUMS).write_text(_checksums(folder), encoding="utf-8")
+        write_checksums(folder)
         if key is not None:
             (folder / SIGNATURE).write_bytes(key.sign((folder / SUMS).read_bytes()))
         _move(folder, out)
@@ -123,11 +123,24 @@ def _check_members(source: zipfile.ZipFile, bundle: Path, keys: "Sequence[Ed2551
     size, times = sum(member.file_size for member in members), MAX_EXPANSION
     if size > times * bundle.stat().st_size:
         raise BundleError(f"{bundle}: unpacks to {size:,} bytes, more than {times} times its own size; refused")
-    names = [member.filename for member in members]
-    sums = source.read(SUMS) if SUMS in names else None
+    _check_list([member.filename for member in members], source.read, keys, bundle)
+
+
+def _check_list(
+    names: Collection[str], read: Callable[[str], bytes], keys: "Sequence[Ed25519PublicKey] | None", bundle: Path
+) -> Mapping[str, str]:
+    """Return the SHA-256 by file name that a bundle lists of its files `names`; read: of one file of them.
+
+    Raises BundleError where there is no list, none of the keys signed it, or the files are not those that it lists.
+    """
+    sums = read(SUMS) if SUMS in names else None
     if keys is not None:
-        _check_signature(sums, source.read(SIGNATURE) if SIGNATURE in names else None, keys, bundle)
-    _check_names(names, None if sums is None else _parse_checksums(sums, bundle), bundle)
+        _check_signature(sums, read(SIGNATURE) if SIGNATURE in names else None, keys, bundle)
+    if sums is None:
+        raise BundleError(f"{bundle}: no {SUMS} in it; this is no bundle of `python -m mammo export`")
+    listed = _parse_checksums(sums, bundle)
+    _check_names(names, listed, bundle)
+    return listed
 
 
 def _check_signature(
@@ -145,10 +158,8 @@ def _check_signature(
         )
 
 
-def _check_names(names: Collection[str], listed: Mapping[str, str] | None, bundle: Path) -> None:
-    """Raise BundleError where the files of a bundle are not those of its list; listed: None where it has no list."""
-    if listed is None:
-        raise BundleError(f"{bundle}: no {SUMS} in it; this is no bundle of `python -m mammo export`")
+def _check_names(names: Collection[str], listed: Mapping[str, str], bundle: Path) -> None:
+    """Raise BundleError where the files of a bundle are not those of its list."""
     if {MODEL, COMBINATION} <= set(listed):
         raise BundleError(f"{bundle}: holds a model and an ensemble ({MODEL}, {COMBINATION}); export the bundle again")
     if missing := sorted({ABOUT, MODEL} - set(listed) - ({MODEL} if COMBINATION in listed else set())):
@@ -187,18 +198,22 @@ def _readme(about: About, out: Path) -> str:
     return README.format(name=about.name, place=out.name, **(two if about.two_views else one))
 
 
-def _checksums(folder: Path) -> str:
-    """Return the checksums as `sha256sum` writes and checks them."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return "".join(f"{sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in files)
+def write_checksums(folder: Path) -> None:
+    """Write the list of the checksums of a folder's files, as `sha256sum` writes and checks it."""
+    names = [name for name in _list_names(folder) if name not in (SUMS, SIGNATURE)]
+    (folder / SUMS).write_text("".join(f"{sha256(folder / name)}  {name}\n" for name in names), encoding="utf-8")
+
+
+def _list_names(folder: Path) -> list[str]:
+    """Return the files below a folder, by their paths in it."""
+    return [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
 
 
 def _move(folder: Path, out: Path) -> None:
     if out.suffix == ".zip":
         with atomic_write(out) as unfinished, zipfile.ZipFile(unfinished, "w") as target:
-            for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-                entry = zipfile.ZipInfo(path.relative_to(folder).as_posix(), EPOCH_OF_ZIP)
-                target.writestr(entry, path.read_bytes())
+            for name in _list_names(folder):
+                target.writestr(zipfile.ZipInfo(name, EPOCH_OF_ZIP), (folder / name).read_bytes())
     else:
         with fresh_folder(out) as fresh:
             shutil.copytree(folder, fresh, dirs_exist_ok=True)
@@ -206,13 +221,9 @@ def _move(folder: Path, out: Path) -> None:
 
 def _check(folder: Path, bundle: Path, keys: "Sequence[Ed25519PublicKey] | None") -> About:
     """Return the bundle's own description; raises BundleError for what is missing or not as its checksum says."""
-    names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
-    sums = (folder / SUMS).read_bytes() if SUMS in names else None
-    if keys is not None:
-        _check_signature(sums, (folder / SIGNATURE).read_bytes() if SIGNATURE in names else None, keys, bundle)
-    listed = None if sums is None else _parse_checksums(sums, bundle)
-    _check_names(names, listed, bundle)
-    for name, digest in (listed or {}).items():
+    names = _list_names(folder)
+    listed = _check_list(names, lambda name: (folder / name).read_bytes(), keys, bundle)
+    for name, digest in listed.items():
         if sha256(folder / name) != digest:
             raise BundleError(
                 f"{bundle}: {name} has a wrong checksum: it is damaged or was changed since the export; "
