@@ -74,14 +74,13 @@ def write(
 
 
 def _write_files(folder: Path, row: FinishedRow, card: Path, out: Path) -> None:
-    row.copy_files(folder)
+    row.write_files(folder)
     shutil.copyfile(row.record, folder / "record.json")
     shutil.copyfile(card, folder / "model_card.md")
     if (picture := card.with_suffix(".png")).is_file():  # the card shows it by this name
         shutil.copyfile(picture, folder / picture.name)
     shutil.copyfile(LICENCE, folder / "LICENSE")
     (folder / "README.md").write_text(_readme(row.about, out), encoding="utf-8")
-    (folder / ABOUT).write_text(row.about.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
 def is_bundle(path: Path) -> bool:
@@ -236,7 +235,7 @@ def _check(folder: Path, bundle: Path, keys: "Sequence[Ed25519PublicKey] | None"
 
 def _check_model(folder: Path, names: Collection[str], about: About, bundle: Path) -> None:
     """Raise BundleError where the models are not those of the combination, or not those that are described."""
-    expected = model_files.list_files(folder, bundle)
+    expected = model_files.list_files(model_files.read_combination(folder, bundle))
     if more := [name for name in names if name.startswith(f"{MEMBERS}/") and name not in expected]:
         raise BundleError(f"{bundle}: {', '.join(more)} is no member of its {COMBINATION}; export the bundle again")
     if about.model_sha256 != model_files.hash_model(folder, bundle):

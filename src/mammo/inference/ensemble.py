@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,7 @@ from mammo.evaluation import ensembling
 from mammo.evaluation.ensembling import Combination
 from mammo.inference import model_files
 from mammo.inference.about import About, BundleError
+from mammo.inference.model_files import Ensemble
 from mammo.inference.workspace_models import (
     TrainedModel,
     check_training,
@@ -31,6 +33,9 @@ from mammo.inference.workspace_models import (
     require_record,
     training_record_path,
 )
+
+if TYPE_CHECKING:
+    import keras
 
 TOLERANCE = 1e-9  # between two ways to add up the same numbers
 
@@ -48,13 +53,18 @@ class FinishedRow:
     record: Path
     combination: Combination | None = None
 
-    def copy_files(self, folder: Path) -> None:
-        """Copy the model files, and write the combination of an ensemble, into a folder as of model_files."""
+    def load(self) -> "keras.Model | Ensemble":
+        """Return the model or ensemble; raises BundleError where it takes or gives something else."""
+        return model_files.load_files(self.files, self.combination, self.about)
+
+    def write_files(self, folder: Path) -> None:
+        """Copy the model files, and write the description and an ensemble's combination, as model_files reads them."""
         for name, source in self.files.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, folder / name)
         if self.combination is not None:
             (folder / model_files.COMBINATION).write_text(self.combination.to_json(), encoding="utf-8")
+        (folder / model_files.ABOUT).write_text(self.about.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
 def list_ensembles() -> list[str]:

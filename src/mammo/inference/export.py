@@ -46,8 +46,7 @@ def write_onnx(name: str, out: Path) -> tuple[About, float]:
     row = read_row(name)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        row.copy_files(folder)
-        differences = write_formats(folder, row.about, model_files.load(folder, row.about), ["onnx"])
+        differences = write_formats(folder, row.about, row.load(), ["onnx"])
         with atomic_write(out) as unfinished:
             shutil.copyfile(folder / ONNX, unfinished)
     return row.about, differences["onnx"]

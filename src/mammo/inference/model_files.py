@@ -40,10 +40,19 @@ def hash_ensemble(digests: Mapping[str, str], combination: Combination) -> str:
 
 
 def read_combination(folder: Path, source: object) -> Combination | None:
-    """Return the combination of an ensemble, None for a single model.
+    """Return the combination of the ensemble in a folder, None for a single model.
 
-    source: what the errors call the folder. Raises BundleError for what is none, or names a member outside of it.
+    source: what the errors call the folder. Raises BundleError for what is none, or names a member outside of the
+    folder, and where a file of the model or ensemble is missing.
     """
+    combination = _parse_combination(folder, source)
+    for name in list_files(combination):
+        if not (folder / name).is_file():
+            raise BundleError(f"{source}: {name} is missing; fetch or export it again")
+    return combination
+
+
+def _parse_combination(folder: Path, source: object) -> Combination | None:
     path = folder / COMBINATION
     if not path.is_file():
         return None
@@ -59,19 +68,13 @@ def read_combination(folder: Path, source: object) -> Combination | None:
     return combination
 
 
-def list_files(folder: Path, source: object) -> list[str]:
-    """Return the files below the folder that are the model itself; raises BundleError where one is missing."""
-    combination = read_combination(folder, source)
-    names = [MODEL] if combination is None else [COMBINATION, *map(member_file, combination.members)]
-    for name in names:
-        if not (folder / name).is_file():
-            raise BundleError(f"{source}: {name} is missing; fetch or export it again")
-    return names
+def list_files(combination: Combination | None) -> list[str]:
+    """Return the files that are the ensemble of a combination, or without one a single model."""
+    return [MODEL] if combination is None else [COMBINATION, *map(member_file, combination.members)]
 
 
 def hash_model(folder: Path, source: object) -> str:
     """Return what About.model_sha256 has to be for these files; raises BundleError where one is missing."""
-    list_files(folder, source)
     combination = read_combination(folder, source)
     if combination is None:
         return sha256(folder / MODEL)
@@ -80,20 +83,22 @@ def hash_model(folder: Path, source: object) -> str:
 
 def load(folder: Path, about: About) -> "keras.Model | Ensemble":
     """Return the model or ensemble; raises BundleError where a file is missing, or takes or gives something else."""
-    list_files(folder, about.name)
     combination = read_combination(folder, about.name)
+    return load_files({name: folder / name for name in list_files(combination)}, combination, about)
+
+
+def load_files(files: Mapping[str, Path], combination: Combination | None, about: About) -> "keras.Model | Ensemble":
+    """Return the model or ensemble of files that are named as in a folder; raises BundleError as `load`."""
     if combination is None:
-        return load_model(folder / MODEL, about, about.name)
-    return Ensemble(
-        {
-            name: load_model(folder / member_file(name), about, f"{about.name}, member {name}")
-            for name in combination.members
-        },
-        combination,
-    )
+        return _load_model(files[MODEL], about, about.name)
+    members = {
+        name: _load_model(files[member_file(name)], about, f"{about.name}, member {name}")
+        for name in combination.members
+    }
+    return Ensemble(members, combination)
 
 
-def load_model(path: Path, about: About, name: str) -> "keras.Model":
+def _load_model(path: Path, about: About, name: str) -> "keras.Model":
     """Return one model of a description; raises BundleError where it takes or gives something else.
 
     name: what the errors call it.

@@ -322,13 +322,7 @@ def _load_known(path: Path, verify: Path | None) -> Predictor:
     if path.suffix == ".zip" or path.is_absolute():
         raise InputError(f"{path} does not exist")
     row = read_row(str(path))
-    if row.combination is None:
-        return Predictor(model_files.load_model(row.files[model_files.MODEL], row.about, row.about.name), row.about)
-    members = {
-        name: model_files.load_model(row.files[model_files.member_file(name)], row.about, f"{path}, member {name}")
-        for name in row.combination.members
-    }
-    return Predictor(Ensemble(members, row.combination), row.about)
+    return Predictor(row.load(), row.about)
 
 
 def _load_file(path: Path, output: int | None) -> Predictor:

@@ -78,8 +78,7 @@ def write(name: str, folder: Path) -> About:
     """Write the files of a finished row of this workspace into `folder`; raises BundleError."""
     row = read_row(name)
     folder.mkdir(parents=True)
-    row.copy_files(folder)
-    (folder / model_files.ABOUT).write_text(row.about.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    row.write_files(folder)
     return row.about
 
 
