@@ -58,17 +58,21 @@ class PreparedFilm:
 
 def list_requests(files: Path | str | Iterable[Path | str] | Pairs) -> list[FilmRequest]:
     """Return every file, those of folders in the order of their names; a folder without images is an error."""
-    requests: list[FilmRequest] = list(files.requests) if isinstance(files, Pairs) else []
-    paths = [files] if isinstance(files, Path | str) else () if isinstance(files, Pairs) else files
-    for path in map(Path, paths):
-        if path.is_dir():
-            images = [FilmRequest(file) for file in sorted(path.rglob("*")) if file.is_file() and _is_image(file)]
-            requests += images or [FilmRequest(path, error=f"{path}: no image in this folder")]
-        else:
-            requests.append(_check_file(FilmRequest(path)))
+    if isinstance(files, Pairs):
+        requests = list(files.requests)
+    else:
+        paths = [files] if isinstance(files, Path | str) else files
+        requests = [request for path in paths for request in _list_path(Path(path))]
     if not requests:
         raise InputError("no files are given")
     return requests
+
+
+def _list_path(path: Path) -> list[FilmRequest]:
+    if not path.is_dir():
+        return [_check_file(FilmRequest(path))]
+    images = [FilmRequest(file) for file in sorted(path.rglob("*")) if file.is_file() and _is_image(file)]
+    return images or [FilmRequest(path, error=f"{path}: no image in this folder")]
 
 
 def _check_file(request: FilmRequest) -> FilmRequest:
@@ -183,9 +187,8 @@ def check_two_views(about: About) -> None:
 
 
 def _refuse_without_box(request: FilmRequest, model: str) -> FilmRequest:
-    error = f"{request.file}: {model} reads lesions, and no box says where one is; give --box or --boxes"
-    corners = f"{request.file}: {model} reads lesions, and no box says where one is; give {', '.join(CORNERS)}"
-    return replace(request, error=corners if request.pair else error)
+    cure = ", ".join(CORNERS) if request.pair else "--box or --boxes"
+    return replace(request, error=f"{request.file}: {model} reads lesions, and no box says where one is; give {cure}")
 
 
 def check_single_films(about: About) -> None:
