@@ -26,7 +26,7 @@ from mammo.inference.model_files import Ensemble
 from mammo.reporting.figures import overlays
 
 METHOD = "layercam"
-STEM_BYTES = 200  # of a file's name that goes into its picture's; file systems take 255 in all
+STEM_BYTES = 200  # of a file's name that goes into that of its picture, or results; file systems take 255 in all
 MIN_PANEL_PX = 192  # side of a film, and of its heat map
 
 
@@ -98,29 +98,30 @@ class HeatMapDrawer:
 
 @dataclass(frozen=True)
 class HeatMapWriter:
-    """Writes heat maps to a folder; taken: the paths that it wrote."""
+    """Writes heat maps to a folder; taken: the names of its pictures, without suffix."""
 
     drawer: HeatMapDrawer
     folder: Path
-    taken: set[Path] = field(default_factory=set)
+    taken: set[str] = field(default_factory=set)
 
     def write(self, files: list[Path], squares: list[Square], prob: npt.NDArray[np.float64]) -> list[str]:
         """Write the film beside its heat map for each of the squares; return the files."""
         paths = []
         for file, picture in zip(files, self.drawer.draw(squares, prob), strict=True):
-            path = self._free_path(file)
+            path = self.folder / f"{free_stem(file, self.taken)}.png"
             with atomic_write(path) as unfinished:
                 unfinished.write_bytes(picture)
             paths.append(str(path))
         return paths
 
-    def _free_path(self, file: Path) -> Path:
-        """Return the path of a file's heat map: its name, with a number where another file's has it."""
-        stem = os.fsdecode(os.fsencode(file.stem)[:STEM_BYTES])
-        names = chain([f"{stem}.png"], (f"{stem}_{number}.png" for number in count(2)))
-        path = next(path for path in map(self.folder.joinpath, names) if path not in self.taken)
-        self.taken.add(path)
-        return path
+
+def free_stem(file: Path, taken: set[str]) -> str:
+    """Return a file's name without suffix for what is written of it, with a number where it is taken; take it."""
+    stem = os.fsdecode(os.fsencode(file.stem)[:STEM_BYTES])
+    names = chain([stem], (f"{stem}_{number}" for number in count(2)))
+    free = next(name for name in names if name not in taken)
+    taken.add(free)
+    return free
 
 
 def _pixels(squares: list[Square]) -> npt.NDArray[Any]:

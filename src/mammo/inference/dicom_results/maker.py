@@ -15,7 +15,7 @@ from mammo.inference.about import About
 from mammo.inference.dicom_results.reading import Reading, read_columns
 from mammo.inference.dicom_results.results import Film, encode, make_results
 from mammo.inference.films import Corners
-from mammo.inference.heat_maps import METHOD, HeatMapDrawer, make_drawer
+from mammo.inference.heat_maps import METHOD, HeatMapDrawer, free_stem, make_drawer
 from mammo.inference.model_files import Ensemble
 from mammo.inference.predictor import Predictor
 
@@ -72,20 +72,11 @@ class ResultWriter:
             results = self.maker.make(Film(path, path.read_bytes()), answers)
         except (InputError, OSError) as error:
             return str(error)
-        stem = self._free_stem(path)
+        stem = free_stem(path, self.taken)
         for kind, result in results.items():
             with atomic_write(self.folder / f"{stem}.{kind}.dcm") as unfinished:
                 unfinished.write_bytes(encode(result))
         return ""
-
-    def _free_stem(self, path: Path) -> str:
-        """Return the film's name, with a number where another film has it."""
-        stem, number = path.stem, 1
-        while stem in self.taken:
-            number += 1
-            stem = f"{path.stem}_{number}"
-        self.taken.add(stem)
-        return stem
 
 
 def open_writer(predictor: Predictor, folder: Path, method: str, films: Sequence[Path | str]) -> ResultWriter:
