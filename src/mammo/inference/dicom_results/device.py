@@ -11,6 +11,7 @@ from highdicom.sr import (
     CodedConcept,
     DeviceObserverIdentifyingAttributes,
 )
+from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import UID
 
@@ -32,6 +33,11 @@ def derive_uid(*parts: str) -> UID:
     """Return the UID that belongs to `parts`: the same for the same parts (PS3.5, B.2)."""
     digest = hashlib.sha256("\0".join(parts).encode()).digest()
     return UID(f"2.25.{int.from_bytes(digest[:16], 'big')}")
+
+
+def track_finding(source: Dataset, place: str) -> tuple[UID, str]:
+    """Return the UID and the name that the finding at a place of a film has in its report and its segmentation."""
+    return derive_uid("finding", source.SOPInstanceUID, place), place or "film"
 
 
 def software_version() -> str:

@@ -27,7 +27,7 @@ from pydicom.sr.codedict import codes
 
 from mammo.inference.about import BENIGN, MALIGNANT, NOTICE, REFER, About
 from mammo.inference.dicom_results import device
-from mammo.inference.dicom_results.device import code, derive_uid
+from mammo.inference.dicom_results.device import code
 from mammo.inference.dicom_results.reading import Reading
 
 MAMMOGRAPHY = CodedConcept("71651007", "SCT", "Mammography")
@@ -67,9 +67,7 @@ def _make_group(source: Dataset, reading: Reading, about: About) -> Any:
     """Return the measurements of one reading: of a lesion's box (TID 1410), or of the whole film (TID 1501)."""
     film = (source.SOPClassUID, source.SOPInstanceUID)
     content: dict[str, Any] = {
-        "tracking_identifier": TrackingIdentifier(
-            derive_uid("finding", source.SOPInstanceUID, reading.place), reading.place or "film"
-        ),
+        "tracking_identifier": TrackingIdentifier(*device.track_finding(source, reading.place)),
         "algorithm_id": device.algorithm(about),
         "finding_sites": [FindingSite(codes.SCT.Breast, SIDES.get(str(source.get("ImageLaterality", ""))))],
         "measurements": list(_measurements(reading)),

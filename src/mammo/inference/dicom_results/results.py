@@ -70,11 +70,11 @@ def encode(result: Dataset) -> bytes:
 def _identify(kind: str, source: Dataset, readings: Sequence[Reading], about: About) -> dict[str, Any]:
     """Return the UIDs and numbers of a result; each has a series of its own: films need not share what a series has."""
     boxes = [reading.place for reading in readings]
-    series = derive_uid("series", result_uid(kind, source.SOPInstanceUID, boxes, about))
+    uid = result_uid(kind, source.SOPInstanceUID, boxes, about)
     return {
-        "series_instance_uid": series,
+        "series_instance_uid": derive_uid("series", uid),
         "series_number": SERIES_NUMBERS[kind],
-        "sop_instance_uid": result_uid(kind, source.SOPInstanceUID, boxes, about),
+        "sop_instance_uid": uid,
         "instance_number": 1,
         "series_description": f"{about.name}, research only"[:LONG_STRING],
     }

@@ -11,7 +11,7 @@ from pydicom.uid import RLELossless
 
 from mammo.inference.about import About
 from mammo.inference.dicom_results import device
-from mammo.inference.dicom_results.device import LONG_STRING, code, derive_uid
+from mammo.inference.dicom_results.device import LONG_STRING, code
 from mammo.inference.dicom_results.reading import Reading
 
 SALIENCY = code("saliency", "Saliency: where the model looked, no outline of a lesion")
@@ -43,6 +43,7 @@ def make_segmentation(
 
 
 def _describe_segment(number: int, source: Dataset, reading: Reading, about: About, method: str) -> SegmentDescription:
+    tracking_uid, tracking_id = device.track_finding(source, reading.place)
     return SegmentDescription(
         number,
         f"saliency ({method}) {reading.place}".strip()[:LONG_STRING],
@@ -50,7 +51,7 @@ def _describe_segment(number: int, source: Dataset, reading: Reading, about: Abo
         SALIENCY,
         SegmentAlgorithmTypeValues.AUTOMATIC,
         device.algorithm_sequence(about, method),
-        tracking_uid=derive_uid("finding", source.SOPInstanceUID, reading.place),
-        tracking_id=reading.place or "film",
+        tracking_uid=tracking_uid,
+        tracking_id=tracking_id,
         anatomic_regions=[codes.SCT.Breast],
     )
