@@ -163,7 +163,7 @@ def _write_saved_model(folder: Path, about: About, model: keras.Model | Ensemble
         return tf.image.resize(tf.ensure_shape(image, (None, None, 1)), (height, width), antialias=True)
 
     module = tf.Module()
-    module.models = _list_members(model)
+    module.models = model_files.list_members(model)
     arrays = tf.function(predict_images, input_signature=[_image_spec(about)])
     signatures = {"serving_default": arrays.get_concrete_function()}
     if not about.two_views:
@@ -182,10 +182,6 @@ def _image_spec(about: About) -> Any:
     return tf.TensorSpec((*counts, *about.image_shape), tf.float32, "image")
 
 
-def _list_members(model: keras.Model | Ensemble) -> list[keras.Model]:
-    return list(model.members.values()) if isinstance(model, Ensemble) else [model]
-
-
 def _predict_saved_model(folder: Path, images: Images) -> Floats:
     import tensorflow as tf
 
@@ -202,7 +198,7 @@ def _write_onnx(folder: Path, about: About, model: keras.Model | Ensemble) -> No
         raise BundleError(f"ONNX needs the packages of requirements/onnx.txt: {error}") from error
     import tensorflow as tf
 
-    for layer in (layer for member in _list_members(model) for layer in member.layers):
+    for layer in (layer for member in model_files.list_members(model) for layer in member.layers):
         if isinstance(layer, keras.layers.Normalization):  # its tensors would become inputs of the graph
             layer.mean, layer.variance = map(keras.ops.convert_to_numpy, (layer.mean, layer.variance))
     signature = [_image_spec(about)]

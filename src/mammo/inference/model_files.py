@@ -28,6 +28,11 @@ class Ensemble:
     combination: Combination
 
 
+def list_members(model: "keras.Model | Ensemble") -> "list[keras.Model]":
+    """Return the models of an ensemble, or the one model."""
+    return list(model.members.values()) if isinstance(model, Ensemble) else [model]
+
+
 def member_file(name: str) -> str:
     """Return the path of a member's file below the folder; a member's name may have parts, as seeds/light_cnn/21."""
     return f"{MEMBERS}/{name}.keras"

@@ -16,7 +16,7 @@ from mammo.inference.dicom_results.reading import Reading, read_columns
 from mammo.inference.dicom_results.results import Film, encode, make_results
 from mammo.inference.films import Corners
 from mammo.inference.heat_maps import METHOD, HeatMapDrawer, free_stem, make_drawer
-from mammo.inference.model_files import Ensemble
+from mammo.inference.model_files import list_members
 from mammo.inference.predictor import Predictor
 
 LAYERS = {"features", "logit"}  # of a model that explain/saliency.py explains
@@ -47,8 +47,7 @@ def open_maker(predictor: Predictor, method: str = METHOD) -> ResultMaker:
     A foreign model without the layers that heat maps need gets results without a heat map.
     """
     model, about = predictor.model, predictor.about
-    members = model.members.values() if isinstance(model, Ensemble) else [model]
-    drawn = all(LAYERS.issubset(layer.name for layer in member.layers) for member in members)
+    drawn = all(LAYERS.issubset(layer.name for layer in member.layers) for member in list_members(model))
     return ResultMaker(about, make_drawer(model, method, about.two_views) if drawn else None)
 
 
