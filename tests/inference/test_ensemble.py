@@ -111,12 +111,13 @@ def bundled(run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pa
 
 @pytest.fixture(scope="module")
 def pairs(run: Path) -> pd.DataFrame:
-    """The test films whose lesions' views are all among finished.films: file, box, pair, sample_id."""
+    """The test films whose lesions' views are all among finished.films: file, box, its corners, pair, sample_id."""
     cases = read_table(run / CASES, schemas.CASES)
     cases = cases.assign(pair=lesions.name_lesions(cases))
     rows = finished.films(run).query("split == 'test'").merge(cases[["sample_id", "pair"]], on="sample_id")
     whole = rows.groupby("pair")["sample_id"].transform("size") == rows["pair"].map(cases["pair"].value_counts())
-    return rows[whole].assign(file=rows["path"].map(str)).reset_index(drop=True)
+    rows = rows[whole].assign(file=rows["path"].map(str)).reset_index(drop=True)
+    return rows.join(pd.DataFrame(rows["box"].to_list(), columns=films.CORNERS))
 
 
 def to_pairs(rows: pd.DataFrame) -> Pairs:
@@ -253,8 +254,7 @@ def test_a_bundle_of_an_ensemble_gives_the_numbers_of_its_table(
 def test_a_bundle_of_two_views_gives_the_numbers_of_its_table(
     bundled: dict[str, Path], pairs: pd.DataFrame, run: Path, tmp_path: Path, name: str
 ) -> None:
-    table = pairs.assign(**dict(zip(["x0", "y0", "x1", "y1"], zip(*pairs["box"], strict=True), strict=True)))
-    table[["file", "pair", "x0", "y0", "x1", "y1"]].to_csv(tmp_path / "pairs.csv", index=False)
+    pairs[["file", "pair", *films.CORNERS]].to_csv(tmp_path / "pairs.csv", index=False)
     csv, out = str(tmp_path / "pairs.csv"), str(tmp_path / "said.csv")
     command.main(["predict", "--pairs", csv, "--model", str(bundled[name]), "--out", out])
     said = pd.read_csv(out)
@@ -421,8 +421,7 @@ def test_a_name_of_a_pair_is_a_text_and_makes_no_difference(two_views: Predictor
 
 
 def test_own_cases_are_evaluated_by_their_pairs(two_views: Predictor, pairs: pd.DataFrame, tmp_path: Path) -> None:
-    table = pairs.assign(**dict(zip(["x0", "y0", "x1", "y1"], zip(*pairs["box"], strict=True), strict=True)))
-    table[["file", "patient_id", "label", "pair", "x0", "y0", "x1", "y1"]].to_csv(tmp_path / "labels.csv", index=False)
+    pairs[["file", "patient_id", "label", "pair", *films.CORNERS]].to_csv(tmp_path / "labels.csv", index=False)
     evaluated = labelled_cases.evaluate(two_views, tmp_path, tmp_path / "labels.csv", Resampling(20, seed=1))
     assert evaluated.failed == 0
     assert evaluated.answers["prob"].tolist() == two_views.predict(to_pairs(pairs))["prob"].tolist()
