@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pydicom
 import pytest
 from highdicom.sr import srread
@@ -17,6 +18,7 @@ from pydicom.sr.codedict import codes
 from mammo.core.errors import InputError
 from mammo.inference.about import NOTICE, About
 from mammo.inference.dicom_results import capture, results
+from mammo.inference.dicom_results.maker import ResultMaker, ResultWriter
 from mammo.inference.dicom_results.reading import Reading, read_columns
 from mammo.inference.dicom_results.results import Film, make_results
 from tests.data.test_preprocess import SETTINGS, left_film
@@ -168,6 +170,14 @@ def test_a_header_that_cannot_be_copied_is_named(header: dict[str, Any], reason:
     film.save_as(path)
     with pytest.raises(InputError, match=rf"film\.dcm: .*{reason}"):
         made(path, WHOLE)
+
+
+def test_results_of_a_film_with_the_longest_name_are_written(tmp_path: Path) -> None:
+    """The file in the making has a longer name than the film, and a file system takes 255 bytes."""
+    film = write_mammogram(tmp_path / f"{'x' * 251}.dcm", FILM)
+    answer = pd.DataFrame([{"file": str(film), "box": None, "prob": 0.5, "error": None}])
+    assert ResultWriter(ResultMaker(ABOUT, None), tmp_path / "out").write(answer) == []
+    assert len(list((tmp_path / "out").glob("*.dcm"))) == 2
 
 
 def test_a_number_that_is_missing_in_a_table_is_not_known() -> None:
