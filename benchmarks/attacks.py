@@ -414,12 +414,13 @@ def _bundles(name: str, place: Path, report: Report) -> None:
         changed = place / case.replace("/", "_")
         shutil.copytree(whole, changed)
         path = change(changed)
-        report.add(
-            "bundle",
-            case,
-            _guard(lambda path=path: SAME if load(path) else ""),
-            (SAME,) if case in INTACT else (REFUSED,),
-        )
+        ending = _guard(lambda path=path: _open(path))
+        report.add("bundle", case, ending, (SAME,) if case in INTACT else (REFUSED,))
+
+
+def _open(path: Path, verify: Path | None = None) -> str:
+    load(path, verify=verify)
+    return SAME
 
 
 def _ensembles(single: Path, place: Path, report: Report) -> None:
@@ -435,7 +436,7 @@ def _ensembles(single: Path, place: Path, report: Report) -> None:
         changed = Path(shutil.copytree(whole, place / case.replace("/", "_")))
         change(changed)
         for path in (changed, _zip(changed)):
-            ending = _guard(lambda path=path: SAME if load(path) else "")
+            ending = _guard(lambda path=path: _open(path))
             report.add("ensemble", f"{case}{path.suffix}", ending, (SAME,) if case in INTACT else (REFUSED,))
 
 
@@ -470,7 +471,7 @@ def _signatures(name: str, place: Path, report: Report) -> None:
     report.add("signature", "another key", _guard(lambda: _open_signed(place / "whole", other)), (REFUSED,))
     for text in (b"", b"no key", b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", bytes(99)):
         (place / "bad.pub").write_bytes(text)
-        ending = _guard(lambda: SAME if load(place / "whole", verify=place / "bad.pub") else "")
+        ending = _guard(lambda: _open(place / "whole", place / "bad.pub"))
         report.add("signature", f"key {text[:20]!r}", ending, (REFUSED,))
 
 
