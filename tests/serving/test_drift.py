@@ -168,6 +168,7 @@ def test_the_command_prints_each_day_and_writes_a_page(
         (["--baseline-days", "3"], "leave none to compare"),
         (["--baseline-days", "1", "--limits", "limits.yaml"], "limits.yaml: ks"),
         (["--model", "absent"], "no finished model 'absent'"),
+        (["--baseline-days", "1", "--page", "limits.yaml/drift.html"], "--page .*drift.html: cannot be written"),
     ],
 )
 def test_what_cannot_be_compared_is_said(

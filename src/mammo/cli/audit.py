@@ -72,9 +72,7 @@ def run_drift(args: argparse.Namespace) -> None:
     rows = pd.DataFrame([{"day": day, **_columns(measured)} for day, measured in days])
     output.write(args, rows, rows, lambda: [_table(days, reference)])
     if args.page is not None:
-        from mammo.core.files import write_text
-
-        write_text(args.page, drift_page.draw(days, reference, limits))
+        output.write_file("--page", args.page, drift_page.draw(days, reference, limits))
 
 
 def _read(args: argparse.Namespace) -> "tuple[list[LoggedFilm], DriftReference]":

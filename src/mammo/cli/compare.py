@@ -74,7 +74,6 @@ def _compare_code(args: argparse.Namespace) -> None:
     """Print the difference between the code of two runs as git shows it, without effects on a terminal."""
     if len(args.models) != 2 or args.level or args.sort or args.format == "csv":
         raise InputError("--code takes two runs, commits or experiments, and neither --level, --sort nor CSV")
-    from mammo.core.files import write_text
     from mammo.core.paths import project_root
     from mammo.pipeline.code_difference import compare_code
 
@@ -88,7 +87,7 @@ def _compare_code(args: argparse.Namespace) -> None:
     if args.out is None:
         print(text, end="")
     else:
-        write_text(args.out, text)
+        output.write_file("--out", args.out, text)
 
 
 def run_summary(args: argparse.Namespace) -> None:

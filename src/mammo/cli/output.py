@@ -69,13 +69,18 @@ def write(args: argparse.Namespace, content: Any, rows: Any, tables: Callable[[]
     if args.out is None:
         encoding = sys.stdout.encoding or "utf-8"
         print(text.encode(encoding, "backslashreplace").decode(encoding), end="")
-        return
+    else:
+        write_file("--out", args.out, text)
+
+
+def write_file(option: str, path: Path, text: str) -> None:
+    """Write a text to the file that an option names; raises InputError where it cannot be written."""
     from mammo.core.files import write_text  # pandas, only where it has been imported anyway
 
     try:
-        write_text(args.out, text)
+        write_text(path, text)
     except OSError as error:
-        raise InputError(f"--out {args.out}: cannot be written ({error.strerror})") from error
+        raise InputError(f"{option} {path}: cannot be written ({error.strerror})") from error
 
 
 def printable(text: str) -> str:
