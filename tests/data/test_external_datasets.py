@@ -18,7 +18,7 @@ from mammo.core.config import load_config
 from mammo.core.errors import InputError
 from mammo.core.files import sha256
 from mammo.data import datasets
-from mammo.data.datasets import OUT_OF_SCOPE, Located, _annotations
+from mammo.data.datasets import OUT_OF_SCOPE, Located, _annotations, _repeats
 from mammo.data.datasets._annotations import Row
 from mammo.data.images import io, preprocess
 from mammo.evaluation import aggregation
@@ -283,7 +283,7 @@ def test_a_repeated_row_is_excluded_as_a_duplicate(copy_of, name):
     copy.edit(TABLES[name], repeat_last_film)
     after = copy.locate()
     pd.testing.assert_frame_equal(after.cases, before.cases)
-    assert set(after.excluded["reason"]) - set(before.excluded["reason"]) == {_annotations.DUPLICATE}
+    assert set(after.excluded["reason"]) - set(before.excluded["reason"]) == {_repeats.DUPLICATE}
 
 
 def repeat_last_film(text: str) -> str:
@@ -414,7 +414,7 @@ def test_rows_that_contradict_each_other_are_none_of_them_used(copy_of):
     located = copy.locate()
     assert unusable(located.excluded)["reason"].value_counts().to_dict() == {
         _annotations.CONTRADICTION: 2,
-        _annotations.DUPLICATE: 1,
+        _repeats.DUPLICATE: 1,
     }
 
 

@@ -14,11 +14,11 @@ import pandas as pd
 from mammo.core.parallel import parallel_map
 from mammo.core.schemas import BIRADS_ORDER, BOX_PREFIX, KEY, PATH_SEPARATOR, TYPES, VIEW_SEPARATOR
 from mammo.data.datasets import OUT_OF_SCOPE, DatasetError, Located, _listing
+from mammo.data.datasets._repeats import DUPLICATE, find_repeats
 from mammo.data.images import dicom, io
 
 NONE = "none"  # type of a film without findings
 OTHER = "other"  # type of a finding that schemas.TYPES does not name: no parameter selects it
-DUPLICATE = "duplicate of an earlier row"
 CONTRADICTION = "another row describes the same finding differently"
 # CBIS-DDSM counts both among its masses (mass shape ARCHITECTURAL_DISTORTION, ASYMMETRIC_BREAST_TISSUE ...).
 OF_MASSES = ("architectural_distortion", "asymmetry")
@@ -182,16 +182,13 @@ def _bad_values(rows: pd.DataFrame) -> "pd.Series[str]":
 
 
 def _repeated(rows: pd.DataFrame) -> "pd.Series[str]":
-    """Return the reason of repeated findings: of equal ones all but the first, of contradicting ones all."""
+    """Return the reason of findings that are repeated, by their own number or by their place."""
     values = rows.drop(columns="reason")
     placed = values[values["box"] != ""].drop(columns="abnormality_id")
     reasons = pd.Series("", index=rows.index, dtype=object)
     for findings, key in ((values, [*FILM, "abnormality_id"]), (placed, [*FILM, "abnormality_type", "box"])):
-        reasons[findings.index[findings.duplicated()]] = DUPLICATE
-        distinct = findings.drop_duplicates()
-        contradicting = distinct.loc[distinct.duplicated(key, keep=False), key]
-        differ = pd.MultiIndex.from_frame(findings[key]).isin(pd.MultiIndex.from_frame(contradicting))
-        reasons[findings.index[differ]] = CONTRADICTION
+        found = find_repeats(findings, key, CONTRADICTION)
+        reasons.update(found[found != ""])
     return reasons
 
 

@@ -13,9 +13,10 @@ import pandas as pd
 from mammo.core.parallel import parallel_map
 from mammo.core.schemas import BIRADS_ORDER, KEY, PATH_SEPARATOR, TYPES, VIEW_SEPARATOR
 from mammo.data.datasets import DatasetError, Located
+from mammo.data.datasets._repeats import DUPLICATE
 from mammo.data.datasets.cbis_ddsm import files, tables
 from mammo.data.datasets.cbis_ddsm.names import film_case
-from mammo.data.datasets.cbis_ddsm.tables import DUPLICATE, PATHOLOGIES
+from mammo.data.datasets.cbis_ddsm.tables import PATHOLOGIES
 
 IMAGE_KEY = ["patient_id", "laterality", "view"]
 UNIT_KEYS = {"image": IMAGE_KEY, "breast": ["patient_id", "laterality"]}

@@ -16,6 +16,7 @@ import pandera.pandas as pa
 
 from mammo.core.schemas import KEY
 from mammo.data.datasets import DatasetError
+from mammo.data.datasets._repeats import find_repeats
 from mammo.data.datasets.cbis_ddsm.names import case_folder, film_case, series_uid
 
 FILES = {
@@ -44,7 +45,6 @@ NUMBER = "abnormality id"
 NOT_READ = {"", "n/a", "na", "nan", "none", "null"}  # a reading that was not made, in any case of letters
 PATHS = {"image": "film", "crop": "crop", "mask": "mask"}  # column: what its file shows
 PUBLISHED_AT = "Take the file as published (doi 10.7937/K9/TCIA.2016.7O02S9CY)"
-DUPLICATE = "duplicate of an earlier row"
 CONTRADICTION = "another row describes the same abnormality differently"
 MAX_CHARACTERS = 60
 
@@ -255,14 +255,7 @@ def _contradicting_path(film: str, abnormality_id: str, image: str, lesion: Iter
 
 
 def _repeated(rows: pd.DataFrame) -> "pd.Series[str]":
-    """Return the reason of repeated rows: of equal rows all but the first, of contradicting rows all."""
-    values = rows.drop(columns="reason")
-    reasons = pd.Series("", index=rows.index, dtype=object)
-    reasons[values.duplicated()] = DUPLICATE
-    distinct = values.drop_duplicates()
-    contradicting = distinct.loc[distinct.duplicated(KEY, keep=False), KEY].apply(tuple, axis=1)
-    reasons[values[KEY].apply(tuple, axis=1).isin(contradicting)] = CONTRADICTION
-    return reasons
+    return find_repeats(rows.drop(columns="reason"), KEY, CONTRADICTION)
 
 
 def _shared_series(rows: pd.DataFrame) -> "pd.Series[str]":
