@@ -27,7 +27,6 @@ from mammo.data.images.transforms import Grey, Mask
 LENGTH_PX = 256  # of the longer side, at least: films and masks are reduced as far
 CONTEXT = 2.0  # side of the square of the greys around a lesion / longer side of the lesion
 DECIMALS = 5  # of what is measured, so that every machine writes the same table
-MEASURES = ["marked_share", "inside_breast", "spread", "crop_correlation"]
 _log = logging.getLogger(__name__)
 
 
@@ -88,7 +87,7 @@ def find_doubts(root: Path, located: Located, limits: ChecksConfig, workers: int
 
 
 def _tabulate(samples: list[str], marks: list[list[_Mark]]) -> pd.DataFrame:
-    """Return one row per mark: sample_id, the paths, MEASURES and reason."""
+    """Return one row per mark: the columns of schemas.CHECKS."""
     rows = [
         {"sample_id": sample, **asdict(mark), **asdict(mark.measures)}
         for sample, of_sample in zip(samples, marks, strict=True)
