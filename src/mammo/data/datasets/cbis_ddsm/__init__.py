@@ -69,7 +69,9 @@ def locate(root: Path, unit: str, abnormality_types: list[str], workers: int) ->
     lack one view. Of two films of one view (mass and calcification set) the first is used, with the masks of both.
     """
     rows = tables.read(root, abnormality_types)
-    rows = _join_files(rows, files.index_files(root, workers), workers)
+    index = files.index_files(root, workers)
+    rows = _join_files(rows, index, workers)
+    rows["reason"] = rows["reason"].mask(rows["reason"] == "", _contradicting_files(rows, index))
     rows["reason"] = rows["reason"].mask(rows["reason"] == "", _shared_files(rows))
     if unit != "lesion":
         _spread_reasons(rows, unit)
@@ -114,24 +116,20 @@ def _join_files(rows: pd.DataFrame, index: files.Index, workers: int) -> pd.Data
         image_path=[match.film for match in matches],
         mask_path=[match.mask for match in matches],
         crop_path=[match.crop for match in matches],
-        reason=rows["reason"].mask(
-            rows["reason"] == "", reasons.mask(reasons == "", _contradicting_files(rows, index))
-        ),
+        reason=rows["reason"].mask(rows["reason"] == "", reasons),
     )
 
 
 def _contradicting_files(rows: pd.DataFrame, index: files.Index) -> "pd.Series[str]":
     """Return per row whose files say themselves that they are of another case, or an empty text."""
-    reasons = []
-    for row in rows.to_dict(orient="records"):
-        if row["reason"]:  # its names may be no names
-            reasons.append("")
-            continue
+    usable = rows[rows["reason"] == ""]  # the names of others may be no names
+    reasons = pd.Series("", index=rows.index, dtype=object)
+    for place, row in zip(usable.index, usable.to_dict(orient="records"), strict=True):
         film = film_case(*(row[name] for name in ("abnormality_type", "official_split", *IMAGE_KEY)))
         lesion = f"{film}_{row['abnormality_id']}"
         pairs = ((row["image"], film), (row["crop"], lesion), (row["mask"], lesion))
-        reasons.append(next(filter(None, (index.contradiction(cell, case) for cell, case in pairs)), ""))
-    return pd.Series(reasons, index=rows.index, dtype=object)
+        reasons[place] = next(filter(None, (index.contradiction(cell, case) for cell, case in pairs)), "")
+    return reasons
 
 
 def _shared_files(rows: pd.DataFrame) -> "pd.Series[str]":
